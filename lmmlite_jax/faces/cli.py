@@ -1,0 +1,202 @@
+"""The command line: ``lmmlite-jax demo`` and ``lmmlite-jax herit``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from rich.console import Console
+
+import lmmlite_jax as lmm
+from lmmlite_jax.data import match_samples, read_kinship, read_table, simulate_cohort, write_table
+from lmmlite_jax.data._names import few
+from lmmlite_jax.data.cohort import Cohort
+from lmmlite_jax.data.tables import check_writable
+from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["app"]
+
+_DEMO_INDIVIDUALS = 500
+_DEMO_TRAITS = 2000
+# Each pattern of missing values costs an eigendecomposition: about one trait in twenty has one.
+_DEMO_MISSING = 1e-4
+_DEMO_PROFILES = 8
+
+app = typer.Typer(
+    help="Linear mixed models for thousands of traits at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lmmlite-jax {lmm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def herit(
+    pheno: Annotated[Path, typer.Option(help="Phenotypes: one row a sample, id first.")],
+    kinship: Annotated[
+        Path, typer.Option(help="Kinship: table, .grm.bin, .cXX.txt, .npy or .npz.")
+    ],
+    covar: Annotated[
+        Path | None, typer.Option(help="Covariates; an intercept is added if there is none.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Results: .parquet, .csv or .tsv; to standard output if left out."),
+    ] = None,
+    ml: Annotated[bool, typer.Option("--ml", help="Maximum likelihood, not REML.")] = False,
+    se: Annotated[bool, typer.Option("--se", help="Standard errors of heritabilities.")] = False,
+    clip_kinship: Annotated[
+        bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+) -> None:
+    """Estimate the heritability of every phenotype in a table."""
+    log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    with _one_sentence_errors():
+        if out is not None:
+            check_writable(out)
+        matched = match_samples(
+            read_table(pheno),
+            read_kinship(kinship),
+            None if covar is None else read_table(covar),
+        )
+        log.print(str(matched.report))
+        with log.status(f"fitting {matched.pheno.shape[1]} traits"):
+            fit = lmm.fit_traits(
+                matched.kinship,
+                matched.pheno,
+                None if matched.covar is None else _with_intercept(matched.covar),
+                reml=not ml,
+                compute_se=se,
+                clip_negative=clip_kinship,
+            )
+            results = fit.to_pandas()
+        if out is not None:
+            write_table(results, out)
+    if out is None:
+        results.to_csv(sys.stdout, sep="\t", na_rep="NA", lineterminator="\n")
+    log.print(_fitted_summary(tuple(matched.pheno.columns), fit.reasons))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+) -> None:
+    """Simulate families, fit 2,000 traits, and compare estimates with the truth."""
+    log = Console(stderr=True, markup=False, highlight=False)
+    with _one_sentence_errors():
+        out.mkdir(parents=True, exist_ok=True)
+        started = time.perf_counter()
+        with log.status("simulating"):
+            cohort = simulate_cohort(
+                _DEMO_INDIVIDUALS, _DEMO_TRAITS, missing=_DEMO_MISSING, seed=seed
+            )
+        simulated = time.perf_counter()
+        with log.status(f"fitting {_DEMO_TRAITS} traits"):
+            tables = cohort.to_pandas()
+            fit = lmm.fit_traits(tables.kinship, tables.pheno, tables.covar)
+            hsq = np.asarray(fit.hsq)
+        fitted = time.perf_counter()
+        with log.status("writing"):
+            results = fit.to_pandas()
+            write_table(results, out / "demo_fits.parquet")
+            write_table(results, out / "demo_fits.tsv")
+            _demo_profiles(cohort, hsq).savefig(out / "loglik_profiles.png", dpi=150)
+            truth = np.asarray(cohort.hsq)
+            plot_hsq_estimates(truth, hsq).savefig(out / "hsq_estimates.png", dpi=150)
+    incomplete = int(np.isnan(cohort.pheno).any(axis=0).sum())
+    device = jax.devices()[0]
+    facts = {
+        "individuals": f"{len(cohort.individuals)} in families",
+        "traits": f"{len(cohort.phenotypes)}, {incomplete} with missing values",
+        "device": f"{device} ({device.device_kind})",
+        "simulated in": f"{simulated - started:.1f} s",
+        "fitted in": f"{fitted - simulated:.1f} s, compilation included",
+        **_accuracy(truth, hsq),
+        "written to": str(out),
+    }
+    for name, value in facts.items():
+        typer.echo(f"{name:<14}{value}")
+    typer.echo(_fitted_summary(cohort.phenotypes, fit.reasons))
+
+
+@contextmanager
+def _one_sentence_errors() -> Iterator[None]:
+    """Say what is wrong with the input in one sentence on stderr, and exit with status 2."""
+    try:
+        yield
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        sentence = str(error).replace("clip_negative=True", "--clip-kinship")
+        typer.echo(f"Error: {sentence}", err=True)
+        raise typer.Exit(2) from error
+
+
+def _with_intercept(covar: pd.DataFrame) -> pd.DataFrame:
+    first = covar.iloc[0]
+    if ((covar == first).all() & (first != 0)).any():
+        return covar
+    if "intercept" in covar.columns:
+        raise ValueError("The covariate 'intercept' is not constant: give it another name.")
+    with_intercept = covar.copy()
+    with_intercept.insert(0, "intercept", 1.0)
+    return with_intercept
+
+
+def _fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
+    not_fitted: dict[str, list[str]] = {}
+    for trait, reason in zip(traits, reasons, strict=True):
+        if reason:
+            not_fitted.setdefault(reason, []).append(trait)
+    count = sum(map(len, not_fitted.values()))
+    if count == 0:
+        return f"all {len(traits)} traits fitted"
+    lines = [f"{len(names)}: {reason} ({few(names)})" for reason, names in not_fitted.items()]
+    return "\n  ".join([f"{count} of {len(traits)} traits not fitted", *lines])
+
+
+def _demo_profiles(cohort: Cohort, hsq: np.ndarray) -> Any:
+    pheno = np.asarray(cohort.pheno)
+    complete = ~np.isnan(pheno).any(axis=0)
+    shown = np.flatnonzero(complete & np.isfinite(hsq))[:_DEMO_PROFILES]
+    rotated = lmm.eigen_rotation(cohort.kinship, pheno[:, shown], cohort.covar)
+    grid = np.linspace(0, 1, 201)
+    loglik = np.asarray(lmm.calc_ll(grid, rotated.Kva, rotated.y, rotated.X, reml=True))
+    names = [cohort.phenotypes[trait] for trait in shown]
+    return plot_loglik_profiles(grid, loglik, names, fits=hsq[shown])
+
+
+def _accuracy(true_hsq: np.ndarray, hsq: np.ndarray) -> dict[str, str]:
+    fitted = np.isfinite(hsq)
+    truth, error = true_hsq[fitted], hsq[fitted] - true_hsq[fitted]
+    return {
+        "correlation": f"{np.corrcoef(truth, hsq[fitted])[0, 1]:.3f} of estimated and true h²",
+        "mean bias": f"{error.mean():+.3f}",
+        "RMSE": f"{np.sqrt(np.mean(error**2)):.3f}",
+    }

@@ -1,0 +1,185 @@
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import lmmlite_jax as lmm
+from lmmlite_jax.data import simulate_cohort, write_table
+from lmmlite_jax.faces import cli
+
+COHORT = simulate_cohort(60, 5, seed=3).to_pandas()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write the cohort's three tables, and return the options that name them."""
+    options = []
+    for name in ("pheno", "kinship", "covar"):
+        write_table(getattr(COHORT, name), tmp_path / f"{name}.tsv")
+        options += [f"--{name}", str(tmp_path / f"{name}.tsv")]
+    return options
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def results_of(stdout):
+    return pd.read_csv(io.StringIO(stdout), sep="\t", index_col=0, keep_default_na=False)
+
+
+def test_herit_writes_what_fit_traits_says(files, tmp_path):
+    outcome = run("herit", *files, "--out", tmp_path / "fits.parquet")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout == ""
+    assert "60 samples matched" in outcome.stderr
+    assert "all 5 traits fitted" in outcome.stderr
+    fits = pd.read_parquet(tmp_path / "fits.parquet")
+    expected = lmm.fit_traits(COHORT.kinship, COHORT.pheno, COHORT.covar)
+    assert tuple(fits.index) == COHORT.phenotypes
+    np.testing.assert_allclose(fits["hsq"], expected.hsq, atol=1e-6)
+    np.testing.assert_allclose(fits["beta_sex"], expected.beta[1], rtol=1e-5)
+    assert "hsq_se" not in fits
+
+
+def test_results_alone_go_to_stdout_and_reports_to_stderr(files):
+    outcome = run("herit", *files)
+    fits = results_of(outcome.stdout)
+    assert list(fits.index) == list(COHORT.phenotypes)
+    assert "matched" in outcome.stderr
+
+
+def test_quiet_reports_nothing(files):
+    outcome = run("herit", *files, "--quiet")
+    assert outcome.exit_code == 0
+    assert outcome.stderr == ""
+    assert len(results_of(outcome.stdout)) == 5
+
+
+def test_ml_and_standard_errors_are_options(files):
+    fits = results_of(run("herit", *files, "--ml", "--se").stdout)
+    expected = lmm.fit_traits(COHORT.kinship, COHORT.pheno, COHORT.covar, reml=False)
+    np.testing.assert_allclose(fits["loglik"], expected.loglik, rtol=1e-8)
+    assert "hsq_se" in fits
+
+
+def test_without_covariates_the_model_is_an_intercept(files):
+    fits = results_of(run("herit", *files[:4]).stdout)
+    assert [name for name in fits if name.startswith("beta_")] == ["beta_intercept"]
+
+
+def test_an_intercept_is_added_where_no_covariate_is_constant(files, tmp_path):
+    with_intercept = results_of(run("herit", *files).stdout)
+    write_table(COHORT.covar[["sex", "age"]], tmp_path / "covar.tsv")
+    pd.testing.assert_frame_equal(
+        results_of(run("herit", *files).stdout), with_intercept, rtol=1e-9
+    )
+
+
+def test_an_intercept_that_varies_is_refused(files, tmp_path):
+    write_table(COHORT.covar[["age"]].set_axis(["intercept"], axis=1), tmp_path / "covar.tsv")
+    outcome = run("herit", *files)
+    assert outcome.exit_code == 2
+    assert "covariate 'intercept' is not constant" in outcome.stderr
+
+
+def test_samples_in_another_order_give_the_same_fits(files, tmp_path):
+    ordered = results_of(run("herit", *files).stdout)
+    write_table(COHORT.pheno.iloc[::-1], tmp_path / "pheno.tsv")
+    shuffled = results_of(run("herit", *files).stdout)
+    pd.testing.assert_frame_equal(shuffled, ordered, rtol=1e-5, atol=1e-6)
+
+
+def test_samples_left_out_are_reported(files, tmp_path):
+    write_table(COHORT.pheno.iloc[:50], tmp_path / "pheno.tsv")
+    outcome = run("herit", *files)
+    assert "50 samples matched" in outcome.stderr
+    assert "kinship: 10 not in the phenotypes" in outcome.stderr
+    assert (results_of(outcome.stdout)["n"] == 50).all()
+
+
+def test_traits_that_cannot_be_fitted_are_counted_with_their_reason(files, tmp_path):
+    pheno = COHORT.pheno.copy()
+    pheno["trait0002"] = 1.0
+    pheno["trait0004"] = np.nan
+    write_table(pheno, tmp_path / "pheno.tsv")
+    outcome = run("herit", *files)
+    assert outcome.exit_code == 0
+    assert "2 of 5 traits not fitted" in outcome.stderr
+    assert "(trait0002)" in outcome.stderr
+    assert "(trait0004)" in outcome.stderr
+    fits = results_of(outcome.stdout)
+    assert fits.loc["trait0002", "hsq"] == "NA"
+    assert fits.loc["trait0002", "reason"] != ""
+
+
+def test_negative_kinship_is_refused_unless_clipped(files, tmp_path):
+    kinship = COHORT.kinship - 0.5 * np.eye(60)
+    write_table(kinship, tmp_path / "kinship.tsv")
+    outcome = run("herit", *files)
+    assert outcome.exit_code == 2
+    assert "pass --clip-kinship to set negative eigenvalues to zero" in outcome.stderr
+    assert run("herit", *files, "--clip-kinship").exit_code == 0
+
+
+def test_bad_input_is_one_sentence_and_status_2(files, tmp_path):
+    cases = {
+        "no such file": ["herit", "--pheno", tmp_path / "none.csv", *files[2:]],
+        "ends in .csv": ["herit", *files, "--out", tmp_path / "fits.xlsx"],
+        "there is no folder": ["herit", *files, "--out", tmp_path / "nowhere" / "fits.tsv"],
+    }
+    for message, arguments in cases.items():
+        outcome = run(*arguments)
+        assert outcome.exit_code == 2
+        assert message in outcome.stderr
+        assert outcome.stderr.startswith("Error: ")
+        assert outcome.stderr.count("\n") == 1
+        assert outcome.stdout == ""
+
+
+def test_missing_options_are_a_usage_error():
+    outcome = run("herit")
+    assert outcome.exit_code == 2
+    assert "--pheno" in outcome.stderr
+
+
+def test_the_version_is_shown():
+    assert run("--version").stdout == f"lmmlite-jax {lmm.__version__}\n"
+
+
+def test_the_command_can_be_piped_into_one_that_stops_reading(files):
+    command = [sys.executable, "-c", "from lmmlite_jax.faces.cli import app; app()", "herit"]
+    with subprocess.Popen(
+        [*command, *files, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "_DEMO_INDIVIDUALS", 200)
+    monkeypatch.setattr(cli, "_DEMO_TRAITS", 100)
+    outcome = run("demo", "--out", tmp_path / "demo", "--seed", 1)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "demo_fits.parquet",
+        "demo_fits.tsv",
+        "hsq_estimates.png",
+        "loglik_profiles.png",
+    ]
+    summary = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines())
+    assert float(summary["correlation"].split()[0]) > 0.8
+    assert summary["individuals"] == "200 in families"
+    assert "all 100 traits fitted" in outcome.stdout
+    assert len(pd.read_parquet(tmp_path / "demo" / "demo_fits.parquet")) == 100
+
+
+def test_a_demo_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "taken").write_text("")
+    outcome = run("demo", "--out", tmp_path / "taken")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("Error: ")
