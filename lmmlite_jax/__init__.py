@@ -1,0 +1,31 @@
+"""Linear mixed models for thousands of traits at once, on CPU or GPU, in JAX."""
+
+from lmmlite_jax.data.cohort import Cohort
+from lmmlite_jax.data.recla import load_recla
+from lmmlite_jax.data.simulate import simulate_cohort
+from lmmlite_jax.model.fit import LMMFit, Status, fit_lmm
+from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
+from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
+from lmmlite_jax.model.skeleton import Skeleton, skeleton
+from lmmlite_jax.model.traits import fit_traits
+
+__all__ = [
+    "Cohort",
+    "LMMFit",
+    "MLSolution",
+    "Projection",
+    "Rotation",
+    "Skeleton",
+    "Status",
+    "calc_ll",
+    "eigen_rotation",
+    "fit_lmm",
+    "fit_traits",
+    "get_ml_soln",
+    "load_recla",
+    "projected_rotation",
+    "simulate_cohort",
+    "skeleton",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The mixed model itself: rotation, likelihood, fit. Pure functions of arrays."""

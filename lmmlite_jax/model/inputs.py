@@ -1,0 +1,199 @@
+"""What comes in at the door: arrays or data frames, checked once, with names kept.
+
+Values can only be checked when they are there: a traced array (under ``jit``, ``vmap`` or
+``grad``) passes with its shape checked alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from lmmlite_jax.model.precision import is_traced
+
+__all__ = [
+    "Labelled",
+    "as_covariates",
+    "as_heritability",
+    "as_kinship",
+    "as_traits",
+    "check_same_individuals",
+    "collinear_column",
+    "column_name",
+]
+
+SYMMETRY_TOLERANCE = 1e-6
+"""Largest |K - K'| accepted, relative to max |K|: the rounding of a kinship in single precision."""
+
+COLLINEAR_TOLERANCE = 1e-10
+"""A covariate counts as collinear when less than this part of it is left beside the others."""
+
+
+class Labelled(NamedTuple):
+    """An array with the names its frame carried; ``None`` where it was a bare array."""
+
+    values: Any
+    rows: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+
+
+def as_kinship(K: Any) -> Labelled:
+    """Kinship as a symmetric float64 matrix; ``ValueError`` says what is wrong with it."""
+    table = _labelled("K", K)
+    shape = np.shape(table.values)
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"K must be a square kinship matrix (n, n), got shape {shape}: "
+            "give one row and one column for each individual."
+        )
+    if is_traced(table.values):
+        return table
+    values = np.asarray(table.values)
+    _refuse_missing("K", values, "a kinship matrix must be complete")
+    scale = np.max(np.abs(values), initial=0.0)
+    gap = np.abs(values - values.T)
+    if np.max(gap, initial=0.0) > SYMMETRY_TOLERANCE * scale:
+        i, j = np.unravel_index(np.argmax(gap), gap.shape)
+        raise ValueError(
+            f"K is not symmetric: K[{i}, {j}] = {values[i, j]:.6g} but K[{j}, {i}] = "
+            f"{values[j, i]:.6g}; give the full symmetric matrix, not one triangle of it."
+        )
+    return table._replace(values=values)
+
+
+def as_traits(name: str, y: Any, n: int, *, missing: bool = False) -> Labelled:
+    """Phenotypes (n,) or (n, m) in float64; NaN only where ``missing`` says so."""
+    table = _labelled(name, y)
+    shape = np.shape(table.values)
+    if len(shape) not in (1, 2) or shape[0] != n:
+        raise ValueError(
+            f"{name} must have shape ({n},) or ({n}, m), one row for each of the {n} individuals "
+            f"of the kinship matrix, got shape {shape}."
+        )
+    if is_traced(table.values):
+        return table
+    values = np.asarray(table.values)
+    if np.isinf(values).any():
+        raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
+    if not missing:
+        _refuse_missing(name, values, "use fit_traits, which handles missing phenotypes")
+    return table._replace(values=values)
+
+
+def as_covariates(X: Any, n: int) -> Labelled:
+    """Covariates (n, p) in float64; an intercept where ``X`` is None."""
+    if X is None:
+        return Labelled(np.ones((n, 1)), None, ("intercept",))
+    table = _labelled("X", X)
+    shape = np.shape(table.values)
+    if len(shape) == 1:
+        table = table._replace(values=table.values[:, None])
+        shape = (*shape, 1)
+    if len(shape) != 2 or shape[0] != n:
+        raise ValueError(
+            f"X must have shape ({n}, p), one row for each of the {n} individuals of the kinship "
+            f"matrix, got shape {shape}."
+        )
+    if shape[1] == 0:
+        raise ValueError("X has no columns: leave it out (X=None) for an intercept.")
+    if is_traced(table.values):
+        return table
+    values = np.asarray(table.values)
+    _refuse_missing("X", values, "drop those individuals or impute the covariate")
+    culprit = collinear_column(values)
+    if culprit is not None:
+        raise ValueError(
+            f"X is rank-deficient: column {column_name(table.columns, culprit)} is a linear "
+            "combination of the columns before it; leave it out."
+        )
+    return table._replace(values=values)
+
+
+def as_heritability(hsq: Any) -> Any:
+    """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced."""
+    values = jnp.asarray(hsq, dtype=jnp.float64)
+    if is_traced(values):
+        return jnp.where((values >= 0) & (values <= 1), values, jnp.nan)
+    outside = ~((values >= 0) & (values <= 1))
+    if np.any(np.asarray(outside)):
+        found = np.asarray(values)[np.asarray(outside)].flat[0]
+        raise ValueError(f"hsq must lie in [0, 1], found {found:.6g}.")
+    return values
+
+
+def check_same_individuals(**tables: Labelled) -> None:
+    """Refuse frames whose row names differ: rows are individuals, in one order for all."""
+    named = [(name, table.rows) for name, table in tables.items() if table.rows is not None]
+    for name, rows in named[1:]:
+        first, expected = named[0]
+        if rows != expected and len(rows) == len(expected):
+            at = next(
+                i for i, pair in enumerate(zip(rows, expected, strict=True)) if len({*pair}) > 1
+            )
+            raise ValueError(
+                f"{first} and {name} name different individuals: row {at} is {expected[at]!r} in "
+                f"{first} and {rows[at]!r} in {name}; bring them into the same order, for example "
+                f"{name}.loc[{first}.index]."
+            )
+
+
+def collinear_column(X: np.ndarray) -> int | None:
+    """Index of the first column of ``X`` that the columns before it span, or None."""
+    norms = np.linalg.norm(X, axis=0)
+    if X.shape[0] < X.shape[1]:
+        return X.shape[0]
+    left = np.abs(np.diag(np.linalg.qr(X, mode="r")))
+    bad = np.flatnonzero(left <= COLLINEAR_TOLERANCE * norms)
+    return int(bad[0]) if bad.size else None
+
+
+def column_name(columns: tuple[str, ...] | None, index: int) -> str:
+    """Name of a column for a message: its own where it has one, its number otherwise."""
+    return repr(columns[index]) if columns is not None else f"{index} (counted from 0)"
+
+
+def _labelled(name: str, value: Any) -> Labelled:
+    rows = columns = None
+    if hasattr(value, "columns") and hasattr(value, "to_numpy"):
+        columns = tuple(str(c) for c in value.columns)
+        rows = _row_names(value)
+        value = _numbers(name, value.to_numpy(), columns)
+    elif hasattr(value, "to_numpy") and hasattr(value, "name"):
+        columns = None if value.name in (None, "") else (str(value.name),)
+        rows = _row_names(value)
+        value = _numbers(name, value.to_numpy(), columns)
+    if not is_traced(value):
+        value = _numbers(name, value, columns)
+    else:
+        value = jnp.asarray(value, dtype=jnp.float64)
+    return Labelled(value, rows, columns)
+
+
+def _row_names(frame: Any) -> tuple[str, ...] | None:
+    index = getattr(frame, "index", None)
+    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
+        return None
+    return tuple(str(label) for label in index)
+
+
+def _numbers(name: str, value: Any, columns: Iterable[str] | None) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        where = f" (columns {', '.join(columns)})" if columns is not None else ""
+        raise ValueError(
+            f"{name} must hold numbers{where}: {error}; encode text columns as numbers."
+        ) from error
+
+
+def _refuse_missing(name: str, values: np.ndarray, advice: str) -> None:
+    missing = ~np.isfinite(values)
+    if missing.any():
+        where = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
+        raise ValueError(
+            f"{name} has {int(missing.sum())} missing or infinite values, the first at "
+            f"[{where}]: {advice}."
+        )

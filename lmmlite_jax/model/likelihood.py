@@ -1,0 +1,251 @@
+"""Log likelihood of rotated data at given heritabilities, summed over all individuals."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from lmmlite_jax.model.inputs import as_covariates, as_heritability, as_traits
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.rotation import check_spectrum, clean_spectrum
+
+__all__ = ["MLSolution", "calc_ll", "get_ml_soln"]
+
+ANGLE_TOLERANCE = 1e-10
+"""Squared cosine below which a covariate counts as orthogonal to the null space of K."""
+
+EXACT_TOLERANCE = 1e-20
+"""Part of a trait's squares in the null space of K that counts as rounding."""
+
+
+class MLSolution(NamedTuple):
+    """Generalised least squares at a given heritability.
+
+    Attributes
+    ----------
+    beta : hsq shape + (p,) + trait shape
+        Fixed effects.
+    sigmasq : hsq shape + trait shape
+        Total variance σ² = rss / (n - p).
+    rss : hsq shape + trait shape
+        Weighted residual sum of squares.
+    logdet_XSX : hsq shape
+        log |X'WX|; None for ``reml=False``.
+    """
+
+    beta: Float[AnyArray, "..."]
+    sigmasq: Float[AnyArray, "..."]
+    rss: Float[AnyArray, "..."]
+    logdet_XSX: Float[AnyArray, "..."] | None
+
+
+class _Fit(NamedTuple):
+    """One heritability, all traits: what `get_ml_soln` and `calc_ll` are made of."""
+
+    beta: Array
+    rss: Array
+    logdet_XWX: Array
+    ml: Array
+    reml: Array
+
+
+@in_float64
+def get_ml_soln(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> MLSolution:
+    """Fixed effects and variance at given heritabilities.
+
+    Parameters
+    ----------
+    hsq : scalar or array
+        Heritabilities in [0, 1].
+    Kva, y, X : (n,), (n,) or (n, m), (n, p)
+        Rotated data of `eigen_rotation`.
+    reml : bool
+        Whether to give log |X'WX| too, which REML needs.
+
+    Returns
+    -------
+    MLSolution
+        ``beta``, ``sigmasq``, ``rss``, ``logdet_XSX``. At hsq = 1 with singular K, the limit:
+        infinite ``rss`` and ``sigmasq`` for a trait with a component in the null space of K.
+
+    Raises
+    ------
+    ValueError
+        If hsq is outside [0, 1], or shapes do not fit.
+
+    Notes
+    -----
+    R/lmmlite's ``getMLsoln``.
+
+    Examples
+    --------
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=60, m=1, seed=1)
+    >>> rot = lmm.eigen_rotation(cohort.kinship, cohort.pheno[:, 0], cohort.covar)
+    >>> lmm.get_ml_soln(0.5, rot.Kva, rot.y, rot.X).beta.shape
+    (3,)
+    """
+    h, n, p, fit = _evaluate(hsq, Kva, y, X)
+    logdet = fit.logdet_XWX.reshape(h.shape) if reml else None
+    return MLSolution(fit.beta, fit.rss / (n - p), fit.rss, logdet)
+
+
+@in_float64
+def calc_ll(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> Float[AnyArray, "..."]:
+    """Log likelihood at given heritabilities, β and σ² at their best for each.
+
+    Parameters
+    ----------
+    hsq : scalar or array
+        Heritabilities in [0, 1].
+    Kva, y, X : (n,), (n,) or (n, m), (n, p)
+        Rotated data of `eigen_rotation`.
+    reml : bool
+        Restricted likelihood (default) or full likelihood.
+
+    Returns
+    -------
+    loglik : hsq shape + trait shape
+        In R/lmmlite's convention, constants dropped. At hsq = 1 with singular K, the limit:
+        -inf for a trait with a component in the null space of K, +inf where the likelihood has
+        no bound.
+
+    Raises
+    ------
+    ValueError
+        If hsq is outside [0, 1], or shapes do not fit.
+
+    Notes
+    -----
+    R/lmmlite's ``calcLL``. ML: -½ [Σ log(hλ+1-h) + n log rss]; REML adds
+    ½ [p log(2πσ̂²) + log|X'X| - log|X'WX|].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=60, m=5, seed=1)
+    >>> rot = lmm.eigen_rotation(cohort.kinship, cohort.pheno, cohort.covar)
+    >>> lmm.calc_ll(np.linspace(0, 1, 101), rot.Kva, rot.y, rot.X).shape
+    (101, 5)
+    """
+    _, _, _, fit = _evaluate(hsq, Kva, y, X)
+    return fit.reml if reml else fit.ml
+
+
+def _evaluate(hsq: Any, Kva: Any, y: Any, X: Any) -> tuple[Array, int, int, _Fit]:
+    """Check the arguments; every heritability against every trait, in the shapes of both."""
+    h = as_heritability(hsq)
+    spectrum, traits, covariates = rotated_data(Kva, y, X)
+    n, p = np.shape(covariates)
+    if n <= p:
+        raise ValueError(f"X has {p} columns for {n} individuals: fit fewer covariates than that.")
+    one_trait = jnp.ndim(traits) == 1
+    fits = _fit_each(h.reshape(-1), spectrum, traits[:, None] if one_trait else traits, covariates)
+
+    def shaped(values: Array) -> Array:
+        values = values[..., 0] if one_trait else values
+        return values.reshape(*h.shape, *values.shape[1:])
+
+    shaped_fit = _Fit(
+        shaped(fits.beta), shaped(fits.rss), fits.logdet_XWX, shaped(fits.ml), shaped(fits.reml)
+    )
+    return h, n, p, shaped_fit
+
+
+def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Array, Array]:
+    """Rotated data as float64 arrays, shapes checked against one another."""
+    if np.ndim(Kva) != 1:
+        raise ValueError(f"Kva must be the vector of eigenvalues (n,), got shape {np.shape(Kva)}.")
+    n = np.shape(Kva)[0]
+    spectrum = jnp.asarray(Kva, dtype=jnp.float64)
+    if not is_traced(spectrum) and np.isnan(np.asarray(spectrum)).any():
+        raise ValueError("Kva has missing values: take it from eigen_rotation.")
+    spectrum = clean_spectrum(check_spectrum(spectrum, clip_negative=False), clip_negative=False)
+    traits, covariates = as_traits("y", y, n).values, as_covariates(X, n).values
+    return spectrum, jnp.asarray(traits), jnp.asarray(covariates)
+
+
+@jax.jit
+def _fit_each(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+    return lax.map(lambda one: _fit_one(one, Kva, y, X), h)
+
+
+def _fit_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+    unbounded = (h == 1) & jnp.any(Kva == 0)
+    return lax.cond(unbounded, _limit_at_one, _weighted_least_squares, h, Kva, y, X)
+
+
+def _weighted_least_squares(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+    n, p = X.shape
+    variance = h * Kva + (1 - h)
+    root = jnp.sqrt(1 / variance)[:, None]
+    Q, R = jnp.linalg.qr(root * X)
+    z = Q.T @ (root * y)
+    beta = jax.scipy.linalg.solve_triangular(R, z)
+    rss = jnp.sum((root * y - Q @ z) ** 2, axis=0)
+    logdet_XWX = _logdet(R)
+    ml = -0.5 * (jnp.sum(jnp.log(variance)) + n * jnp.log(rss))
+    return _Fit(
+        beta, rss, logdet_XWX, ml, ml + _restriction(rss, n, p, _logdet_gram(X), logdet_XWX)
+    )
+
+
+def _limit_at_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+    """H → 1 with singular K: individuals in its null space weigh infinitely more than the others.
+
+    They determine ("pin") the fixed effects that they can, the others determine the rest. The
+    basis of span(X) in which the two parts separate diagonalises the null-space part.
+    """
+    n, p = X.shape
+    null = (Kva == 0)[:, None]
+    Q, R = jnp.linalg.qr(X)
+    cosines, G = jnp.linalg.eigh((Q * null).T @ (Q * null))
+    T = Q @ G
+    pinned = cosines > ANGLE_TOLERANCE
+    pinned_effects = jnp.where(pinned[:, None], (T * null).T @ y, 0.0)
+    pinned_effects = pinned_effects / jnp.where(pinned, cosines, 1.0)[:, None]
+    left = y - T @ pinned_effects
+    exact = jnp.sum((left * null) ** 2, axis=0) <= EXACT_TOLERANCE * jnp.sum(y**2, axis=0)
+
+    root = jnp.where(null, 0.0, jnp.sqrt(1 / jnp.where(null, 1.0, Kva[:, None])))
+    design = jnp.concatenate([root * T * ~pinned, jnp.diag(pinned.astype(y.dtype))])
+    Qf, Rf = jnp.linalg.qr(design)
+    response = jnp.concatenate([root * left, jnp.zeros((p, y.shape[1]))])
+    z = Qf.T @ response
+    effects = pinned_effects + jax.scipy.linalg.solve_triangular(Rf, z)
+    rss = jnp.where(exact, jnp.sum((response - Qf @ z) ** 2, axis=0), jnp.inf)
+
+    # Σ log(hλ+1-h) and log|X'WX| each have a term in log(1-h); they cancel where as many
+    # directions are pinned as K has zero eigenvalues.
+    zeros, pins = jnp.sum(null), jnp.sum(pinned)
+    logdet = jnp.sum(jnp.log(jnp.where(null[:, 0], 1.0, Kva)))
+    finite_XWX = _logdet(Rf) + _logdet(R) + jnp.sum(jnp.log(jnp.where(pinned, cosines, 1.0)))
+    safe = jnp.where(exact, rss, 1.0)
+    ml = -0.5 * (logdet + n * jnp.log(safe))
+    reml = ml + _restriction(safe, n, p, _logdet_gram(X), finite_XWX)
+    return _Fit(
+        beta=jax.scipy.linalg.solve_triangular(R, G @ effects),
+        rss=rss,
+        logdet_XWX=jnp.where(pins > 0, jnp.inf, finite_XWX),
+        ml=jnp.where(exact, jnp.inf, -jnp.inf),
+        reml=jnp.where(exact, jnp.where(zeros > pins, jnp.inf, reml), -jnp.inf),
+    )
+
+
+def _restriction(rss: Array, n: int, p: int, logdet_XX: Array, logdet_XWX: Array) -> Array:
+    """What REML adds to the ML log likelihood."""
+    return 0.5 * (p * jnp.log(2 * jnp.pi * rss / (n - p)) + logdet_XX - logdet_XWX)
+
+
+def _logdet_gram(X: Array) -> Array:
+    return _logdet(jnp.linalg.qr(X, mode="r"))
+
+
+def _logdet(R: Array) -> Array:
+    return 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(R))))

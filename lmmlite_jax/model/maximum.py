@@ -1,0 +1,137 @@
+"""Global maximum of a log likelihood of the heritability over [0, 1], for many traits at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from lmmlite_jax.model.profile import Profile
+
+__all__ = ["Maximum", "global_maximum"]
+
+GRID_POINTS = 100
+GRID_RANGE = (1e-14, 1e2)
+"""δ = (1-h)/h of the grid, in units of the largest eigenvalue: a likelihood cannot turn twice
+between neighbours, because it is analytic in log δ in a strip of width 2π."""
+
+MAX_STEPS = 60
+
+FLAT = 1e-10
+"""A likelihood whose slope in logit h, a degree of freedom, stays below this does not depend
+on h."""
+
+
+class Maximum(NamedTuple):
+    """Where the log likelihood is largest.
+
+    Attributes
+    ----------
+    hsq : (m,)
+        The heritability; NaN where the likelihood has no maximum.
+    flat : (m,)
+        The likelihood does not depend on the heritability.
+    unbounded : (m,)
+        It grows without bound towards h = 1 because the covariates absorb the null space of K,
+        and has no other maximum.
+    """
+
+    hsq: Float[Array, " m"]
+    flat: Bool[Array, " m"]
+    unbounded: Bool[Array, " m"]
+
+
+class _Bracket(NamedTuple):
+    low: Array
+    high: Array
+    hsq: Array
+    done: Array
+    steps: Array
+
+
+def global_maximum(
+    profile: Profile,
+    tol: Float[Array, ""],
+    *,
+    spike: Bool[Array, " m"],
+    check_boundary: bool,
+) -> Maximum:
+    """Grid, every local maximum bracketed, Newton safeguarded inside each, boundaries compared.
+
+    ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
+    heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
+    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does.
+    """
+    grid = _grid(profile, tol, check_boundary)
+    slopes = jax.vmap(profile.slope)(grid)
+    logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
+    flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= FLAT * profile.dof
+
+    low_is_maximum = slopes[0] <= 0
+    best_value = jnp.where(low_is_maximum, profile.loglik(grid[0]), -jnp.inf)
+    best_hsq = jnp.where(low_is_maximum, grid[0], jnp.nan)
+    value_high = profile.loglik(grid[-1])
+    high_is_best = (slopes[-1] >= 0) & ~spike & (value_high > best_value)
+    best_value = jnp.where(high_is_best, value_high, best_value)
+    best_hsq = jnp.where(high_is_best, grid[-1], best_hsq)
+
+    peaks = (slopes[:-1] > 0) & (slopes[1:] <= 0)
+
+    def refine_next(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        peaks, best_value, best_hsq = state
+        cell = jnp.argmax(peaks, axis=0)
+        hsq = _newton(profile, grid, slopes, cell, jnp.any(peaks, axis=0), tol)
+        value = profile.loglik(hsq)
+        better = jnp.any(peaks, axis=0) & (value > best_value)
+        peaks = peaks & (jnp.arange(peaks.shape[0])[:, None] != cell)
+        return (
+            peaks,
+            jnp.where(better, value, best_value),
+            jnp.where(better, hsq, best_hsq),
+        )
+
+    _, _, best_hsq = lax.while_loop(
+        lambda state: jnp.any(state[0]), refine_next, (peaks, best_value, best_hsq)
+    )
+    unbounded = spike & jnp.isnan(best_hsq)
+    return Maximum(jnp.where(flat, jnp.nan, best_hsq), flat, unbounded)
+
+
+def _grid(profile: Profile, tol: Array, check_boundary: bool) -> Array:
+    largest = jnp.max(profile.skeleton.nodes)
+    low, high = jnp.log(GRID_RANGE[0] * largest), jnp.log(GRID_RANGE[1] * largest)
+    inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, GRID_POINTS)))
+    edge = 0.0 if check_boundary else tol
+    inside = jnp.clip(inside, jnp.maximum(edge, 1e-15), 1 - jnp.maximum(edge, 1e-15))
+    return jnp.concatenate([jnp.full(1, edge), inside, jnp.full(1, 1 - edge)])
+
+
+def _newton(
+    profile: Profile, grid: Array, slopes: Array, cell: Array, active: Array, tol: Array
+) -> Array:
+    """Root of the slope in a cell of the grid, from the secant through its ends."""
+    low, high = grid[cell], grid[cell + 1]
+    slope_low = jnp.take_along_axis(slopes, cell[None], axis=0)[0]
+    slope_high = jnp.take_along_axis(slopes, cell[None] + 1, axis=0)[0]
+    part = slope_low / (slope_low - slope_high)
+    part = jnp.where((part > 0.001) & (part < 0.999), part, 0.5)
+
+    def step(state: _Bracket) -> _Bracket:
+        slope, curvature = profile.slope(state.hsq), profile.curvature(state.hsq)
+        low = jnp.where(slope > 0, state.hsq, state.low)
+        high = jnp.where(slope > 0, state.high, state.hsq)
+        newton = state.hsq - slope / curvature
+        inside = (newton > low) & (newton < high) & (curvature < 0)
+        proposal = jnp.where(inside, newton, (low + high) / 2)
+        moved = jnp.abs(proposal - state.hsq)
+        hsq = jnp.where(state.done, state.hsq, proposal)
+        done = state.done | (moved <= tol * hsq * (1 - hsq)) | (high - low <= 1e-16)
+        return _Bracket(low, high, hsq, done, state.steps + 1)
+
+    start = _Bracket(low, high, low + part * (high - low), ~active, jnp.zeros((), int))
+    return lax.while_loop(
+        lambda state: jnp.any(~state.done) & (state.steps < MAX_STEPS), step, start
+    ).hsq

@@ -1,0 +1,41 @@
+"""Double precision for the library's own work, without touching the caller's JAX settings.
+
+With JAX's default setting an array of double precision loses half its digits in the caller's
+first operation on it, slicing included. Results therefore leave as NumPy arrays under that
+setting, which keep them; with 64-bit types enabled, or inside a trace, they are JAX arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+import jax
+import numpy as np
+
+__all__ = ["AnyArray", "in_float64", "is_traced"]
+
+AnyArray: TypeAlias = jax.Array | np.ndarray
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_float64(function: Callable[P, R]) -> Callable[P, R]:
+    """Run ``function`` with 64-bit types enabled, and leave the global setting as it was."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with jax.enable_x64(True):
+            result = function(*args, **kwargs)
+        if jax.enable_x64.value or is_traced(result):
+            return result
+        return jax.tree.map(np.asarray, result)
+
+    return wrapped
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any of ``values`` is being traced (``jit``, ``vmap``, ``grad``)."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))

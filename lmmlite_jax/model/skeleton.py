@@ -1,0 +1,223 @@
+"""Skeleton spectrum: any sum over n individuals as a combination of a few functions of h.
+
+All that a linear mixed model asks of rotated data is sums  Σ_i a_i w_i(h),
+w_i(h) = 1/(hλ_i + 1 - h), for h in [0, 1]. With δ = (1-h)/h they are, up to a factor,
+Cauchy functions 1/(λ + δ) of an eigenvalue in [a, b], and r of those, 1/(μ_k + δ), reproduce them
+all from their values at r points δ_j. The relative error of that is exactly
+
+    Π_l (λ - μ_l)/(λ + δ_l) · Π_l (δ - δ_l)/(δ + μ_l),
+
+so that the best μ and δ solve Zolotarev's third problem on [a, b] and [-∞, 0], whose solution is
+known in elliptic functions. The number of nodes depends on b/a and the tolerance alone: never on
+n, the covariates or the single eigenvalues, so that one skeleton serves a kinship matrix, each of
+its principal submatrices, and each projection of those (Cauchy interlacing). Eigenvalues of
+exactly zero, whose weight 1/(1-h) has no bound, are kept apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import ellipk, ellipkm1
+
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+
+__all__ = ["RANK_TOLERANCE", "Skeleton", "interval_skeleton", "skeleton"]
+
+RANK_TOLERANCE = 1e-8
+"""Eigenvalues below this part of the largest are rounding of K's own digits: exactly zero."""
+
+MAX_NODES = 150
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Skeleton:
+    """A few eigenvalues that stand for a whole spectrum.
+
+    Attributes
+    ----------
+    nodes : (r,)
+        The eigenvalues μ_k that stand for all eigenvalues in [a, b].
+    deltas : (r,)
+        The points δ = (1-h)/h at which a sum has to be known.
+    error : ()
+        Largest relative error of a weight w(λ; h), hence of any sum of terms of one sign, measured
+        over eigenvalues in [a, b] and h in [0, 1].
+    column_scale, row_scale, orthogonal, triangular
+        Scaled QR factors of the matrix w(μ_k; h_j).
+    """
+
+    nodes: Float[AnyArray, "..."]
+    deltas: Float[AnyArray, "..."]
+    error: Float[AnyArray, "..."]
+    column_scale: Float[AnyArray, "..."]
+    row_scale: Float[AnyArray, "..."]
+    orthogonal: Float[AnyArray, "..."]
+    triangular: Float[AnyArray, "..."]
+
+    @property
+    @in_float64
+    def hsq(self) -> Float[Array, " r"]:
+        """Heritabilities at which a sum has to be known."""
+        return jnp.asarray(1 / (1 + self.deltas))
+
+    @property
+    @in_float64
+    def gap(self) -> Float[Array, " r"]:
+        """1 - h at those heritabilities, without the rounding of h."""
+        return jnp.asarray(self.deltas / (1 + self.deltas))
+
+    @in_float64
+    def weights_of(self, spectrum: Float[AnyArray, " n"]) -> Float[Array, "r n"]:
+        """w(λ_i; h) of any eigenvalues at ``hsq``, one row a heritability."""
+        deltas = jnp.asarray(self.deltas)[:, None]
+        return (1 + deltas) / (spectrum + deltas)
+
+    @in_float64
+    def weights(self, hsq: Float[AnyArray, "*h"]) -> Float[Array, "r *h"]:
+        """w(μ_k; h) = 1/(hμ_k + 1 - h), one row a node."""
+        nodes = jnp.asarray(self.nodes).reshape(-1, *(1,) * hsq.ndim)
+        return 1 / (hsq * nodes + (1 - hsq))
+
+    @in_float64
+    def coefficients(self, values: Float[AnyArray, "r *m"]) -> Float[Array, "r *m"]:
+        """Coefficients S of the sum Σ_k S_k w(μ_k; h) that takes ``values`` at ``hsq``."""
+        rows = values.reshape(values.shape[0], -1) * jnp.asarray(self.row_scale)[:, None]
+        solved = jax.scipy.linalg.solve_triangular(
+            self.triangular, jnp.asarray(self.orthogonal).T @ rows
+        )
+        return (solved * jnp.asarray(self.column_scale)[:, None]).reshape(values.shape)
+
+
+@in_float64
+def skeleton(spectrum: Any, tol: float = 1e-10) -> Skeleton:
+    """Skeleton of the eigenvalues of a kinship matrix.
+
+    Parameters
+    ----------
+    spectrum : (n,)
+        Eigenvalues, none negative. Zeros are allowed and take no part.
+    tol : float
+        Largest relative error accepted.
+
+    Returns
+    -------
+    Skeleton
+        With its measured ``error``.
+
+    Raises
+    ------
+    ValueError
+        If the spectrum has negative eigenvalues or no positive one, or the error stays above
+        ``tol``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> few = skeleton(np.geomspace(0.01, 10, 5000))
+    >>> few.nodes.shape, bool(few.error < 1e-10)
+    ((31,), True)
+    """
+    values = np.asarray(spectrum, dtype=np.float64)
+    positive = values[values > 0]
+    if (values < 0).any() or positive.size == 0:
+        raise ValueError(
+            f"spectrum must be non-negative with a positive eigenvalue, its smallest is "
+            f"{values.min():.3g} and its largest {values.max():.3g}: see eigen_rotation's "
+            "clip_negative."
+        )
+    decades = float(np.log10(positive.max() / positive.min()))
+    return _scaled(_unit_skeleton(decades, tol), positive.max())
+
+
+def interval_skeleton(ratio: float, largest: Any, tol: float = 1e-10) -> Skeleton:
+    """Skeleton of every spectrum in [ratio · largest, largest]; ``largest`` may be traced.
+
+    The interval is rounded outwards to half a decade, so that nearby spectra share a compiled
+    program.
+    """
+    decades = float(np.ceil(-2 * np.log10(ratio) - 1e-9) / 2)
+    return _scaled(_unit_skeleton(decades, tol), largest)
+
+
+def _scaled(unit: dict[str, np.ndarray], largest: Any) -> Skeleton:
+    if not is_traced(largest):
+        largest = np.asarray(largest)  # NumPy's arithmetic compiles nothing
+    nodes, deltas = largest * unit["nodes"], largest * unit["deltas"]
+    return Skeleton(
+        nodes=nodes,
+        deltas=deltas,
+        error=unit["error"],
+        column_scale=nodes**0.5,
+        row_scale=2 * deltas**0.5 / (1 + deltas),
+        orthogonal=unit["orthogonal"],
+        triangular=unit["triangular"],
+    )
+
+
+@lru_cache(maxsize=128)
+def _unit_skeleton(decades: float, tol: float) -> dict[str, np.ndarray]:
+    condition = 10.0**decades
+    for r in range(1, MAX_NODES):
+        nodes, deltas, error = _zolotarev(condition, r)
+        if error <= 0.9 * tol:  # the rest is for rounding
+            break
+    matrix = 2 * np.sqrt(deltas[:, None] * nodes) / (nodes + deltas[:, None])
+    orthogonal, triangular = np.linalg.qr(matrix)
+    measured = _measured_error(condition, nodes, deltas, orthogonal, triangular)
+    if measured > tol:
+        raise ValueError(
+            f"a skeleton of relative error {tol:.1e} is out of reach of double precision for "
+            f"eigenvalues over {decades:g} decades, the best has {measured:.1e}: "
+            "ask for a larger tolerance."
+        )
+    return {
+        "nodes": nodes,
+        "deltas": deltas,
+        "error": np.asarray(measured),
+        "orthogonal": orthogonal,
+        "triangular": triangular,
+    }
+
+
+def _zolotarev(condition: float, r: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Best nodes on [1/condition, 1] against [-∞, 0], and the error they achieve.
+
+    A Möbius map takes the two intervals to [1, s] and [-s, -1], where the solution is the
+    Jacobi function dn; its expansion in sech converges at once for the moduli that occur.
+    """
+    if condition < 1 + 1e-12:
+        return np.ones(1), np.ones(1), 0.0
+    s = 2 * condition - 1 + 2 * np.sqrt(condition * (condition - 1))
+    quarter, conjugate = ellipkm1(s**-2), ellipk(s**-2)
+    u = quarter * (2 * np.arange(r) + 1) / (2 * r)
+    shifts = 2 * quarter * np.arange(-20, 21)
+    decay = np.exp(-np.pi / (2 * conjugate) * np.abs(u[:, None] - shifts))
+    t = s * np.pi / conjugate * (decay / (1 + decay**2)).sum(1)
+    error = np.prod((t - 1) / (t + 1)) ** 2
+    pole = (1 + s) / (2 * condition)
+    return pole * (t + 1) / (t + s), pole * (t - 1) / (s - t), float(error)
+
+
+def _measured_error(
+    condition: float,
+    nodes: np.ndarray,
+    deltas: np.ndarray,
+    orthogonal: np.ndarray,
+    triangular: np.ndarray,
+) -> float:
+    spectrum = np.geomspace(1 / condition, 1, 300)
+    matrix = 2 * np.sqrt(deltas[:, None] * spectrum) / (spectrum + deltas[:, None])
+    combined = np.linalg.solve(triangular, orthogonal.T @ matrix)
+    # δ from h = 1 - 1e-13 down to h = 1e-6, at K's own scale.
+    delta = np.geomspace(1e-13 / condition, 1e6, 1000)[:, None]
+    exact = np.sqrt(spectrum) / (spectrum + delta)
+    skeletal = (np.sqrt(nodes) / (nodes + delta)) @ combined
+    return float(np.max(np.abs(skeletal / exact - 1)))

@@ -1,0 +1,50 @@
+"""Slow references, and problems that many tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def dense_loglik(hsq, K, y, X, reml=True):
+    """Log likelihood of one trait by building and inverting V, constants as in R/lmmlite."""
+    n, p = X.shape
+    V = hsq * K + (1 - hsq) * np.eye(n)
+    inverse = np.linalg.inv(V)
+    gram = X.T @ inverse @ X
+    residual = y - X @ np.linalg.solve(gram, X.T @ inverse @ y)
+    rss = residual @ inverse @ residual
+    value = -0.5 * (np.linalg.slogdet(V)[1] + n * np.log(rss))
+    if not reml:
+        return value
+    added = p * np.log(2 * np.pi * rss / (n - p))
+    added += np.linalg.slogdet(X.T @ X)[1] - np.linalg.slogdet(gram)[1]
+    return value + 0.5 * added
+
+
+def dense_effects(hsq, K, y, X):
+    """Generalised least squares of one trait: β and σ²."""
+    n, p = X.shape
+    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n))
+    beta = np.linalg.solve(X.T @ inverse @ X, X.T @ inverse @ y)
+    return beta, (y - X @ beta) @ inverse @ (y - X @ beta) / (n - p)
+
+
+def random_kinship(rng, n, rank=None):
+    """Kinship of random markers, mean diagonal 1."""
+    markers = rng.standard_normal((n, rank or 2 * n))
+    K = markers @ markers.T
+    return K / K.diagonal().mean()
+
+
+def centred(K):
+    """K with the intercept in its null space, as GEMMA's ``-gk 1`` makes it."""
+    J = np.eye(len(K)) - 1 / len(K)
+    return J @ K @ J
+
+
+def with_variance(rng, K, hsq, m):
+    """Traits of variance hsq K + (1 - hsq) I, one a column."""
+    values, vectors = np.linalg.eigh(K)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    g = root @ rng.standard_normal((len(K), m))
+    return np.sqrt(hsq) * g + np.sqrt(1 - hsq) * rng.standard_normal((len(K), m))

@@ -1,0 +1,225 @@
+"""Bad input gets one clear sentence, and one bad trait does not touch its neighbours."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from helpers import random_kinship, with_variance
+
+import lmmlite_jax as lmm
+
+
+@pytest.fixture(scope="module")
+def good():
+    rng = np.random.default_rng(0)
+    K = random_kinship(rng, 30)
+    X = np.column_stack([np.ones(30), rng.standard_normal(30), rng.integers(0, 2, 30)])
+    return K, with_variance(rng, K, 0.5, 6), X
+
+
+def both_doors(K, Y, X=None):
+    """Whoever is asked, the sentence is the same."""
+    messages = []
+    for door in (lmm.eigen_rotation, lmm.fit_traits):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 the caller checks the message
+            door(K, Y, X)
+        messages.append(str(caught.value))
+    return messages
+
+
+def broken(K, i, j, value):
+    K = K.copy()
+    K[i, j] = value
+    return K
+
+
+def test_kinship_that_is_not_square(good):
+    K, Y, _ = good
+    for message in both_doors(K[:, :20], Y):
+        assert "K must be a square kinship matrix (n, n), got shape (30, 20)" in message
+
+
+def test_kinship_that_is_not_symmetric(good):
+    K, Y, _ = good
+    for message in both_doors(np.tril(K), Y):
+        assert "K is not symmetric: K[" in message
+        assert "not one triangle" in message
+
+
+def test_kinship_with_missing_values(good):
+    K, Y, _ = good
+    for message in both_doors(broken(broken(K, 3, 4, np.nan), 4, 3, np.nan), Y):
+        assert "K has 2 missing or infinite values, the first at [3, 4]" in message
+
+
+def test_kinship_that_is_not_positive_semidefinite(data_dir):
+    from lmmlite_jax.data import read_kinship
+
+    K = read_kinship(data_dir / "geuvadis" / "Geuvadis_chr1_kinship.normalized.txt")
+    Y = np.random.default_rng(0).standard_normal((len(K), 3))
+    for message in both_doors(K, Y):
+        assert "K is not positive semidefinite: its smallest eigenvalue is -0.2" in message
+        assert "clip_negative=True" in message
+    fit = lmm.fit_traits(K, Y, clip_negative=True)
+    rot = lmm.eigen_rotation(K, Y, clip_negative=True)
+    assert not any(fit.reasons)
+    assert float(rot.Kva.min()) == 0
+    expected = lmm.fit_lmm(rot.Kva, rot.y, rot.X)
+    np.testing.assert_allclose(np.asarray(fit.hsq), np.asarray(expected.hsq), atol=1e-7)
+
+
+def test_kinship_without_a_positive_eigenvalue(good):
+    _, Y, _ = good
+    for message in both_doors(np.zeros((30, 30)), Y):
+        assert "K has no positive eigenvalue" in message
+
+
+def test_traits_of_the_wrong_length(good):
+    K, Y, _ = good
+    for name, message in zip("yY", both_doors(K, Y[:20]), strict=True):
+        assert f"{name} must have shape (30,) or (30, m)" in message
+        assert "got shape (20, 6)" in message
+
+
+def test_covariates_of_the_wrong_length(good):
+    K, Y, X = good
+    for message in both_doors(K, Y, X[:20]):
+        assert "X must have shape (30, p)" in message
+
+
+def test_covariates_without_columns(good):
+    K, Y, X = good
+    for message in both_doors(K, Y, X[:, :0]):
+        assert "X has no columns" in message
+
+
+def test_rank_deficient_covariates_name_the_column(good):
+    K, Y, X = good
+    doubled = np.column_stack([X, X[:, 1] - 2 * X[:, 0]])
+    for message in both_doors(K, Y, doubled):
+        assert "X is rank-deficient: column 3 (counted from 0)" in message
+    frame = pd.DataFrame(doubled, columns=["intercept", "age", "sex", "age again"])
+    for message in both_doors(K, Y, frame):
+        assert "X is rank-deficient: column 'age again'" in message
+
+
+def test_covariates_with_missing_values(good):
+    K, Y, X = good
+    for message in both_doors(K, Y, broken(X, 2, 1, np.nan)):
+        assert "X has 1 missing or infinite values, the first at [2, 1]" in message
+
+
+def test_missing_phenotypes_are_for_fit_traits(good):
+    K, Y, _ = good
+    with pytest.raises(ValueError, match=r"y has 1 missing .* use fit_traits"):
+        lmm.eigen_rotation(K, broken(Y, 0, 0, np.nan))
+
+
+def test_infinite_phenotypes(good):
+    K, Y, _ = good
+    for message in both_doors(K, broken(Y, 0, 0, np.inf)):
+        assert "has infinite values" in message
+
+
+def test_text_where_numbers_should_be(good):
+    K, Y, X = good
+    frame = pd.DataFrame(X, columns=["intercept", "age", "sex"]).astype({"sex": object})
+    frame.loc[4, "sex"] = "male"
+    for message in both_doors(K, Y, frame):
+        assert "X must hold numbers (columns intercept, age, sex)" in message
+        assert "'male'" in message
+
+
+def test_frames_in_different_orders_are_refused(good):
+    K, Y, _ = good
+    ids = [f"mouse{i}" for i in range(30)]
+    kinship = pd.DataFrame(K, ids, ids)
+    pheno = pd.DataFrame(Y, ids).iloc[::-1]
+    for message in both_doors(kinship, pheno):
+        assert "row 0 is 'mouse0' in K and 'mouse29'" in message
+        assert ".loc[K.index]" in message
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_names_come_back_where_a_frame_came_in(good, frame):
+    K, Y, X = good
+    names, covariates = [f"gene{j}" for j in range(6)], ["intercept", "age", "sex"]
+    pheno = frame(dict(zip(names, Y.T, strict=True)))
+    covar = frame(dict(zip(covariates, X.T, strict=True)))
+    rot = lmm.eigen_rotation(K, pheno, covar)
+    assert (rot.traits, rot.covariates) == (tuple(names), tuple(covariates))
+    fit = lmm.fit_traits(K, pheno, covar)
+    assert (fit.traits, fit.covariates) == (tuple(names), tuple(covariates))
+    table = fit.to_pandas()
+    assert list(table.index) == names
+    assert list(table.columns) == [
+        *("n", "hsq", "sigmasq", "sigmasq_g", "sigmasq_e", "loglik"),
+        *("beta_intercept", "beta_age", "beta_sex", "reason"),
+    ]
+
+
+def test_a_frame_without_traits_named_gets_numbers_in_its_table(good):
+    K, Y, _ = good
+    table = lmm.fit_traits(K, Y).to_pandas()
+    assert list(table.index) == list(range(6))
+    assert "beta_intercept" in table
+
+
+class TestOneBadTraitAmongMany:
+    """It is NaN with a reason; the others are what they are without it."""
+
+    def fit(self, good, bad, X=None):
+        K, Y, _ = good
+        alone = lmm.fit_traits(K, Y, X)
+        among = lmm.fit_traits(K, np.column_stack([Y[:, :3], bad, Y[:, 3:]]), X)
+        for name in ("hsq", "loglik", "sigmasq", "beta"):
+            kept = np.delete(np.asarray(getattr(among, name)), 3, axis=-1)
+            np.testing.assert_allclose(kept, np.asarray(getattr(alone, name)), rtol=1e-9)
+        assert not any(alone.reasons)
+        assert np.isnan(np.asarray(among.hsq)[3])
+        assert np.isnan(np.asarray(among.beta)[:, 3]).all()
+        assert [bool(r) for r in among.reasons] == [False] * 3 + [True] + [False] * 3
+        return among
+
+    @pytest.mark.parametrize("value", [0.0, 5.0, 1e9, -1e-9])
+    def test_constant(self, good, value):
+        fit = self.fit(good, np.full(30, value))
+        assert "constant" in fit.reasons[3]
+
+    def test_linear_combination_of_the_covariates(self, good):
+        X = good[2]
+        fit = self.fit(good, 3 + 2 * X[:, 1], X)
+        assert "linear combination of the covariates" in fit.reasons[3]
+
+    def test_all_missing(self, good):
+        fit = self.fit(good, np.full(30, np.nan))
+        assert "no individual observed" in fit.reasons[3]
+        assert int(fit.n[3]) == 0
+
+    def test_fewer_than_p_plus_2_observed(self, good):
+        y = np.full(30, np.nan)
+        y[:4] = [1, 3, 2, 5]
+        fit = self.fit(good, y, good[2])
+        assert "fewer than p + 2 individuals" in fit.reasons[3]
+        assert int(fit.n[3]) == 4
+
+    def test_covariate_constant_among_those_observed(self, good):
+        X = good[2]
+        y = np.where(X[:, 2] == 1, np.random.default_rng(0).standard_normal(30), np.nan)
+        frame = pd.DataFrame(X, columns=["intercept", "age", "sex"])
+        fit = self.fit(good, y, frame)
+        assert "covariate 'sex' is collinear" in fit.reasons[3]
+
+    def test_constant_among_those_observed(self, good):
+        fit = self.fit(good, np.where(np.arange(30) < 10, np.nan, 2.5))
+        assert "constant" in fit.reasons[3]
+
+
+def test_when_no_trait_can_be_fitted_all_say_why(good):
+    fit = lmm.fit_traits(good[0], np.full((30, 2), np.nan))
+    assert fit.reasons == ("no individual observed",) * 2
+
+
+def test_precision_that_is_neither(good):
+    with pytest.raises(ValueError, match="dtype must be 'float64' or 'float32', got 'float16'"):
+        lmm.fit_traits(good[0], good[1], dtype="float16")

@@ -1,0 +1,78 @@
+"""Double precision whatever the global setting, and no setting changed."""
+
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+import lmmlite_jax as lmm
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_importing_changes_no_jax_setting():
+    printed = run("""
+        import jax
+        before = dict(jax.config.values)
+        import lmmlite_jax
+        print(before == dict(jax.config.values))
+    """)
+    assert printed.strip() == "True"
+
+
+def test_importing_takes_little_beyond_jax():
+    printed = run("""
+        import time
+        import jax, jax.numpy, jax.scipy.linalg
+        started = time.perf_counter()
+        import lmmlite_jax
+        print(time.perf_counter() - started)
+    """)
+    assert float(printed) < 1
+
+
+def test_importing_loads_nothing_of_the_extras():
+    printed = run("""
+        import sys
+        import lmmlite_jax
+        print([m for m in ("pandas", "matplotlib", "rdata", "typer", "rich") if m in sys.modules])
+    """)
+    assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize("x64", [True, False], ids=["64 bits", "32 bits"])
+def test_results_are_double_whatever_the_global_setting(x64):
+    cohort = lmm.simulate_cohort(40, 3, seed=1)
+    with jax.enable_x64(x64):
+        rot = lmm.eigen_rotation(cohort.kinship, cohort.pheno, cohort.covar)
+        results = [
+            rot,
+            lmm.get_ml_soln(0.5, rot.Kva, rot.y, rot.X),
+            lmm.calc_ll([0.1, 0.5], rot.Kva, rot.y, rot.X),
+            lmm.fit_lmm(rot.Kva, rot.y, rot.X, compute_se=True),
+            lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar, compute_se=True),
+            lmm.projected_rotation(cohort.kinship, cohort.covar),
+        ]
+        leaves = jax.tree.leaves(results)
+        assert jax.config.jax_enable_x64 == x64
+        # Operations of the caller keep the precision too.
+        assert {(leaf * 2).dtype for leaf in leaves} <= {np.dtype("float64"), np.dtype("int64")}
+    assert {leaf.dtype for leaf in leaves} == {np.dtype("float64"), np.dtype("int64")}
+    reference = np.linalg.eigvalsh(cohort.kinship)
+    np.testing.assert_allclose(np.asarray(rot.Kva), reference, atol=1e-13)
+
+
+def test_results_are_the_same_with_the_setting_on_and_off():
+    cohort = lmm.simulate_cohort(40, 3, seed=1)
+    fits = []
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            fits.append(lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar))
+    for one, other in zip(*map(jax.tree.leaves, fits), strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))

@@ -1,0 +1,92 @@
+"""Traits with missing values are fitted as if the missing individuals were not there."""
+
+import numpy as np
+import pytest
+from helpers import centred, random_kinship, with_variance
+
+import lmmlite_jax as lmm
+from lmmlite_jax.model.traits import MOST_SIZES, _batches, _padded_sizes
+
+
+@pytest.mark.parametrize("kind", ["regular", "singular", "centred", "identity blocks", "tiny"])
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_missing_individuals_are_as_good_as_absent(kind, reml):
+    rng = np.random.default_rng(4)
+    n, m = 40, 20
+    K = {
+        "regular": lambda: random_kinship(rng, n),
+        "singular": lambda: random_kinship(rng, n, rank=15),
+        "centred": lambda: centred(random_kinship(rng, n)),
+        "identity blocks": lambda: lmm.simulate_cohort(n, 1).kinship,
+        "tiny": lambda: 1e-7 * random_kinship(rng, n),
+    }[kind]()
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    Y = with_variance(rng, K / K.diagonal().mean(), 0.5, m)
+    patterns = rng.random((n, 4)) < rng.uniform(0, 0.5, 4)
+    Y[patterns[:, rng.integers(0, 4, m)]] = np.nan
+
+    fit = lmm.fit_traits(K, Y, X, reml=reml)
+    for j in range(m):
+        seen = ~np.isnan(Y[:, j])
+        rot = lmm.eigen_rotation(K[np.ix_(seen, seen)], Y[seen, j], X[seen])
+        alone = lmm.fit_lmm(rot.Kva, rot.y, rot.X, reml=reml)
+        assert int(fit.n[j]) == seen.sum()
+        assert int(fit.status[j]) == int(alone.status)
+        np.testing.assert_allclose(fit.loglik[j], alone.loglik, rtol=1e-9)
+        np.testing.assert_allclose(fit.hsq[j], alone.hsq, atol=1e-6)
+        np.testing.assert_allclose(
+            np.asarray(fit.beta)[:, j], np.asarray(alone.beta), rtol=1e-5, atol=1e-7
+        )
+
+
+def test_many_patterns_are_few_compilations(compilations):
+    rng = np.random.default_rng(0)
+    K = random_kinship(rng, 50)
+    Y = with_variance(rng, K, 0.5, 300)
+    Y[rng.random(Y.shape) < rng.uniform(0, 0.6, 300)] = np.nan
+    before = compilations()
+    fit = lmm.fit_traits(K, Y)
+    assert compilations() - before <= 8
+    assert not any(fit.reasons)
+
+
+def test_every_trait_is_in_one_batch_with_the_individuals_it_has():
+    rng = np.random.default_rng(0)
+    observed = rng.random((70, 500)) > rng.uniform(0, 0.5, 500)
+    observed[:, 100:400] = observed[:, [100]]
+    seen = np.zeros(500, int)
+    for batch in _batches(observed, np.arange(500)):
+        for which, traits in zip(batch.pattern, batch.traits, strict=True):
+            for pattern, block in zip(which, traits, strict=True):
+                members = batch.members[pattern]
+                for trait in block[block >= 0]:
+                    seen[trait] += 1
+                    expected = np.flatnonzero(observed[:, trait])
+                    np.testing.assert_array_equal(members[members >= 0], expected)
+    np.testing.assert_array_equal(seen, 1)
+
+
+def test_padded_sizes_cost_the_least():
+    sizes = np.array([10, 10, 11, 50, 52, 90, 91, 92, 93, 200])
+    chosen = _padded_sizes(sizes)
+    assert len(chosen) == MOST_SIZES
+    assert chosen[-1] == 200
+
+    def cost(candidate):
+        padded = [min(c for c in candidate if c >= s) for s in sizes]
+        return sum(p**3 for p in padded)
+
+    from itertools import combinations
+
+    distinct = sorted(set(sizes[:-1].tolist()))
+    best = min(cost([*c, 200]) for c in combinations(distinct, MOST_SIZES - 1))
+    assert cost(chosen) == best
+
+
+def test_single_precision_is_close():
+    cohort = lmm.simulate_cohort(200, 50, seed=1)
+    double = lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar)
+    single = lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar, dtype="float32")
+    np.testing.assert_allclose(np.asarray(single.hsq), np.asarray(double.hsq), atol=1e-4)
+    np.testing.assert_allclose(np.asarray(single.loglik), np.asarray(double.loglik), rtol=1e-5)
+    assert np.max(np.abs(np.asarray(single.loglik) - np.asarray(double.loglik))) > 0
