@@ -82,7 +82,7 @@ def global_maximum(
 
     def refine_next(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         peaks, best_value, best_hsq = state
-        cell = jnp.argmax(peaks, axis=0)
+        cell = lax.argmax(peaks, 0, jnp.int32)
         hsq = _newton(profile, grid, slopes, cell, jnp.any(peaks, axis=0), tol)
         value = profile.loglik(hsq)
         better = jnp.any(peaks, axis=0) & (value > best_value)
@@ -118,17 +118,18 @@ def _newton(
     slope_high = jnp.take_along_axis(slopes, cell[None] + 1, axis=0)[0]
     part = slope_low / (slope_low - slope_high)
     part = jnp.where((part > 0.001) & (part < 0.999), part, 0.5)
+    smallest = grid[1]  # below it the likelihood is as good as linear
 
     def step(state: _Bracket) -> _Bracket:
-        slope, curvature = profile.slope(state.hsq), profile.curvature(state.hsq)
+        slope, curvature = jax.jvp(profile.slope, (state.hsq,), (jnp.ones_like(state.hsq),))
         low = jnp.where(slope > 0, state.hsq, state.low)
         high = jnp.where(slope > 0, state.high, state.hsq)
         newton = state.hsq - slope / curvature
-        inside = (newton > low) & (newton < high) & (curvature < 0)
+        inside = (newton >= low) & (newton <= high) & (curvature < 0)
         proposal = jnp.where(inside, newton, (low + high) / 2)
         moved = jnp.abs(proposal - state.hsq)
         hsq = jnp.where(state.done, state.hsq, proposal)
-        done = state.done | (moved <= tol * hsq * (1 - hsq)) | (high - low <= 1e-16)
+        done = state.done | (moved <= tol * (hsq + smallest) * (1 - hsq)) | (high - low <= 1e-16)
         return _Bracket(low, high, hsq, done, state.steps + 1)
 
     start = _Bracket(low, high, low + part * (high - low), ~active, jnp.zeros((), int))

@@ -41,8 +41,8 @@ from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skelet
 
 __all__ = ["fit_traits"]
 
-MOST_SIZES = 5
-"""Padded sizes for the patterns of missing values, each a compilation."""
+MOST_SIZES = 4
+"""Padded sizes for the patterns of missing values, each two compilations."""
 
 MOST_NUMBERS = 2**24
 """Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
@@ -120,24 +120,23 @@ def fit_traits(
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
 
     skeleton, largest = _skeleton(K, clip_negative)
+    decompose = partial(
+        _decompose, K, covariates.values, skeleton=skeleton, largest=largest, reml=reml
+    )
     fit = partial(
-        _fit_patterns,
-        K,
-        covariates.values,
-        values,
-        skeleton,
-        largest,
-        tol,
+        _fit,
+        skeleton=skeleton,
+        tol=tol,
         reml=reml,
         check_boundary=check_boundary,
         compute_se=compute_se,
         dtype=dtype,
     )
     if is_traced(K, covariates.values, values):
-        complete = _Batch(np.arange(n)[None], np.zeros((1, 1), int), np.arange(m)[None, None])
-        result = jax.tree.map(lambda a: a[..., 0, 0, :], fit(complete))
+        everyone = decompose(members=np.arange(n)[None])
+        result = jax.tree.map(lambda a: a[..., 0, :], fit(everyone, np.zeros(1, int), values[None]))
     else:
-        result = _fit_observed(values, p, compute_se, fit)
+        result = _fit_observed(values, p, compute_se, decompose, fit)
     return replace(result, traits=traits.columns, covariates=covariates.columns)
 
 
@@ -152,10 +151,11 @@ def _skeleton(K: Any, clip_negative: bool) -> tuple[Skeleton, Any]:
 
 
 class _Batch(NamedTuple):
-    """Traits that go through the compiled program together.
+    """Patterns of missing values that are decomposed together, and the traits that have them.
 
-    members (P, s): the individuals of each pattern of missing values, -1 beyond the last;
-    pattern (G, C), traits (G, C, T): whose pattern each block of traits has, -1 for no trait.
+    members (P, s): the individuals of each pattern, -1 beyond the last;
+    pattern (G, C), traits (G, C, T): G groups of C blocks of T traits, -1 for no trait, and whose
+    pattern each block has.
     """
 
     members: np.ndarray
@@ -164,14 +164,26 @@ class _Batch(NamedTuple):
 
 
 def _fit_observed(
-    Y: np.ndarray, p: int, compute_se: bool, fit: Callable[[_Batch], LMMFit]
+    Y: np.ndarray,
+    p: int,
+    compute_se: bool,
+    decompose: Callable[..., _Pattern],
+    fit: Callable[..., LMMFit],
 ) -> LMMFit:
     """Group traits by the individuals observed, fit each group, put the results in order."""
     m = Y.shape[1]
     observed = ~np.isnan(Y)
-    counts = observed.sum(axis=0)
+    counts = np.count_nonzero(observed, axis=0)
     status = np.where(counts < p + 2, Status.TOO_FEW, Status.OK)
     status = np.where(counts == 0, Status.ALL_MISSING, status)
+
+    fits: list[tuple[np.ndarray, LMMFit]] = []
+    for batch in _batches(observed, np.flatnonzero(status == Status.OK)):
+        patterns = decompose(members=batch.members)
+        for which, traits in zip(batch.pattern, batch.traits, strict=True):
+            y = _values(Y, batch.members[which], traits)
+            fits.append((traits, fit(patterns, which, y)))
+
     columns: dict[str, np.ndarray] = {
         name: np.full(m, np.nan)
         for name in ("sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "hsq_se")
@@ -179,13 +191,20 @@ def _fit_observed(
     columns |= {"beta": np.full((p, m), np.nan), "n": counts, "status": status}
     if not compute_se:
         del columns["hsq_se"]
-    for batch in _batches(observed, np.flatnonzero(status == Status.OK)):
-        fits = fit(batch)
-        used = batch.traits >= 0
+    for traits, block in fits:
+        used = traits >= 0
         for name, values in columns.items():
-            values[..., batch.traits[used]] = np.asarray(getattr(fits, name))[..., used]
-    arrays: dict[str, Any] = {name: jnp.asarray(values) for name, values in columns.items()}
+            values[..., traits[used]] = np.asarray(getattr(block, name))[..., used]
+    arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**({"hsq_se": None} | arrays))
+
+
+def _values(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.ndarray:
+    """Phenotypes (C, s, T) of blocks of traits, zero where there is no individual or trait."""
+    if len(traits) == 1 and members.shape[1] == len(Y) and np.ptp(traits) == traits.size - 1:
+        return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
+    present = (members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
+    return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)
 
 
 def _batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[_Batch]:
@@ -220,6 +239,8 @@ def _batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[_Batch]:
 
 def _patterns(observed: np.ndarray, traits: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """Distinct patterns (P, n) of individuals observed, and the traits that have each."""
+    if observed.all():
+        return observed[:, :1].T, [traits]
     packed = np.ascontiguousarray(np.packbits(observed[:, traits], axis=0).T)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
     _, first, which, count = np.unique(
@@ -270,105 +291,41 @@ def _blocks(groups: list[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarra
 
 
 class _Pattern(NamedTuple):
-    """What the traits of one pattern of missing values share."""
+    """What the traits of one pattern of missing values share.
 
-    members: Array
+    ``rows`` (r + 2, q) take squared rotated traits to their weighted sums at the nodes, their sum,
+    and their sum in the null space of K.
+    """
+
     n: Array
     projection: Projection
-    weights: Array
+    rows: Array
     logdet: Array
     zeros: Array
     free_zeros: Array
     collinear: Array
 
 
-@partial(jax.jit, static_argnames=("reml", "check_boundary", "compute_se", "dtype"))
-def _fit_patterns(
-    K: Array,
-    X: Array,
-    Y: Array,
-    skeleton: Skeleton,
-    largest: Array,
-    tol: Array,
-    batch: _Batch,
-    *,
-    reml: bool,
-    check_boundary: bool,
-    compute_se: bool,
-    dtype: str,
-) -> LMMFit:
-    """Fits of a batch: fields (G, C, T), ``beta`` (p, G, C, T)."""
-    p = X.shape[1]
-    patterns = jax.vmap(lambda members: _pattern(K, X, members, skeleton, largest, reml))(
-        batch.members
-    )
-
-    def fit_blocks(blocks: tuple[Array, Array]) -> LMMFit:
-        which, traits = blocks
-        own = jax.tree.map(lambda a: a[which], patterns)
-        present = (own.members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
-        y = jnp.where(present, Y[own.members[:, :, None], traits[:, None, :]], 0.0)
-        single = y.astype(dtype)
-        rotated = jnp.einsum("cqn,cnt->cqt", own.projection.Kve_t.astype(dtype), single)
-        squares = rotated**2
-        positive = own.projection.Kva > 0
-        total = jnp.sum(squares, axis=1).astype(y.dtype)
-        rss = jnp.einsum("crq,cqt->rct", own.weights.astype(dtype), squares).astype(y.dtype)
-        in_null = jnp.sum(jnp.where(positive[:, :, None], 0.0, squares), axis=1).astype(y.dtype)
-        zero_rss = jnp.where(in_null <= EXACT_TOLERANCE * total, 0.0, in_null)
-        least_squares = jnp.einsum("cpn,cnt->cpt", own.projection.Q_t, y)
-
-        def fixed_effects(hsq: Array) -> Array:
-            h = hsq.reshape(traits.shape)[:, None, :]
-            variance = h * own.projection.Kva[:, :, None] + (1 - h)
-            weighted = jnp.where(positive[:, :, None], rotated / variance, 0.0)
-            shift = h * jnp.einsum("cqp,cqt->cpt", own.projection.cross, weighted)
-            beta = jax.vmap(jax.scipy.linalg.solve_triangular)(
-                own.projection.R, least_squares - shift
-            )
-            return jnp.swapaxes(beta, 0, 1).reshape(p, -1)
-
-        def flat(values: Array) -> Array:
-            spread = jnp.broadcast_to(values[..., None], (*values.shape, traits.shape[1]))
-            return spread.reshape(*values.shape[:-1], -1)
-
-        constant = constant_status(total, jnp.sum(y**2, axis=1))
-        status = jnp.where(own.collinear[:, None] > 0, own.collinear[:, None], constant)
-        fits = maximise(
-            Profile(
-                skeleton,
-                skeleton.coefficients(rss.reshape(rss.shape[0], -1)),
-                zero_rss.reshape(-1),
-                flat(own.logdet.T),
-                flat(own.zeros),
-            ),
-            fixed_effects,
-            n=flat(own.n),
-            p=p,
-            free_zeros=flat(own.free_zeros),
-            status=status.reshape(-1),
-            tol=tol,
-            reml=reml,
-            check_boundary=check_boundary,
-            compute_se=compute_se,
-        )
-        return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], *traits.shape), fits)
-
-    fits = lax.map(fit_blocks, (batch.pattern, batch.traits))
-    return replace(fits, beta=jnp.moveaxis(fits.beta, 1, 0))
+@partial(jax.jit, static_argnames="reml")
+def _decompose(
+    K: Array, X: Array, *, members: Array, skeleton: Skeleton, largest: Array, reml: bool
+) -> _Pattern:
+    """Decompose K among the members of each pattern (P, s)."""
+    return jax.vmap(lambda one: _pattern(K, X, one, skeleton, largest, reml))(members)
 
 
 def _pattern(
     K: Array, X: Array, members: Array, skeleton: Skeleton, largest: Array, reml: bool
 ) -> _Pattern:
-    """Decompose the kinship of some individuals: an absent one is a row of the identity."""
+    """An absent individual is a row of the identity in K, and of zeros in X."""
     present = members >= 0
     both = present[:, None] & present[None, :]
     sub_K = jnp.where(both, K[members[:, None], members[None, :]], jnp.eye(members.size))
     sub_X = jnp.where(present[:, None], X[members], 0.0)
     projection = project(sub_K, sub_X, largest)
-    left = jnp.abs(jnp.diagonal(projection.R))
-    spanned = left <= COLLINEAR_TOLERANCE * jnp.linalg.norm(sub_X, axis=0)
+    spanned = jnp.abs(jnp.diagonal(projection.R)) <= COLLINEAR_TOLERANCE * jnp.linalg.norm(
+        sub_X, axis=0
+    )
     positive = projection.Kva > 0
     weights = jnp.where(positive, skeleton.weights_of(projection.Kva), 0.0)
     slopes = weights @ (projection.Kva - 1)
@@ -377,16 +334,77 @@ def _pattern(
     if not reml:
         of_covariates, absorbed = _covariate_log_determinant(projection, skeleton, largest)
         slopes = slopes + of_covariates
+    ones = jnp.ones_like(projection.Kva)
     return _Pattern(
-        members=members,
         n=jnp.sum(present),
         projection=projection,
-        weights=weights,
+        rows=jnp.concatenate([weights, ones[None], jnp.where(positive, 0.0, 1.0)[None]]),
         logdet=skeleton.coefficients(slopes),
         zeros=free_zeros + absorbed,
         free_zeros=free_zeros,
-        collinear=jnp.where(jnp.any(spanned), Status.COLLINEAR + jnp.argmax(spanned), 0),
+        collinear=jnp.where(
+            jnp.any(spanned), Status.COLLINEAR + lax.argmax(spanned, 0, jnp.int32), Status.OK
+        ),
     )
+
+
+@partial(jax.jit, static_argnames=("reml", "check_boundary", "compute_se", "dtype"))
+def _fit(
+    patterns: _Pattern,
+    which: Array,
+    y: Array,
+    *,
+    skeleton: Skeleton,
+    tol: Array,
+    reml: bool,
+    check_boundary: bool,
+    compute_se: bool,
+    dtype: str,
+) -> LMMFit:
+    """Fits (C, T), ``beta`` (p, C, T), of blocks of traits y (C, s, T) and their patterns (C,)."""
+    blocks, _, width = y.shape
+    own = patterns if blocks == len(patterns.n) == 1 else jax.tree.map(lambda a: a[which], patterns)
+    Kva, R = own.projection.Kva[:, :, None], own.projection.R
+    rotated = jnp.einsum("cqn,cnt->cqt", own.projection.Kve_t.astype(dtype), y.astype(dtype))
+    sums = jnp.einsum("crq,cqt->rct", own.rows.astype(dtype), rotated**2).astype(y.dtype)
+    rss, total, in_null = sums[:-2], sums[-2], sums[-1]
+    zero_rss = jnp.where(in_null <= EXACT_TOLERANCE * total, 0.0, in_null)
+    least_squares = jnp.einsum("cpn,cnt->cpt", own.projection.Q_t, y)
+
+    def fixed_effects(hsq: Array) -> Array:
+        h = hsq.reshape(blocks, 1, width)
+        variance = h.astype(dtype) * Kva.astype(dtype) + (1 - h).astype(dtype)
+        weighted = jnp.where(Kva > 0, rotated / variance, 0.0)
+        shift = jnp.einsum("cqp,cqt->cpt", own.projection.cross.astype(dtype), weighted)
+        beta = jax.vmap(jax.scipy.linalg.solve_triangular)(R, least_squares - h * shift)
+        return jnp.swapaxes(beta, 0, 1).reshape(R.shape[-1], -1)
+
+    def each(values: Array) -> Array:
+        """One value for each trait of what its block has."""
+        spread = jnp.broadcast_to(values[..., None], (*values.shape, width))
+        return spread.reshape(*values.shape[:-1], -1)
+
+    constant = constant_status(total, total + jnp.sum(least_squares**2, axis=1))
+    status = jnp.where(own.collinear[:, None] > 0, own.collinear[:, None], constant)
+    fits = maximise(
+        Profile(
+            skeleton,
+            skeleton.coefficients(rss.reshape(rss.shape[0], -1)),
+            zero_rss.reshape(-1),
+            each(own.logdet.T),
+            each(own.zeros),
+        ),
+        fixed_effects,
+        n=each(own.n),
+        p=R.shape[-1],
+        free_zeros=each(own.free_zeros),
+        status=status.reshape(-1),
+        tol=tol,
+        reml=reml,
+        check_boundary=check_boundary,
+        compute_se=compute_se,
+    )
+    return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], blocks, width), fits)
 
 
 def _covariate_log_determinant(

@@ -76,3 +76,24 @@ def test_results_are_the_same_with_the_setting_on_and_off():
             fits.append(lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar))
     for one, other in zip(*map(jax.tree.leaves, fits), strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_under_jit_the_callers_setting_rounds_the_arguments_only():
+    """JAX rounds what enters a caller's ``jit`` to single precision; inside, all is double."""
+    cohort = lmm.simulate_cohort(40, 3, seed=1)
+    rot = lmm.eigen_rotation(cohort.kinship, cohort.pheno, cohort.covar)
+    functions = {
+        "fit_lmm": (lambda y: lmm.fit_lmm(rot.Kva, y, rot.X).loglik, rot.y),
+        "fit_traits": (
+            lambda y: lmm.fit_traits(cohort.kinship, y, cohort.covar).loglik,
+            cohort.pheno,
+        ),
+        "calc_ll": (lambda y: lmm.calc_ll(0.5, rot.Kva, y, rot.X), rot.y),
+        "get_ml_soln": (lambda y: lmm.get_ml_soln(0.5, rot.Kva, y, rot.X).sigmasq, rot.y),
+        "eigen_rotation": (lambda y: lmm.eigen_rotation(cohort.kinship, y).y, cohort.pheno),
+    }
+    for name, (function, y) in functions.items():
+        jitted = jax.jit(function)(y)
+        assert jitted.dtype == np.float64, name
+        expected = np.asarray(function(y.astype(np.float32).astype(np.float64)))
+        np.testing.assert_allclose(np.asarray(jitted), expected, rtol=1e-9, atol=1e-9)
