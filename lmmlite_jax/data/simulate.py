@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -25,7 +24,7 @@ def simulate_cohort(
     n: int = 400,
     m: int = 200,
     *,
-    relatives: Literal["families", "twins", "strains"] = "families",
+    relatives: str = "families",
     hsq: float | ArrayLike | None = None,
     missing: float = 0.0,
     seed: int = 0,

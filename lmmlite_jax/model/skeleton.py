@@ -124,7 +124,7 @@ def skeleton(spectrum: Any, tol: float = 1e-10) -> Skeleton:
     >>> import numpy as np
     >>> few = skeleton(np.geomspace(0.01, 10, 5000))
     >>> few.nodes.shape, bool(few.error < 1e-10)
-    ((30,), True)
+    ((25,), True)
     """
     values = np.asarray(spectrum, dtype=np.float64)
     positive = values[values > 0]

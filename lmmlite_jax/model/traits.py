@@ -115,7 +115,7 @@ def fit_traits(
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
     values = traits.values if np.ndim(traits.values) == 2 else traits.values[:, None]
     K = scaled(kinship.values) if scale_kinship else kinship.values
-    m, p = values.shape[1], covariates.values.shape[1]
+    p = covariates.values.shape[1]
     if n < p + 2:
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
 
