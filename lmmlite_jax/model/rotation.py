@@ -29,9 +29,11 @@ __all__ = [
     "Rotation",
     "check_spectrum",
     "clean_spectrum",
+    "clipped",
     "eigen_rotation",
     "project",
     "projected_rotation",
+    "scaled",
 ]
 
 
@@ -183,7 +185,9 @@ def projected_rotation(
     covariates = as_covariates(X, np.shape(kinship.values)[0])
     check_same_individuals(K=kinship, X=covariates)
     values = scaled(kinship.values) if scale_kinship else kinship.values
-    if not is_traced(values):
+    if clip_negative:
+        values = clipped(values)
+    elif not is_traced(values):
         check_spectrum(np.linalg.eigvalsh(values), clip_negative)
     return _project(values, covariates.values)
 
@@ -191,6 +195,14 @@ def projected_rotation(
 def scaled(K: Any) -> Any:
     """Kinship divided by its mean diagonal."""
     return K / K.diagonal().mean()
+
+
+def clipped(K: Any) -> Any:
+    """Kinship with its negative eigenvalues set to zero."""
+    numerics = jnp if is_traced(K) else np
+    values, vectors = numerics.linalg.eigh(K)
+    check_spectrum(values, clip_negative=True)
+    return (vectors * numerics.maximum(values, 0)) @ vectors.T
 
 
 def project(
@@ -210,7 +222,7 @@ def project(
     half = KQ - Q @ (inner / 2) + Q * (jnp.linalg.norm(K) / 2)
     values, vectors = jnp.linalg.eigh(K - Q @ half.T - half @ Q.T, symmetrize_input=False)
     Kve_t = vectors[:, p:].T
-    Kva = clean_spectrum(values[p:], True, largest)
+    Kva = clean_spectrum(values[p:], False, largest)
     cross = jnp.where(Kva[:, None] > 0, Kve_t @ KQ, 0.0)
     return Projection(Kva, Kve_t, Q.T, R, inner, cross)
 

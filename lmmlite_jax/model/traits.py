@@ -36,7 +36,7 @@ from lmmlite_jax.model.inputs import (
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.profile import Profile, derivative
-from lmmlite_jax.model.rotation import Projection, check_spectrum, project, scaled
+from lmmlite_jax.model.rotation import Projection, check_spectrum, clipped, project, scaled
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
 
 __all__ = ["fit_traits"]
@@ -77,7 +77,8 @@ def fit_traits(
     check_boundary, tol, compute_se
         As in `fit_lmm`.
     clip_negative : bool
-        Set negative eigenvalues of K to zero instead of refusing them.
+        Set negative eigenvalues of K to zero instead of refusing them: once, before individuals
+        are left out for missing phenotypes.
     scale_kinship : bool
         Divide K by its mean diagonal first, so that h² is a heritability.
     dtype : "float64" or "float32"
@@ -119,7 +120,9 @@ def fit_traits(
     if n < p + 2:
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
 
-    skeleton, largest = _skeleton(K, clip_negative)
+    if clip_negative:
+        K = clipped(K)
+    skeleton, largest = _skeleton(K)
     decompose = partial(
         _decompose, K, covariates.values, skeleton=skeleton, largest=largest, reml=reml
     )
@@ -140,12 +143,12 @@ def fit_traits(
     return replace(result, traits=traits.columns, covariates=covariates.columns)
 
 
-def _skeleton(K: Any, clip_negative: bool) -> tuple[Skeleton, Any]:
+def _skeleton(K: Any) -> tuple[Skeleton, Any]:
     """One skeleton for K, its submatrices and their projections, whose eigenvalues interlace."""
     if is_traced(K):
         bound = jnp.linalg.norm(lax.stop_gradient(K))
         return interval_skeleton(RANK_TOLERANCE / 100, bound), bound
-    spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative)
+    spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative=False)
     ratio = max(float(spectrum.min() / spectrum.max()), RANK_TOLERANCE)
     return interval_skeleton(ratio, spectrum.max()), spectrum.max()
 
