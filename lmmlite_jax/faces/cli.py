@@ -75,6 +75,9 @@ def herit(
     clip_kinship: Annotated[
         bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
     ] = False,
+    scale_kinship: Annotated[
+        bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
 ) -> None:
     """Estimate the heritability of every phenotype in a table."""
@@ -96,6 +99,7 @@ def herit(
                 reml=not ml,
                 compute_se=se,
                 clip_negative=clip_kinship,
+                scale_kinship=scale_kinship,
             )
             results = fit.to_pandas()
         if out is not None:
@@ -179,7 +183,7 @@ def _fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
     if count == 0:
         return f"all {len(traits)} traits fitted"
     lines = [f"{len(names)}: {reason} ({few(names)})" for reason, names in not_fitted.items()]
-    return "\n  ".join([f"{count} of {len(traits)} traits not fitted", *lines])
+    return "\n  ".join([f"{count} of {len(traits)} traits without a regular fit", *lines])
 
 
 def _demo_profiles(cohort: Cohort, hsq: np.ndarray) -> Any:

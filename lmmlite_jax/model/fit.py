@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "ABSORBED_TOLERANCE",
     "TRAITS_AT_ONCE",
     "LMMFit",
     "Status",
@@ -36,6 +37,10 @@ __all__ = [
 
 TRAITS_AT_ONCE = 2048
 """Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
+
+ABSORBED_TOLERANCE = 1e-6
+"""Part of K's largest eigenvalue below which its variance along the covariates counts as zero in
+ML: a kinship matrix that was centred and then printed has that much rounding."""
 
 CONSTANT_TOLERANCE = 1e-24
 """Part of a trait's squares beside the covariates that counts as rounding."""
@@ -55,6 +60,7 @@ class Status(IntEnum):
     FLAT = 4
     ML_UNBOUNDED = 5
     EXACT = 6
+    NOT_FINITE = 7
     COLLINEAR = 100
 
 
@@ -65,6 +71,7 @@ REASONS = {
     Status.ALL_MISSING: "no individual observed",
     Status.FLAT: "heritability not identifiable: K is proportional to the identity here",
     Status.ML_UNBOUNDED: "ML unbounded: K is singular along the covariates, use REML",
+    Status.NOT_FINITE: "missing values, or K not positive semidefinite (inside a trace)",
     Status.EXACT: "likelihood unbounded at h² = 1: the trait lies in the range of a singular K",
 }
 
@@ -92,7 +99,8 @@ class LMMFit:
     n : () or (m,)
         Individuals observed.
     status : () or (m,)
-        A `Status`; zero for a regular fit. Fields are NaN where a trait has no fit.
+        A `Status`; zero for a regular fit. Fields are NaN where a trait has no fit; where h² is
+        not identifiable, σ² is that of h² = 0.
     traits, covariates : tuple of str or None
         Names, where data frames came in.
     """
@@ -195,6 +203,8 @@ def fit_lmm(
     if n < p + 2:
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
     check_tolerance(tol)
+    if not reml:
+        spectrum = _without_absorbed(spectrum, covariates)
     skeleton = interval_skeleton(_spectrum_ratio(spectrum, covariates), jnp.max(spectrum))
     design = _design(spectrum, covariates, skeleton, reml=reml)
     fit = partial(
@@ -232,6 +242,14 @@ def check_tolerance(tol: float) -> None:
     """Refuse a tolerance that cannot be one."""
     if not 0 < tol < 0.1:
         raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
+
+
+@jax.jit
+def _without_absorbed(Kva: Array, X: Array) -> Array:
+    """Eigenvalues for ML: zero where they are almost zero and the covariates span the direction."""
+    almost_zero = Kva <= ABSORBED_TOLERANCE * jnp.max(Kva)
+    leverage = jnp.sum(jnp.linalg.qr(X)[0] ** 2, axis=1)
+    return jnp.where(almost_zero & (leverage > 1 - ABSORBED_TOLERANCE), 0.0, Kva)
 
 
 def _spectrum_ratio(Kva: Array, X: Array) -> float:
@@ -348,8 +366,10 @@ def maximise(
     if reml:
         loglik = loglik + 0.5 * p * jnp.log(2 * jnp.pi / dof)
 
-    exact = (at == 1) & (profile.zeros > 0)
+    exact = (at >= 1 - 2 * tol) & (profile.zeros > 0) & (profile.zero_rss == 0)
+    half = jnp.full_like(at, 0.5)
     for happens, reason in (
+        (~jnp.isfinite(profile.loglik(half)), Status.NOT_FINITE),
         (top.flat, Status.FLAT),
         (top.unbounded, Status.ML_UNBOUNDED),
         (exact, Status.EXACT),

@@ -160,11 +160,11 @@ def _labelled(name: str, value: Any) -> Labelled:
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         columns = tuple(str(c) for c in value.columns)
         rows = _row_names(value)
-        value = _numbers(name, value.to_numpy(), columns)
+        value = _numbers(name, value, columns)
     elif hasattr(value, "to_numpy") and hasattr(value, "name"):
         columns = None if value.name in (None, "") else (str(value.name),)
         rows = _row_names(value)
-        value = _numbers(name, value.to_numpy(), columns)
+        value = _numbers(name, value, columns)
     if not is_traced(value):
         value = _numbers(name, value, columns)
     else:
@@ -181,7 +181,11 @@ def _row_names(frame: Any) -> tuple[str, ...] | None:
 
 def _numbers(name: str, value: Any, columns: Iterable[str] | None) -> np.ndarray:
     try:
-        return np.asarray(value, dtype=np.float64)
+        if hasattr(value, "iloc"):
+            return np.asarray(value.to_numpy(dtype=np.float64, na_value=np.nan))
+        if hasattr(value, "to_numpy"):
+            value = value.to_numpy()
+        return np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan)
     except (TypeError, ValueError) as error:
         where = f" (columns {', '.join(columns)})" if columns is not None else ""
         raise ValueError(

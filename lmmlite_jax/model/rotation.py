@@ -187,20 +187,24 @@ def projected_rotation(
     values = scaled(kinship.values) if scale_kinship else kinship.values
     if clip_negative:
         values = clipped(values)
-    elif not is_traced(values):
-        check_spectrum(np.linalg.eigvalsh(values), clip_negative)
-    return _project(values, covariates.values)
+    if is_traced(values):
+        return _project(values, covariates.values)
+    spectrum = check_spectrum(np.linalg.eigvalsh(values), clip_negative=False)
+    return _project(values, covariates.values, spectrum[-1])
 
 
 def scaled(K: Any) -> Any:
     """Kinship divided by its mean diagonal."""
-    return K / K.diagonal().mean()
+    mean = K.diagonal().mean()
+    if not is_traced(K) and not mean > 0:
+        raise ValueError(f"K has a mean diagonal of {mean:.3g}: it is no kinship matrix.")
+    return K / mean
 
 
 def clipped(K: Any) -> Any:
     """Kinship with its negative eigenvalues set to zero."""
     numerics = jnp if is_traced(K) else np
-    values, vectors = numerics.linalg.eigh(K)
+    values, vectors = numerics.linalg.eigh((K + K.T) / 2)
     check_spectrum(values, clip_negative=True)
     return (vectors * numerics.maximum(values, 0)) @ vectors.T
 
@@ -241,7 +245,7 @@ def check_spectrum(Kva: Any, clip_negative: bool) -> Any:
     if is_traced(Kva):
         return Kva
     smallest, largest = float(np.min(Kva)), float(np.max(Kva))
-    if largest <= 0:
+    if not largest > 0:
         raise ValueError(
             f"K has no positive eigenvalue, its largest is {largest:.3g}: it is no kinship matrix."
         )

@@ -19,6 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from lmmlite_jax.model.fit import (
+    ABSORBED_TOLERANCE,
     TRAITS_AT_ONCE,
     LMMFit,
     Status,
@@ -43,6 +44,9 @@ __all__ = ["fit_traits"]
 
 MOST_SIZES = 4
 """Padded sizes for the patterns of missing values, each two compilations."""
+
+SINGLE_EXACT_TOLERANCE = 1e-10
+"""EXACT_TOLERANCE for sums in single precision."""
 
 MOST_NUMBERS = 2**24
 """Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
@@ -146,8 +150,8 @@ def fit_traits(
 def _skeleton(K: Any) -> tuple[Skeleton, Any]:
     """One skeleton for K, its submatrices and their projections, whose eigenvalues interlace."""
     if is_traced(K):
-        bound = jnp.linalg.norm(lax.stop_gradient(K))
-        return interval_skeleton(RANK_TOLERANCE / 100, bound), bound
+        largest = jnp.linalg.eigvalsh(lax.stop_gradient(K))[-1]
+        return interval_skeleton(RANK_TOLERANCE, largest), largest
     spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative=False)
     ratio = max(float(spectrum.min() / spectrum.max()), RANK_TOLERANCE)
     return interval_skeleton(ratio, spectrum.max()), spectrum.max()
@@ -204,7 +208,8 @@ def _fit_observed(
 
 def _values(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.ndarray:
     """Phenotypes (C, s, T) of blocks of traits, zero where there is no individual or trait."""
-    if len(traits) == 1 and members.shape[1] == len(Y) and np.ptp(traits) == traits.size - 1:
+    complete = len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0
+    if complete and traits.min() >= 0 and np.ptp(traits) == traits.size - 1:
         return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
     present = (members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
     return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)
@@ -320,12 +325,19 @@ def _decompose(
 def _pattern(
     K: Array, X: Array, members: Array, skeleton: Skeleton, largest: Array, reml: bool
 ) -> _Pattern:
-    """An absent individual is a row of the identity in K, and of zeros in X."""
+    """An absent individual is a row of the identity in K, and of zeros in X.
+
+    For the decomposition its eigenvalue is above all others, where sorting finds it: 1 may be
+    beyond what K's own scale resolves.
+    """
     present = members >= 0
     both = present[:, None] & present[None, :]
-    sub_K = jnp.where(both, K[members[:, None], members[None, :]], jnp.eye(members.size))
+    absent = 2 * largest * jnp.eye(members.size)
+    sub_K = jnp.where(both, K[members[:, None], members[None, :]], absent)
     sub_X = jnp.where(present[:, None], X[members], 0.0)
     projection = project(sub_K, sub_X, largest)
+    real = jnp.arange(projection.Kva.size) < jnp.sum(present) - X.shape[1]
+    projection = replace(projection, Kva=jnp.where(real, projection.Kva, 1.0))
     spanned = jnp.abs(jnp.diagonal(projection.R)) <= COLLINEAR_TOLERANCE * jnp.linalg.norm(
         sub_X, axis=0
     )
@@ -368,18 +380,27 @@ def _fit(
     blocks, _, width = y.shape
     own = patterns if blocks == len(patterns.n) == 1 else jax.tree.map(lambda a: a[which], patterns)
     Kva, R = own.projection.Kva[:, :, None], own.projection.R
-    rotated = jnp.einsum("cqn,cnt->cqt", own.projection.Kve_t.astype(dtype), y.astype(dtype))
-    sums = jnp.einsum("crq,cqt->rct", own.rows.astype(dtype), rotated**2).astype(y.dtype)
-    rss, total, in_null = sums[:-2], sums[-2], sums[-1]
-    zero_rss = jnp.where(in_null <= EXACT_TOLERANCE * total, 0.0, in_null)
     least_squares = jnp.einsum("cpn,cnt->cpt", own.projection.Q_t, y)
+    left, scale = y, jnp.ones((blocks, 1, width))
+    if dtype == "float32":
+        # What the covariates explain, and the units, would use up single precision's digits.
+        left = y - jnp.einsum("cpn,cpt->cnt", own.projection.Q_t, least_squares)
+        size = jnp.sqrt(jnp.sum(left**2, axis=1, keepdims=True))
+        scale = jnp.where(size > 0, size, 1.0)
+        left = left / scale
+    rotated = jnp.einsum("cqn,cnt->cqt", own.projection.Kve_t.astype(dtype), left.astype(dtype))
+    sums = jnp.einsum("crq,cqt->rct", own.rows.astype(dtype), rotated**2).astype(y.dtype)
+    sums = sums * scale[:, 0] ** 2
+    rss, total, in_null = sums[:-2], sums[-2], sums[-1]
+    rounding = EXACT_TOLERANCE if dtype == "float64" else SINGLE_EXACT_TOLERANCE
+    zero_rss = jnp.where(in_null <= rounding * total, 0.0, in_null)
 
     def fixed_effects(hsq: Array) -> Array:
         h = hsq.reshape(blocks, 1, width)
         variance = h.astype(dtype) * Kva.astype(dtype) + (1 - h).astype(dtype)
         weighted = jnp.where(Kva > 0, rotated / variance, 0.0)
         shift = jnp.einsum("cqp,cqt->cpt", own.projection.cross.astype(dtype), weighted)
-        beta = jax.vmap(jax.scipy.linalg.solve_triangular)(R, least_squares - h * shift)
+        beta = jax.vmap(jax.scipy.linalg.solve_triangular)(R, least_squares - h * scale * shift)
         return jnp.swapaxes(beta, 0, 1).reshape(R.shape[-1], -1)
 
     def each(values: Array) -> Array:
@@ -423,7 +444,7 @@ def _covariate_log_determinant(
     inverse = jnp.where(positive, 1 / jnp.where(positive, projection.Kva, 1.0), 0.0)
     at_one = projection.inner - projection.cross.T @ (inverse[:, None] * projection.cross)
     values, basis = jnp.linalg.eigh(at_one)
-    absorbed = values <= RANK_TOLERANCE * largest
+    absorbed = values <= ABSORBED_TOLERANCE * largest
     cross = projection.cross @ basis
 
     def logdet(hsq: Array) -> Array:

@@ -109,7 +109,7 @@ def test_traits_that_cannot_be_fitted_are_counted_with_their_reason(files, tmp_p
     write_table(pheno, tmp_path / "pheno.tsv")
     outcome = run("herit", *files)
     assert outcome.exit_code == 0
-    assert "2 of 5 traits not fitted" in outcome.stderr
+    assert "2 of 5 traits without a regular fit" in outcome.stderr
     assert "(trait0002)" in outcome.stderr
     assert "(trait0004)" in outcome.stderr
     fits = results_of(outcome.stdout)

@@ -12,7 +12,7 @@ GRID = np.concatenate([[0], 1 / (1 + np.geomspace(1e6, 1e-7, 4001)), [1]])
 
 
 def by_rotation(K, Y, X=None, **options):
-    rot = lmm.eigen_rotation(K, Y, X)
+    rot = lmm.eigen_rotation(K, Y, X, clip_negative=True)
     return lmm.fit_lmm(rot.Kva, rot.y, rot.X, **options)
 
 
@@ -194,6 +194,18 @@ class TestSpikeOfMaximumLikelihood:
             np.asarray(fit.loglik)[has_one] >= best[has_one] - 1e-9 * np.abs(best[has_one])
         )
         assert np.all(hsq[has_one] < 0.999)
+
+    def test_a_kinship_printed_with_six_decimals_is_as_singular(self, fit_all):
+        exact = fit_all(self.K, self.Y, self.X, reml=False)
+        printed = fit_all(np.round(self.K, 6), self.Y, self.X, reml=False, **self.clip_for(fit_all))
+        np.testing.assert_allclose(
+            np.asarray(printed.hsq), np.asarray(exact.hsq), atol=1e-3, equal_nan=True
+        )
+
+    @staticmethod
+    def clip_for(fit_all):
+        """Rounding may leave the eigenvalue on either side of zero."""
+        return {"clip_negative": True} if fit_all is lmm.fit_traits else {}
 
     def test_where_there_is_none_the_reason_says_to_use_reml(self, fit_all):
         rng = np.random.default_rng(0)

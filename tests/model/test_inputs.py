@@ -1,5 +1,6 @@
 """Bad input gets one clear sentence, and one bad trait does not touch its neighbours."""
 
+import jax
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -72,6 +73,28 @@ def test_kinship_without_a_positive_eigenvalue(good):
     _, Y, _ = good
     for message in both_doors(np.zeros((30, 30)), Y):
         assert "K has no positive eigenvalue" in message
+    for door in (lmm.eigen_rotation, lmm.fit_traits):
+        with pytest.raises(ValueError, match="mean diagonal of -1"):
+            door(-np.eye(30), Y, scale_kinship=True)
+
+
+def test_missing_values_of_nullable_columns_and_masked_arrays(good):
+    K, Y, _ = good
+    expected = broken(Y, 3, 2, np.nan)
+    frame = pd.DataFrame(expected).astype("Float64")
+    masked = np.ma.masked_array(Y, np.isnan(expected))
+    for Y_missing in (frame, masked):
+        fit = lmm.fit_traits(K, Y_missing)
+        np.testing.assert_array_equal(fit.n, [30, 30, 29, 30, 30, 30])
+
+
+def test_inside_a_trace_missing_values_are_nan_with_a_reason(good):
+    K, Y, _ = good
+    with jax.enable_x64(True):
+        fit = jax.jit(lambda y: lmm.fit_traits(K, y))(broken(Y, 3, 2, np.nan))
+    assert "missing values" in fit.reasons[2]
+    assert np.isnan(np.asarray(fit.hsq)[2])
+    assert not any(np.delete(np.array(fit.reasons), 2))
 
 
 def test_traits_of_the_wrong_length(good):

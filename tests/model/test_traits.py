@@ -8,7 +8,9 @@ import lmmlite_jax as lmm
 from lmmlite_jax.model.traits import MOST_SIZES, _batches, _padded_sizes
 
 
-@pytest.mark.parametrize("kind", ["regular", "singular", "centred", "identity blocks", "tiny"])
+@pytest.mark.parametrize(
+    "kind", ["regular", "singular", "centred", "identity blocks", "tiny", "huge"]
+)
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
 def test_missing_individuals_are_as_good_as_absent(kind, reml):
     rng = np.random.default_rng(4)
@@ -18,7 +20,8 @@ def test_missing_individuals_are_as_good_as_absent(kind, reml):
         "singular": lambda: random_kinship(rng, n, rank=15),
         "centred": lambda: centred(random_kinship(rng, n)),
         "identity blocks": lambda: lmm.simulate_cohort(n, 1).kinship,
-        "tiny": lambda: 1e-7 * random_kinship(rng, n),
+        "tiny": lambda: 1e-6 * random_kinship(rng, n),
+        "huge": lambda: 1e9 * random_kinship(rng, n),
     }[kind]()
     X = np.column_stack([np.ones(n), rng.standard_normal(n)])
     Y = with_variance(rng, K / K.diagonal().mean(), 0.5, m)
@@ -90,3 +93,44 @@ def test_single_precision_is_close():
     np.testing.assert_allclose(np.asarray(single.hsq), np.asarray(double.hsq), atol=1e-4)
     np.testing.assert_allclose(np.asarray(single.loglik), np.asarray(double.loglik), rtol=1e-5)
     assert np.max(np.abs(np.asarray(single.loglik) - np.asarray(double.loglik))) > 0
+
+
+def test_adjacent_traits_that_lack_one_individual():
+    """Their padded size is that of the whole cohort, which they are not."""
+    rng = np.random.default_rng(2)
+    K = random_kinship(rng, 60)
+    Y = with_variance(rng, K, 0.5, 6 * 128)
+    for group, observed in enumerate([59, 60, 40, 30, 20, 10]):
+        Y[observed:, group * 128 : (group + 1) * 128] = np.nan
+    fit = lmm.fit_traits(K, Y)
+    assert not any(fit.reasons)
+    rot = lmm.eigen_rotation(K[:59, :59], Y[:59, :128])
+    expected = lmm.fit_lmm(rot.Kva, rot.y, rot.X)
+    np.testing.assert_allclose(np.asarray(fit.loglik)[:128], np.asarray(expected.loglik), rtol=1e-9)
+
+
+def test_complete_traits_that_do_not_fill_their_block():
+    rng = np.random.default_rng(2)
+    K = random_kinship(rng, 60)
+    Y = with_variance(rng, K, 0.5, 260)
+    Y[0, 27:127] = np.nan
+    for part, missing in enumerate([20, 30, 40, 50]):
+        Y[:missing, 230 + part :: 4] = np.nan
+    fit = lmm.fit_traits(K, Y)
+    assert not any(fit.reasons)
+    alone = lmm.fit_traits(K, Y[:, :27])
+    np.testing.assert_allclose(np.asarray(fit.hsq)[:27], np.asarray(alone.hsq), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_constant_traits_and_odd_units_in_either_precision(dtype):
+    cohort = lmm.simulate_cohort(60, 4, seed=1)
+    Y = np.column_stack([np.full(60, 3.7), cohort.covar @ [1.0, 2.0, 3.0], cohort.pheno])
+    plain = lmm.fit_traits(cohort.kinship, Y, cohort.covar, dtype=dtype)
+    assert ["covariates" in reason for reason in plain.reasons] == [True] * 2 + [False] * 4
+    for unit in (1e20, 1e-25):
+        scaled = lmm.fit_traits(cohort.kinship, unit * Y, cohort.covar, dtype=dtype)
+        assert scaled.reasons == plain.reasons
+        np.testing.assert_allclose(
+            np.asarray(scaled.hsq), np.asarray(plain.hsq), atol=1e-4 if dtype == "float32" else 1e-9
+        )
