@@ -3,8 +3,9 @@
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.simulate import simulate_cohort
-from lmmlite_jax.model.fit import LMMFit, Status, fit_lmm
+from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
+from lmmlite_jax.model.result import LMMFit, Status
 from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
 from lmmlite_jax.model.skeleton import Skeleton, skeleton
 from lmmlite_jax.model.traits import fit_traits

@@ -71,7 +71,11 @@ def herit(
         typer.Option(help="Results: .parquet, .csv or .tsv; to standard output if left out."),
     ] = None,
     ml: Annotated[bool, typer.Option("--ml", help="Maximum likelihood, not REML.")] = False,
-    se: Annotated[bool, typer.Option("--se", help="Standard errors of heritabilities.")] = False,
+    se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities."),
+    ] = None,
     clip_kinship: Annotated[
         bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
     ] = False,
@@ -98,6 +102,7 @@ def herit(
                 None if matched.covar is None else _with_intercept(matched.covar),
                 reml=not ml,
                 compute_se=se,
+                interval=interval,
                 clip_negative=clip_kinship,
                 scale_kinship=scale_kinship,
             )

@@ -3,147 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
-from lmmlite_jax.model.inputs import column_name
+from lmmlite_jax.model.estimate import (
+    EffectVariance,
+    Options,
+    Prior,
+    check_options,
+    constant_status,
+    estimate,
+    where_fitted,
+)
 from lmmlite_jax.model.likelihood import ANGLE_TOLERANCE, EXACT_TOLERANCE, rotated_data
-from lmmlite_jax.model.maximum import global_maximum
-from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
+from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = [
-    "ABSORBED_TOLERANCE",
-    "TRAITS_AT_ONCE",
-    "LMMFit",
-    "Status",
-    "check_tolerance",
-    "constant_status",
-    "fit_lmm",
-    "maximise",
-]
-
-TRAITS_AT_ONCE = 2048
-"""Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
+__all__ = ["ABSORBED_TOLERANCE", "fit_lmm"]
 
 ABSORBED_TOLERANCE = 1e-6
 """Part of K's largest eigenvalue below which its variance along the covariates counts as zero in
 ML: a kinship matrix that was centred and then printed has that much rounding."""
-
-CONSTANT_TOLERANCE = 1e-24
-"""Part of a trait's squares beside the covariates that counts as rounding."""
-
-
-class Status(IntEnum):
-    """Why a trait's fit is not what one would expect.
-
-    Values from ``COLLINEAR`` upwards say which covariate is collinear among the individuals
-    observed for the trait: its column is the value less ``COLLINEAR``.
-    """
-
-    OK = 0
-    CONSTANT = 1
-    TOO_FEW = 2
-    ALL_MISSING = 3
-    FLAT = 4
-    ML_UNBOUNDED = 5
-    EXACT = 6
-    NOT_FINITE = 7
-    COLLINEAR = 100
-
-
-REASONS = {
-    Status.OK: "",
-    Status.CONSTANT: "the trait is constant, or a linear combination of the covariates",
-    Status.TOO_FEW: "fewer than p + 2 individuals observed",
-    Status.ALL_MISSING: "no individual observed",
-    Status.FLAT: "heritability not identifiable: K is proportional to the identity here",
-    Status.ML_UNBOUNDED: "ML unbounded: K is singular along the covariates, use REML",
-    Status.NOT_FINITE: "missing values, or K not positive semidefinite (inside a trace)",
-    Status.EXACT: "likelihood unbounded at h² = 1: the trait lies in the range of a singular K",
-}
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LMMFit:
-    """A fitted linear mixed model, or one for each of m traits.
-
-    Attributes
-    ----------
-    beta : (p,) or (p, m)
-        Fixed effects, in the trait's units per unit of the covariate.
-    sigmasq : () or (m,)
-        Total variance σ² = σg² + σe².
-    hsq : () or (m,)
-        Heritability h², in [0, 1].
-    sigmasq_g, sigmasq_e : () or (m,)
-        Genetic and residual variance.
-    loglik : () or (m,)
-        Log likelihood in R/lmmlite's convention.
-    hsq_se : () or (m,), or None
-        Standard error of h² from the observed information; None where not asked for, NaN where
-        the likelihood is not concave at the maximum.
-    n : () or (m,)
-        Individuals observed.
-    status : () or (m,)
-        A `Status`; zero for a regular fit. Fields are NaN where a trait has no fit; where h² is
-        not identifiable, σ² is that of h² = 0.
-    traits, covariates : tuple of str or None
-        Names, where data frames came in.
-    """
-
-    beta: Float[AnyArray, "..."]
-    sigmasq: Float[AnyArray, "..."]
-    hsq: Float[AnyArray, "..."]
-    sigmasq_g: Float[AnyArray, "..."]
-    sigmasq_e: Float[AnyArray, "..."]
-    loglik: Float[AnyArray, "..."]
-    hsq_se: Float[AnyArray, "..."] | None
-    n: Int[AnyArray, "..."]
-    status: Int[AnyArray, "..."]
-    traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
-    covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """One string a trait: why its fit is not regular, empty where it is."""
-        return tuple(self._reason(int(s)) for s in np.atleast_1d(np.asarray(self.status)))
-
-    def _reason(self, status: int) -> str:
-        if status < Status.COLLINEAR:
-            return REASONS[Status(status)]
-        column = column_name(self.covariates, status - Status.COLLINEAR)
-        return f"covariate {column} is collinear with others among the individuals observed"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a table with one row for each trait (needs pandas, in the extra ``io``)."""
-        import pandas as pd
-
-        beta = np.asarray(self.beta).reshape(len(self.beta), -1)
-        names = self.covariates or tuple(str(i) for i in range(len(beta)))
-        fields = ["n", "hsq", "hsq_se", "sigmasq", "sigmasq_g", "sigmasq_e", "loglik"]
-        columns: dict[str, Any] = {
-            name: np.atleast_1d(np.asarray(getattr(self, name)))
-            for name in fields
-            if getattr(self, name) is not None
-        }
-        columns |= {f"beta_{name}": row for name, row in zip(names, beta, strict=True)}
-        columns["reason"] = list(self.reasons)
-        index = self.traits or range(beta.shape[1])
-        return pd.DataFrame(columns, index=pd.Index(index, name="trait"))
 
 
 @in_float64
@@ -155,6 +44,9 @@ def fit_lmm(
     check_boundary: bool = True,
     tol: float = 1e-8,
     compute_se: bool = False,
+    *,
+    prior_variance: float = 0.0,
+    prior_sample_size: float = 0.0,
 ) -> LMMFit:
     """Fit a linear mixed model to rotated data, for one trait or many.
 
@@ -172,13 +64,15 @@ def fit_lmm(
     tol : float
         Largest last step in h², relative to h²(1 - h²).
     compute_se : bool
-        Whether to give the standard error of h².
+        Whether to give standard errors of β, h², σg² and σe².
+    prior_variance, prior_sample_size : float
+        Scaled inverse χ² prior on σ²: its scale, in the trait's units squared, and its degrees of
+        freedom. No prior by default.
 
     Returns
     -------
     LMMFit
-        ``beta`` (p,) or (p, m); ``sigmasq``, ``hsq``, ``sigmasq_g``, ``sigmasq_e``, ``loglik`` and
-        ``hsq_se`` of the shape of a trait axis.
+        ``beta`` (p,) or (p, m); all else of the shape of a trait axis.
 
     Raises
     ------
@@ -187,7 +81,8 @@ def fit_lmm(
 
     Notes
     -----
-    R/lmmlite's ``fitLMM``, without its limit of 1e-4 on the precision of h².
+    R/lmmlite's ``fitLMM``, without its limit of 1e-4 on the precision of h². The prior is
+    BulkLMM's: σ² = (rss + prior_sample_size · prior_variance) / (n - p + prior_sample_size).
 
     Examples
     --------
@@ -202,26 +97,26 @@ def fit_lmm(
     n, p = covariates.shape
     if n < p + 2:
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
-    check_tolerance(tol)
+    options = Options(reml, check_boundary, compute_se)
+    prior = Prior(prior_variance, prior_sample_size)
+    check_options(tol, prior)
     if not reml:
         spectrum = _without_absorbed(spectrum, covariates)
     skeleton = interval_skeleton(_spectrum_ratio(spectrum, covariates), jnp.max(spectrum))
     design = _design(spectrum, covariates, skeleton, reml=reml)
-    fit = partial(
-        _fit_block,
-        design=design,
-        skeleton=skeleton,
-        tol=tol,
-        reml=reml,
-        check_boundary=check_boundary,
-        compute_se=compute_se,
-    )
+
+    def fit(block: Any) -> LMMFit:
+        # Only the first two of these programs depend on n: a loop over cohorts of many sizes
+        # would otherwise compile everything for each of them.
+        sums = _sums(block, design, skeleton)
+        return _fit_sums(sums, design.shared, skeleton, n=n, tol=tol, prior=prior, options=options)
+
     if traits.ndim == 1:
         return jax.tree.map(lambda a: a[..., 0], fit(traits[:, None]))
     return _in_blocks(fit, traits)
 
 
-def _in_blocks(fit: Callable[[Array], LMMFit], y: Array) -> LMMFit:
+def _in_blocks(fit: Callable[[Any], LMMFit], y: Any) -> LMMFit:
     """Fit blocks of traits of one width; the last overlaps the one before rather than be padded."""
     m = y.shape[1]
     if m <= TRAITS_AT_ONCE or is_traced(y):
@@ -231,17 +126,11 @@ def _in_blocks(fit: Callable[[Array], LMMFit], y: Array) -> LMMFit:
     fits = [
         jax.tree.map(
             lambda a, width=stop - start: np.asarray(a)[..., :width],
-            fit(lax.dynamic_slice_in_dim(y, start, TRAITS_AT_ONCE, axis=1)),
+            fit(y[:, start : start + TRAITS_AT_ONCE]),
         )
         for start, stop in zip(starts, stops, strict=True)
     ]
-    return jax.tree.map(lambda *parts: jnp.asarray(np.concatenate(parts, axis=-1)), *fits)
-
-
-def check_tolerance(tol: float) -> None:
-    """Refuse a tolerance that cannot be one."""
-    if not 0 < tol < 0.1:
-        raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
+    return jax.tree.map(lambda *parts: jax.device_put(np.concatenate(parts, axis=-1)), *fits)
 
 
 @jax.jit
@@ -268,172 +157,42 @@ def _spectrum_ratio(Kva: Array, X: Array) -> float:
     return float(values[~null].min() / values.max())
 
 
-def _fit_block(
-    y: Array,
-    *,
-    design: _Design,
-    skeleton: Skeleton,
-    tol: float,
-    reml: bool,
-    check_boundary: bool,
-    compute_se: bool,
-) -> LMMFit:
-    """Two programs: the first depends on n and is small, the second does not and is compiled once.
-
-    A loop over many sizes of cohort would otherwise compile everything for each of them.
-    """
-    return _maximise_sums(
-        _sums(y, design, skeleton),
-        design.shared,
-        skeleton,
-        y.shape[0],
-        tol,
-        reml=reml,
-        check_boundary=check_boundary,
-        compute_se=compute_se,
-    )
-
-
-@partial(jax.jit, static_argnames=("reml", "check_boundary", "compute_se"))
-def _maximise_sums(
-    sums: _Sums,
-    shared: _Shared,
-    skeleton: Skeleton,
-    n: Array,
-    tol: Array,
-    *,
-    reml: bool,
-    check_boundary: bool,
-    compute_se: bool,
-) -> LMMFit:
-    p, m = sums.least_squares.shape
-
-    def fixed_effects(hsq: Array) -> Array:
-        shift = jnp.sum(skeleton.weights(hsq)[:, None] * sums.effects, axis=0)
-        return jax.scipy.linalg.solve_triangular(shared.R, sums.least_squares - hsq * shift)
-
-    return maximise(
-        Profile(skeleton, sums.rss, sums.zero_rss, shared.logdet[:, None], shared.zeros[None]),
-        fixed_effects,
-        n=jnp.full(m, n),
-        p=p,
-        free_zeros=shared.free_zeros[None],
-        status=sums.status,
-        tol=tol,
-        reml=reml,
-        check_boundary=check_boundary,
-        compute_se=compute_se,
-    )
-
-
-def maximise(
-    profile: Profile,
-    fixed_effects: Callable[[Array], Array],
-    *,
-    n: Int[Array, " m"],
-    p: int,
-    free_zeros: Float[Array, " #m"],
-    status: Int[Array, " m"],
-    tol: Array,
-    reml: bool,
-    check_boundary: bool,
-    compute_se: bool,
-) -> LMMFit:
-    """Fit m traits whose sums are known: the part that every kind of rotation shares.
-
-    Parameters
-    ----------
-    profile : Profile
-        The log likelihood as a function of h; its ``dof`` is set here.
-    fixed_effects : function of (m,) to (p, m)
-        β at given heritabilities.
-    n, p : (m,), int
-        Individuals observed and covariates.
-    free_zeros : (1,) or (m,)
-        Zero eigenvalues of K in the complement of the covariates.
-    status : (m,)
-        Reasons already known not to fit a trait.
-    """
-    dof = (n - p).astype(profile.rss.dtype)
-    profile = replace(profile, dof=dof if reml else n.astype(profile.rss.dtype))
-    absorbed = (profile.zeros > free_zeros) & (free_zeros == 0) & (profile.zero_rss == 0)
-    top = global_maximum(
-        profile, tol, spike=absorbed & (status == Status.OK), check_boundary=check_boundary
-    )
-    at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
-    sigmasq = profile.residual_squares(at) / dof
-    loglik = profile.loglik(at)
-    if reml:
-        loglik = loglik + 0.5 * p * jnp.log(2 * jnp.pi / dof)
-
-    exact = (at >= 1 - 2 * tol) & (profile.zeros > 0) & (profile.zero_rss == 0)
-    half = jnp.full_like(at, 0.5)
-    for happens, reason in (
-        (~jnp.isfinite(profile.loglik(half)), Status.NOT_FINITE),
-        (top.flat, Status.FLAT),
-        (top.unbounded, Status.ML_UNBOUNDED),
-        (exact, Status.EXACT),
-    ):
-        status = jnp.where((status == Status.OK) & happens, reason, status)
-    fitted = (status == Status.OK) | (status == Status.FLAT) | (status == Status.EXACT)
-
-    def known(values: Array) -> Array:
-        return jnp.where(fitted, values, jnp.nan)
-
-    hsq_se = None
-    if compute_se:
-        curvature = profile.curvature(jnp.where(exact, 0.5, at))
-        regular = (status == Status.OK) & (curvature < 0)
-        hsq_se = jnp.where(regular, 1 / jnp.sqrt(jnp.where(regular, -curvature, 1.0)), jnp.nan)
-    return LMMFit(
-        beta=known(fixed_effects(at)),
-        sigmasq=known(sigmasq),
-        hsq=known(top.hsq),
-        sigmasq_g=known(top.hsq * sigmasq),
-        sigmasq_e=known((1 - top.hsq) * sigmasq),
-        loglik=known(loglik),
-        hsq_se=hsq_se,
-        n=n,
-        status=status,
-    )
-
-
-def constant_status(left: Float[Array, "*m"], whole: Float[Array, "*m"]) -> Int[Array, "*m"]:
-    """Traits of which the covariates leave nothing but rounding."""
-    return jnp.where(left <= CONSTANT_TOLERANCE * whole, Status.CONSTANT, Status.OK)
-
-
 class _Sums(NamedTuple):
-    """What a block of m traits contributes: (r, m), (m,), (r, p, m), (p, m), (m,)."""
+    """What a block of m traits contributes: (r, m), (m,), (r, p, m), (p, m), (m,).
+
+    ``shifts`` are what generalised least squares at the nodes adds to ``least_squares``.
+    """
 
     rss: Array
     zero_rss: Array
-    effects: Array
+    shifts: Array
     least_squares: Array
     status: Array
 
 
 class _Shared(NamedTuple):
-    """What all traits share, whatever n is."""
+    """What all traits share, whatever n is; ``to_beta`` (p, p) is R⁻¹."""
 
-    R: Array
+    to_beta: Array
     logdet: Array
     zeros: Array
     free_zeros: Array
+    effect_variance: EffectVariance
 
 
 class _Design(NamedTuple):
     """What the covariates do at the nodes of a skeleton, for all traits alike.
 
     Q (n, p) an orthonormal basis of the covariates; at each node the weights of individuals
-    (r, n), an orthonormal basis of the weighted Q, weighted again (r, p, n), and the triangle that
-    leads back to Q (r, p, p); the null space of K, and the part of it that the covariates span.
+    (r, n), an orthonormal basis of the weighted Q, weighted again (r p, n), and the inverse of the
+    triangle that leads from there to Q (r, p, p); the null space of K, and the part of it that the
+    covariates span.
     """
 
     Q: Array
     weights: Array
     weighted_bases: Array
-    triangles: Array
+    inverses: Array
     null: Array
     null_basis: Array
     shared: _Shared
@@ -441,11 +200,17 @@ class _Design(NamedTuple):
 
 @partial(jax.jit, static_argnames="reml")
 def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
+    n, p = X.shape
     Q, R = jnp.linalg.qr(X)
+    to_beta = jax.scipy.linalg.solve_triangular(R, jnp.eye(p))
     null = Kva == 0
     weights = skeleton.weights_of(Kva)
     roots = jnp.sqrt(weights)[:, :, None]
-    bases, triangles = jnp.linalg.qr(roots * Q)
+    # One after the other: XLA is slower at all together, and has been seen to hang (jaxlib 0.10.2).
+    bases, triangles = lax.map(lambda root: jnp.linalg.qr(root * Q), roots)
+    inverses = lax.map(
+        lambda triangle: jax.scipy.linalg.solve_triangular(triangle, jnp.eye(p)), triangles
+    )
     in_null = Q * null[:, None]
     cosines, G = jnp.linalg.eigh(in_null.T @ in_null)
     pinned = cosines > ANGLE_TOLERANCE
@@ -461,33 +226,107 @@ def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
     return _Design(
         Q=Q,
         weights=weights,
-        weighted_bases=jnp.swapaxes(roots * bases, 1, 2),
-        triangles=triangles,
+        weighted_bases=jnp.swapaxes(roots * bases, 1, 2).reshape(-1, n),
+        inverses=inverses,
         null=null,
         null_basis=jnp.where(pinned, in_null @ G / lengths, 0.0),
-        shared=_Shared(R, skeleton.coefficients(slopes), zeros, free_zeros),
+        shared=_Shared(
+            to_beta,
+            skeleton.coefficients(slopes),
+            zeros,
+            free_zeros,
+            _effect_variance(Kva, Q @ G, to_beta, pinned, G, inverses, skeleton),
+        ),
     )
+
+
+def _effect_variance(
+    Kva: Array,
+    turned: Array,
+    to_beta: Array,
+    pinned: Array,
+    G: Array,
+    inverses: Array,
+    skeleton: Skeleton,
+) -> EffectVariance:
+    """Variance of β from what it is at h = 0, at h = 1 and at the nodes.
+
+    At h = 1 there is none along the ``pinned`` directions G of the covariates, which the null
+    space of K determines; ``turned`` = QG.
+    """
+    root = jnp.where(Kva > 0, 1 / jnp.sqrt(jnp.where(Kva > 0, Kva, 1.0)), 0.0)[:, None]
+    free = jnp.where(pinned, 0.0, root * turned)
+    triangle = jnp.linalg.qr(jnp.concatenate([free, jnp.diag(pinned.astype(free.dtype))]), "r")
+    identity = jnp.eye(len(to_beta))
+
+    def squares(factor: Array) -> Array:
+        return jnp.sum((to_beta @ factor) ** 2, axis=-1)
+
+    inverse = jax.scipy.linalg.solve_triangular(triangle, identity)
+    at_one = squares(G @ jnp.where(pinned[:, None], 0.0, inverse))
+    at_zero = squares(identity)
+    h, gap = skeleton.hsq[:, None], skeleton.gap[:, None]
+    between = ((squares(inverses) - h * at_one) / gap - at_zero) / h
+    return EffectVariance(at_one, at_zero, skeleton.coefficients(between))
 
 
 @jax.jit
 def _sums(y: Array, design: _Design, skeleton: Skeleton) -> _Sums:
     """Sums of traits from which the covariates are removed by ordinary least squares first."""
-    r, p, n = design.weighted_bases.shape
+    r, p, _ = design.inverses.shape
     least_squares = design.Q.T @ y
     left = y - design.Q @ least_squares
     squares = left**2
-    scores = (design.weighted_bases.reshape(r * p, n) @ left).reshape(r, p, -1)
-    in_null = jnp.where(design.null[:, None], left, 0.0)
-    in_null = in_null - design.null_basis @ (design.null_basis.T @ in_null)
+    scores = (design.weighted_bases @ left).reshape(r, p, -1)
     total = jnp.sum(squares, axis=0)
-    zero_rss = jnp.sum(in_null**2, axis=0)
-    zero_rss = jnp.where(zero_rss <= EXACT_TOLERANCE * total, 0.0, zero_rss)
+
+    def null_squares(left: Array) -> Array:
+        in_null = jnp.where(design.null[:, None], left, 0.0)
+        in_null = in_null - design.null_basis @ (design.null_basis.T @ in_null)
+        zero_rss = jnp.sum(in_null**2, axis=0)
+        return jnp.where(zero_rss <= EXACT_TOLERANCE * total, 0.0, zero_rss)
+
+    zero_rss = lax.cond(jnp.any(design.null), null_squares, lambda _: jnp.zeros_like(total), left)
     rss = design.weights @ squares - jnp.sum(scores**2, axis=1)
-    shifts = jax.vmap(jax.scipy.linalg.solve_triangular)(design.triangles, scores)
     return _Sums(
         rss=skeleton.coefficients(rss - zero_rss / skeleton.gap[:, None]),
         zero_rss=zero_rss,
-        effects=skeleton.coefficients(-shifts / skeleton.hsq[:, None, None]),
+        shifts=design.inverses @ scores,
         least_squares=least_squares,
         status=constant_status(total, jnp.sum(y**2, axis=0)),
+    )
+
+
+@partial(jax.jit, static_argnames="options")
+def _fit_sums(
+    sums: _Sums,
+    shared: _Shared,
+    skeleton: Skeleton,
+    *,
+    n: Array,
+    tol: Array,
+    prior: Prior,
+    options: Options,
+) -> LMMFit:
+    components = estimate(
+        Profile(skeleton, sums.rss, sums.zero_rss, shared.logdet[:, None], shared.zeros[None]),
+        n=jnp.asarray(n)[None],
+        p=len(sums.least_squares),
+        free_zeros=shared.free_zeros[None],
+        status=sums.status,
+        tol=tol,
+        prior=prior,
+        options=options,
+    )
+    hsq = jnp.where(jnp.isnan(components.hsq), 0.0, components.hsq)
+    # shifts / h is a sum of weights w(h), the shifts are not.
+    nodes = skeleton.interpolation(hsq) / skeleton.hsq[:, None]
+    shift = hsq * jnp.sum(nodes[:, None] * sums.shifts, axis=0)
+    beta = shared.to_beta @ (sums.least_squares + shift)
+    beta_se = None
+    if options.compute_se:
+        variance = components.sigmasq * shared.effect_variance(skeleton, hsq)
+        beta_se = where_fitted(components.status, jnp.sqrt(variance))
+    return LMMFit(
+        beta=where_fitted(components.status, beta), beta_se=beta_se, **components._asdict()
     )

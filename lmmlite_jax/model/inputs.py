@@ -76,7 +76,7 @@ def as_traits(name: str, y: Any, n: int, *, missing: bool = False) -> Labelled:
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)
-    if np.isinf(values).any():
+    if not all_finite(values) and np.isinf(values).any():
         raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
     if not missing:
         _refuse_missing(name, values, "use fit_traits, which handles missing phenotypes")
@@ -110,6 +110,30 @@ def as_covariates(X: Any, n: int) -> Labelled:
             "combination of the columns before it; leave it out."
         )
     return table._replace(values=values)
+
+
+def as_weights(weights: Any, n: int) -> Any:
+    """Residual weights (n,) in float64; None stays None."""
+    if weights is None:
+        return None
+    values = _labelled("weights", weights).values
+    if np.shape(values) != (n,):
+        raise ValueError(
+            f"weights must have shape ({n},), one for each individual, got {np.shape(values)}."
+        )
+    if not is_traced(values) and not (np.isfinite(values) & (values > 0)).all():
+        worst = int(np.argmin(np.where(np.isfinite(values), values, -np.inf)))
+        raise ValueError(
+            f"weights must be positive numbers, weights[{worst}] is {values[worst]:g}: leave out "
+            "individuals that are not to count."
+        )
+    return values
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether nothing is NaN or infinite: where the sum is finite, no second look is needed."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def as_heritability(hsq: Any) -> Any:
@@ -194,8 +218,8 @@ def _numbers(name: str, value: Any, columns: Iterable[str] | None) -> np.ndarray
 
 
 def _refuse_missing(name: str, values: np.ndarray, advice: str) -> None:
-    missing = ~np.isfinite(values)
-    if missing.any():
+    if not all_finite(values):
+        missing = ~np.isfinite(values)
         where = ", ".join(str(int(i)) for i in np.argwhere(missing)[0])
         raise ValueError(
             f"{name} has {int(missing.sum())} missing or infinite values, the first at "

@@ -158,8 +158,8 @@ def _evaluate(hsq: Any, Kva: Any, y: Any, X: Any) -> tuple[Array, int, int, _Fit
     return h, n, p, shaped_fit
 
 
-def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Array, Array]:
-    """Rotated data as float64 arrays, shapes checked against one another."""
+def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Any, Array]:
+    """Rotated data as float64 arrays, shapes checked against one another; y is not copied."""
     if np.ndim(Kva) != 1:
         raise ValueError(f"Kva must be the vector of eigenvalues (n,), got shape {np.shape(Kva)}.")
     n = np.shape(Kva)[0]
@@ -168,7 +168,7 @@ def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Array, Array]:
         raise ValueError("Kva has missing values: take it from eigen_rotation.")
     spectrum = clean_spectrum(check_spectrum(spectrum, clip_negative=False), clip_negative=False)
     traits, covariates = as_traits("y", y, n).values, as_covariates(X, n).values
-    return spectrum, jnp.asarray(traits), jnp.asarray(covariates)
+    return spectrum, traits, jnp.asarray(covariates)
 
 
 @jax.jit

@@ -44,7 +44,9 @@ class Profile:
     zeros : (m,)
         Eigenvalues that are exactly zero.
     dof : (m,)
-        n for ML, n - p for REML.
+        n for ML, n - p for REML, and a prior's sample size with it.
+    prior_squares : ()
+        What a prior on σ² adds to the residual sum of squares.
     """
 
     skeleton: Skeleton
@@ -53,10 +55,12 @@ class Profile:
     logdet: Float[Array, "..."]
     zeros: Float[Array, "..."]
     dof: Float[Array, "..."] | float = 1.0
+    prior_squares: Float[Array, ""] | float = 0.0
 
     def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Residual sum of squares at one heritability for all, or one for each trait."""
-        return self._null(self.zero_rss, hsq) + _combine(self.skeleton.weights(hsq), self.rss)
+        squares = self._null(self.zero_rss, hsq) + _combine(self.skeleton.weights(hsq), self.rss)
+        return squares + self.prior_squares
 
     def log_determinant(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
         """log|V|, less a constant."""

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy.linalg import qr, solve_triangular
 from scipy.special import ellipk, ellipkm1
 
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
@@ -50,8 +52,9 @@ class Skeleton:
     error : ()
         Largest relative error of a weight w(λ; h), hence of any sum of terms of one sign, measured
         over eigenvalues in [a, b] and h in [0, 1].
-    column_scale, row_scale, orthogonal, triangular
-        Scaled QR factors of the matrix w(μ_k; h_j).
+    column_scale, row_scale, orthogonal, inverse
+        The scaled inverse of the matrix w(μ_k; h_j), as its QR factors with pivoting give it: the
+        product ``inverse @ orthogonal.T`` would lose half the digits that its factors keep.
     """
 
     nodes: Float[AnyArray, "..."]
@@ -60,7 +63,7 @@ class Skeleton:
     column_scale: Float[AnyArray, "..."]
     row_scale: Float[AnyArray, "..."]
     orthogonal: Float[AnyArray, "..."]
-    triangular: Float[AnyArray, "..."]
+    inverse: Float[AnyArray, "..."]
 
     @property
     @in_float64
@@ -91,10 +94,16 @@ class Skeleton:
     def coefficients(self, values: Float[AnyArray, "r *m"]) -> Float[Array, "r *m"]:
         """Coefficients S of the sum Σ_k S_k w(μ_k; h) that takes ``values`` at ``hsq``."""
         rows = values.reshape(values.shape[0], -1) * jnp.asarray(self.row_scale)[:, None]
-        solved = jax.scipy.linalg.solve_triangular(
-            self.triangular, jnp.asarray(self.orthogonal).T @ rows
-        )
+        solved = jnp.asarray(self.inverse) @ (jnp.asarray(self.orthogonal).T @ rows)
         return (solved * jnp.asarray(self.column_scale)[:, None]).reshape(values.shape)
+
+    @in_float64
+    def interpolation(self, hsq: Float[AnyArray, "*h"]) -> Float[Array, "r *h"]:
+        """Factors of a sum's values at ``hsq`` of the nodes that give it at other ``hsq``."""
+        weights = self.weights(hsq)
+        columns = weights.reshape(weights.shape[0], -1) * jnp.asarray(self.column_scale)[:, None]
+        solved = jnp.asarray(self.orthogonal) @ (jnp.asarray(self.inverse).T @ columns)
+        return (solved * jnp.asarray(self.row_scale)[:, None]).reshape(weights.shape)
 
 
 @in_float64
@@ -159,33 +168,36 @@ def _scaled(unit: dict[str, np.ndarray], largest: Any) -> Skeleton:
         column_scale=nodes**0.5,
         row_scale=2 * deltas**0.5 / (1 + deltas),
         orthogonal=unit["orthogonal"],
-        triangular=unit["triangular"],
+        inverse=unit["inverse"],
     )
 
 
 @lru_cache(maxsize=128)
 def _unit_skeleton(decades: float, tol: float) -> dict[str, np.ndarray]:
     condition = 10.0**decades
-    for r in range(1, MAX_NODES):
-        nodes, deltas, error = _zolotarev(condition, r)
-        if error <= 0.9 * tol:  # the rest is for rounding
-            break
-    matrix = 2 * np.sqrt(deltas[:, None] * nodes) / (nodes + deltas[:, None])
-    orthogonal, triangular = np.linalg.qr(matrix)
-    measured = _measured_error(condition, nodes, deltas, orthogonal, triangular)
-    if measured > tol:
-        raise ValueError(
-            f"a skeleton of relative error {tol:.1e} is out of reach of double precision for "
-            f"eigenvalues over {decades:g} decades, the best has {measured:.1e}: "
-            "ask for a larger tolerance."
-        )
-    return {
-        "nodes": nodes,
-        "deltas": deltas,
-        "error": np.asarray(measured),
-        "orthogonal": orthogonal,
-        "triangular": triangular,
-    }
+    best = np.inf
+    tries = (r for r in range(1, MAX_NODES) if _zolotarev(condition, r)[2] <= 0.9 * tol)
+    for r in islice(tries, 5):  # the first will do, unless rounding needs the room of another node
+        nodes, deltas, _ = _zolotarev(condition, r)
+        matrix = 2 * np.sqrt(deltas[:, None] * nodes) / (nodes + deltas[:, None])
+        # Pivoting grades the rows of the triangle: its explicit inverse is as good as solving.
+        orthogonal, triangle, order = qr(matrix, pivoting=True)
+        inverse = solve_triangular(triangle, np.eye(r))[np.argsort(order)]
+        measured = _measured_error(condition, nodes, deltas, orthogonal, inverse)
+        best = min(best, measured)
+        if measured <= tol:
+            return {
+                "nodes": nodes,
+                "deltas": deltas,
+                "error": np.asarray(measured),
+                "orthogonal": orthogonal,
+                "inverse": inverse,
+            }
+    raise ValueError(
+        f"a skeleton of relative error {tol:.1e} is out of reach of double precision for "
+        f"eigenvalues over {decades:g} decades, the best has {best:.1e}: "
+        "ask for a larger tolerance."
+    )
 
 
 def _zolotarev(condition: float, r: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -212,11 +224,11 @@ def _measured_error(
     nodes: np.ndarray,
     deltas: np.ndarray,
     orthogonal: np.ndarray,
-    triangular: np.ndarray,
+    inverse: np.ndarray,
 ) -> float:
     spectrum = np.geomspace(1 / condition, 1, 300)
     matrix = 2 * np.sqrt(deltas[:, None] * spectrum) / (spectrum + deltas[:, None])
-    combined = np.linalg.solve(triangular, orthogonal.T @ matrix)
+    combined = inverse @ (orthogonal.T @ matrix)
     # δ from h = 1 - 1e-13 down to h = 1e-6, at K's own scale.
     delta = np.geomspace(1e-13 / condition, 1e6, 1000)[:, None]
     exact = np.sqrt(spectrum) / (spectrum + delta)

@@ -67,6 +67,13 @@ def test_ml_and_standard_errors_are_options(files):
     assert "hsq_se" in fits
 
 
+def test_intervals_are_an_option(files):
+    fits = results_of(run("herit", *files, "--interval", "0.9").stdout)
+    expected = lmm.fit_traits(COHORT.kinship, COHORT.pheno, COHORT.covar, interval=0.9)
+    np.testing.assert_allclose(fits["hsq_low"], expected.hsq_low, atol=1e-8)
+    assert "lrt_pvalue_simulated" in fits
+
+
 def test_without_covariates_the_model_is_an_intercept(files):
     fits = results_of(run("herit", *files[:4]).stdout)
     assert [name for name in fits if name.startswith("beta_")] == ["beta_intercept"]

@@ -256,7 +256,7 @@ def test_one_trait_has_fields_without_a_trait_axis():
     fit = lmm.fit_lmm(rot.Kva, rot.y, rot.X)
     assert fit.beta.shape == (3,)
     assert fit.hsq.shape == fit.loglik.shape == fit.sigmasq.shape == ()
-    assert len(jax.tree.leaves(fit)) == 8
+    assert all(values.shape == () for values in jax.tree.leaves(fit)[1:])
 
 
 def test_too_few_individuals_are_refused():

@@ -176,7 +176,7 @@ def test_names_come_back_where_a_frame_came_in(good, frame):
     table = fit.to_pandas()
     assert list(table.index) == names
     assert list(table.columns) == [
-        *("n", "hsq", "sigmasq", "sigmasq_g", "sigmasq_e", "loglik"),
+        *("n", "hsq", "sigmasq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue"),
         *("beta_intercept", "beta_age", "beta_sex", "reason"),
     ]
 

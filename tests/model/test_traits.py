@@ -5,7 +5,7 @@ import pytest
 from helpers import centred, random_kinship, with_variance
 
 import lmmlite_jax as lmm
-from lmmlite_jax.model.traits import MOST_SIZES, _batches, _padded_sizes
+from lmmlite_jax.model.patterns import MOST_SIZES, _padded_sizes, batches
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_every_trait_is_in_one_batch_with_the_individuals_it_has():
     observed = rng.random((70, 500)) > rng.uniform(0, 0.5, 500)
     observed[:, 100:400] = observed[:, [100]]
     seen = np.zeros(500, int)
-    for batch in _batches(observed, np.arange(500)):
+    for batch in batches(observed, np.arange(500)):
         for which, traits in zip(batch.pattern, batch.traits, strict=True):
             for pattern, block in zip(which, traits, strict=True):
                 members = batch.members[pattern]

@@ -1,0 +1,171 @@
+"""What fits cost beside the rotation they need: time against n, p and m, and memory.
+
+Rival: the bare product of an n × n matrix and the phenotypes, which is what rotating them costs.
+``after`` is all that `fit_traits` does beyond one decomposition and one such product.
+Usage: ``python benchmarks/fit.py``; writes ``results/fit.json`` and ``results/fit.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from common import RESULTS, median_ratio, side_by_side, write_result
+
+import lmmlite_jax as lmm
+
+MAIN = (1000, 10, 20_000)
+SHAPES = [
+    MAIN,
+    (1000, 1, 20_000),
+    (1000, 60, 20_000),
+    *((n, 10, 20_000) for n in (250, 500, 2000)),
+    *((1000, 10, m) for m in (1, 1000, 5000)),
+]
+LMMLITE_MS = {"default": 0.59, "tol 1e-8": 1.0}
+"""R/lmmlite's milliseconds a trait at n = 1,000 and p = 10, on one core, as its guide has them."""
+
+
+def problem(n: int, p: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n + p + m)
+    markers = rng.standard_normal((n, 3 * n))
+    K = markers @ markers.T / (3 * n)
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    h = rng.uniform(0, 1, m)
+    g = np.linalg.cholesky(K) @ rng.standard_normal((n, m))
+    return K, np.sqrt(h) * g + np.sqrt(1 - h) * rng.standard_normal((n, m)), X
+
+
+def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+    K, Y, X = problem(*shape)
+    rotation = lmm.eigen_rotation(K, Y, X)
+    product = jax.jit(lambda a, b: a @ b)
+    left = jax.device_put(np.asarray(rotation.Kve_t))
+    right = jax.device_put(Y)
+    first, warm = side_by_side(
+        {
+            "product": lambda: product(left, right),
+            "one": lambda: lmm.fit_traits(K, Y[:, :1], X),
+            "fit_traits": lambda: lmm.fit_traits(K, Y, X),
+            "fit_lmm": lambda: lmm.fit_lmm(rotation.Kva, rotation.y, rotation.X),
+        },
+        rounds,
+    )
+    after = [
+        total - one - rotated
+        for total, one, rotated in zip(
+            warm["fit_traits"], warm["one"], warm["product"], strict=True
+        )
+    ]
+    return {
+        "n": shape[0],
+        "p": shape[1],
+        "m": shape[2],
+        "first": first,
+        "warm": warm,
+        "median": {name: statistics.median(times) for name, times in warm.items()},
+        "after_over_product": median_ratio(after, warm["product"]),
+        "fit_lmm_over_product": median_ratio(warm["fit_lmm"], warm["product"]),
+        "us_per_trait": 1e6 * statistics.median(warm["fit_traits"]) / shape[2],
+    }
+
+
+def memory(fit: Callable[[], Any], size: int) -> float | None:
+    """Peak memory of a warm call over the size of Y, Y included; None where it is not known."""
+    if sys.platform != "linux":
+        return None
+    jax.block_until_ready(fit())
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    jax.block_until_ready(fit())
+    return (_status("VmHWM") - before + size) / size
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return 1024 * int(line.split()[1])
+    raise SystemExit(f"/proc/self/status has no {name}.")
+
+
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
+    for panel, axis, label in zip(
+        panels, ("n", "p", "m"), ("individuals n", "covariates p", "traits m"), strict=True
+    ):
+        fixed = [(name, value) for name, value in zip("npm", MAIN, strict=True) if name != axis]
+        line = sorted(
+            (row for row in rows if all(row[name] == value for name, value in fixed)),
+            key=lambda row: row[axis],
+        )
+        for name, marker in (("product", "s"), ("fit_traits", "o"), ("fit_lmm", "^")):
+            panel.loglog(
+                [row[axis] for row in line],
+                [row["median"][name] for row in line],
+                marker=marker,
+                label="bare product" if name == "product" else name,
+            )
+        panel.set_xlabel(label)
+        panel.set_title(", ".join(f"{name} = {value:,}" for name, value in fixed), fontsize=9)
+    panels[0].set_ylabel("seconds, compiled")
+    panels[0].legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+
+    jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
+    K, Y, X = problem(*MAIN)
+    rotation = lmm.eigen_rotation(K, Y, X)
+    peaks = {
+        "fit_traits": memory(lambda: lmm.fit_traits(K, Y, X), Y.nbytes),
+        "fit_lmm": memory(lambda: lmm.fit_lmm(rotation.Kva, rotation.y, rotation.X), Y.nbytes),
+    }
+    del K, Y, X, rotation
+
+    print(f"{'n':>6}{'p':>4}{'m':>8}{'product':>10}{'fit_traits':>12}{'fit_lmm':>10}", end="")
+    print(f"{'after/product':>15}{'fit_lmm/product':>17}{'µs a trait':>12}")
+    rows = []
+    for shape in SHAPES:
+        row = measure(shape, rounds)
+        rows.append(row)
+        print(f"{row['n']:6}{row['p']:4}{row['m']:8}", end="")
+        times = (row["median"][name] for name in ("product", "fit_traits", "fit_lmm"))
+        print("{:8.3f} s{:10.3f} s{:8.3f} s".format(*times), end="")
+        print(f"{row['after_over_product']:15.2f}{row['fit_lmm_over_product']:17.2f}", end="")
+        print(f"{row['us_per_trait']:12.1f}", flush=True)
+    sixty, one = (
+        next(r for r in rows if (r["n"], r["p"], r["m"]) == (1000, p, 20_000)) for p in (60, 1)
+    )
+    covariates = median_ratio(sixty["warm"]["fit_traits"], one["warm"]["fit_traits"])
+    print(f"p = 60 over p = 1: {covariates:.2f}")
+    print("peak memory over the size of Y:", {k: v and round(v, 2) for k, v in peaks.items()})
+    print("R/lmmlite, milliseconds a trait, one core:", LMMLITE_MS)
+    write_result(
+        "fit",
+        {
+            "shapes": rows,
+            "p60_over_p1": covariates,
+            "peak_memory_over_Y": peaks,
+            "lmmlite_ms_a_trait": LMMLITE_MS,
+        },
+    )
+    picture(rows, RESULTS / "fit.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Fits of blocks of traits to the patterns of individuals observed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from lmmlite_jax.model.estimate import (
+    Components,
+    constant_status,
+    where_fitted,
+)
+from lmmlite_jax.model.inputs import (
+    all_finite,
+)
+from lmmlite_jax.model.interval import (
+    LikelihoodRatioLaw,
+    confidence_limits,
+    simulate_law,
+    simulated_pvalue,
+)
+from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
+from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.patterns import batches, phenotypes_of
+from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.result import LMMFit
+from lmmlite_jax.model.skeleton import Skeleton
+
+SINGLE_EXACT_TOLERANCE = 1e-10
+"""EXACT_TOLERANCE for sums in single precision."""
+
+__all__ = [
+    "Engine",
+    "Group",
+    "Rotated",
+    "block_product",
+    "compute_laws",
+    "finish",
+    "of_blocks",
+    "predict",
+    "rotate",
+    "weighted_traits",
+]
+
+
+class Rotated(NamedTuple):
+    """Blocks of traits after the rotation: (C, q, T), (C, p, T), (C, 1, T), and flat (C T)."""
+
+    values: Array
+    least_squares: Array
+    scale: Array
+    profile: Profile
+    n: Array
+    free_zeros: Array
+    status: Array
+
+
+class Group(NamedTuple):
+    """C blocks of T traits (columns of Y, -1 for none), rotated and fitted."""
+
+    patterns: Pattern
+    which: np.ndarray
+    traits: np.ndarray
+    rotated: Rotated
+    fit: LMMFit
+
+
+class Engine(NamedTuple):
+    """The compiled programs, with their options."""
+
+    decompose: Callable[..., Pattern]
+    laws: Callable[..., LikelihoodRatioLaw] | None
+    rotate: Callable[..., Rotated]
+    estimate: Callable[..., Components]
+    finish: Callable[..., LMMFit]
+    predict: Callable[..., Array] | None
+
+    def fit(
+        self, patterns: Pattern, laws: LikelihoodRatioLaw | None, which: Any, y: Any
+    ) -> tuple[Rotated, LMMFit]:
+        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T).
+
+        Programs of their own for the rotation, which XLA then leaves as fast as a bare product,
+        and for the estimates, which are compiled once for all n.
+        """
+        rotated = self.rotate(patterns, which, y)
+        components = self.estimate(
+            rotated.profile,
+            n=rotated.n,
+            p=patterns.projection.R.shape[-1],
+            free_zeros=rotated.free_zeros,
+            status=rotated.status,
+        )
+        fit = self.finish(patterns, which, rotated, components, laws)
+        if self.predict is not None:
+            fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
+        return rotated, fit
+
+    def groups(self, Y: np.ndarray, traits: np.ndarray) -> Iterator[Group]:
+        """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
+        observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
+        for batch in batches(observed, traits):
+            patterns = self.decompose(members=batch.members)
+            laws = self.laws(patterns) if self.laws is not None else None
+            for which, columns in zip(batch.pattern, batch.traits, strict=True):
+                y = phenotypes_of(Y, batch.members[which], columns)
+                rotated, fit = self.fit(patterns, laws, which, y)
+                yield Group(patterns, which, columns, rotated, fit)
+
+
+@partial(jax.jit, static_argnames="dtype")
+def rotate(patterns: Pattern, which: Array, y: Array, *, skeleton: Skeleton, dtype: str) -> Rotated:
+    """Rotate blocks of traits y (C, s, T) and take their sums."""
+    own = of_blocks(patterns, which)
+    blocks, _, width = y.shape
+    if own.roots is not None:
+        y = own.roots[:, :, None] * y
+    least_squares = block_product(own.projection.Q_t, y)
+    left, scale = y, jnp.ones((blocks, 1, width))
+    if dtype == "float32":
+        # What the covariates explain, and the units, would use up single precision's digits.
+        left = y - block_product(jnp.swapaxes(own.projection.Q_t, 1, 2), least_squares)
+        size = jnp.sqrt(jnp.sum(left**2, axis=1, keepdims=True))
+        scale = jnp.where(size > 0, size, 1.0)
+        left = left / scale
+    values = block_product(own.projection.Kve_t.astype(dtype), left.astype(dtype))
+    sums = block_product(own.rows.astype(dtype), values**2).astype(y.dtype) * scale**2
+    rss, total, in_null = sums[:, :-2], sums[:, -2], sums[:, -1]
+    rounding = EXACT_TOLERANCE if dtype == "float64" else SINGLE_EXACT_TOLERANCE
+
+    def each(of_blocks: Array) -> Array:
+        """What a block has, for each of its traits; one value where there is one block."""
+        spread = (*of_blocks.shape, 1 if blocks == 1 else width)
+        return jnp.broadcast_to(of_blocks[..., None], spread).reshape(*of_blocks.shape[:-1], -1)
+
+    constant = constant_status(total, total + jnp.sum(least_squares**2, axis=1))
+    status = jnp.where(own.collinear[:, None] > 0, own.collinear[:, None], constant)
+    return Rotated(
+        values,
+        least_squares,
+        scale,
+        Profile(
+            skeleton,
+            skeleton.coefficients(jnp.swapaxes(rss, 0, 1).reshape(rss.shape[1], -1)),
+            jnp.where(in_null <= rounding * total, 0.0, in_null).reshape(-1),
+            each(own.logdet.T),
+            each(own.zeros),
+        ),
+        n=each(own.n),
+        free_zeros=each(own.free_zeros),
+        status=status.reshape(-1),
+    )
+
+
+@partial(jax.jit, static_argnames="compute_se")
+def finish(
+    patterns: Pattern,
+    which: Array,
+    rotated: Rotated,
+    components: Components,
+    laws: LikelihoodRatioLaw | None,
+    *,
+    compute_se: bool,
+) -> LMMFit:
+    """Fixed effects, intervals and the shape of blocks."""
+    own = of_blocks(patterns, which)
+    (blocks, p, width), m = rotated.least_squares.shape, components.hsq.size
+    hsq = _some(components.hsq).reshape(blocks, 1, width)
+    weighted = weighted_traits(own, rotated, hsq)
+    shift = rotated.scale * block_product(
+        jnp.swapaxes(own.projection.cross, 1, 2).astype(weighted.dtype), weighted
+    )
+    beta = block_product(own.to_beta, rotated.least_squares - hsq * shift)
+    beta_se = None
+    if compute_se:
+        variance = jax.vmap(lambda of_block, h: of_block(rotated.profile.skeleton, h))(
+            own.effect_variance, hsq[:, 0]
+        )
+        beta_se = jnp.sqrt(components.sigmasq.reshape(hsq.shape) * variance)
+    loglik = components.loglik + jnp.repeat(own.offset, width)
+    limits: dict[str, Any] = {}
+    if laws is not None:
+        own_laws = of_blocks(laws, which)
+        profile = replace(rotated.profile, dof=(rotated.n - p).astype(float))
+        critical = jnp.repeat(own_laws.critical.T, m // blocks, axis=1)
+        low, high = confidence_limits(profile, components.hsq, critical)
+        pvalue = simulated_pvalue(components.lrt.reshape(blocks, width), own_laws.at_zero)
+        limits = {"hsq_low": low, "hsq_high": high, "lrt_pvalue_simulated": pvalue.reshape(-1)}
+    known: Callable[..., Any] = partial(where_fitted, components.status)
+    fit = LMMFit(
+        beta=known(_flat(beta)),
+        beta_se=None if beta_se is None else known(_flat(beta_se)),
+        **components._replace(loglik=loglik)._asdict(),
+        **{name: known(values) for name, values in limits.items()},
+    )
+    return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], blocks, width), fit)
+
+
+@jax.jit
+def predict(K: Array, patterns: Pattern, which: Array, rotated: Rotated, hsq: Array) -> Array:
+    """Genetic values (n, C, T): h K V⁻¹ (y - Xβ), of the individuals not observed as well."""
+    own = of_blocks(patterns, which)
+    present = own.members >= 0
+    roots = jnp.where(present, 1.0 if own.roots is None else own.roots, 0.0)
+    weighted = weighted_traits(own, rotated, _some(hsq)[:, None])
+    back = jnp.swapaxes(own.projection.Kve_t, 1, 2).astype(weighted.dtype)
+    residual = roots[:, :, None] * rotated.scale * block_product(back, weighted)
+    columns = jnp.swapaxes(K[:, own.members], 0, 1).astype(weighted.dtype)
+    values = hsq[:, None] * block_product(columns, residual.astype(weighted.dtype))
+    return jnp.swapaxes(values, 0, 1)
+
+
+def compute_laws(
+    patterns: Pattern, *, skeleton: Skeleton, level: float, draws: int, key: Array
+) -> LikelihoodRatioLaw:
+    """Laws of the likelihood ratio for each of P patterns, one after the other."""
+    laws = []
+    for k in range(len(patterns.n)):
+        one = jax.tree.map(lambda a, k=k: jax.device_put(np.asarray(a)[k]), patterns)
+        q = one.projection.Kva.size
+        dof = float(one.n - one.projection.R.shape[-1])
+        null = Profile(
+            skeleton,
+            jnp.zeros((one.logdet.size, 1)),
+            jnp.zeros(1),
+            one.logdet[:, None],
+            one.zeros[None],
+            jnp.asarray(dof),
+        )
+        real = np.arange(q) < dof
+        laws.append(simulate_law(one.projection.Kva, real, null, level=level, draws=draws, key=key))
+    return jax.tree.map(lambda *of_patterns: np.stack(of_patterns), *laws)
+
+
+def of_blocks(of_patterns: Any, which: Array) -> Any:
+    """What blocks have of their patterns."""
+    (first, *_) = jax.tree.leaves(of_patterns)
+    if len(first) == len(which) == 1:
+        return of_patterns
+    return jax.tree.map(lambda a: a[which], of_patterns)
+
+
+def block_product(left: Array, right: Array) -> Array:
+    """Matrix product for each block. XLA is slow at a batch of one."""
+    return (left[0] @ right[0])[None] if len(left) == 1 else left @ right
+
+
+def weighted_traits(own: Pattern, rotated: Rotated, hsq: Array) -> Array:
+    """Rotated traits over their variances, the null space of K left out."""
+    dtype = rotated.values.dtype
+    Kva = own.projection.Kva[:, :, None]
+    variance = hsq.astype(dtype) * Kva.astype(dtype) + (1 - hsq).astype(dtype)
+    return jnp.where(Kva > 0, rotated.values / variance, 0.0)
+
+
+def _some(hsq: Array) -> Array:
+    """Heritabilities, zero where there is none."""
+    return jnp.where(jnp.isnan(hsq), 0.0, hsq)
+
+
+def _flat(blocks: Array) -> Array:
+    """(C, p, T) as (p, C T)."""
+    return jnp.swapaxes(blocks, 0, 1).reshape(blocks.shape[1], -1)

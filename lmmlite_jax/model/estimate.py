@@ -1,0 +1,218 @@
+"""From the sums of a trait to its estimates: the part that does not know n, and all fits share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import erfc
+from jaxtyping import Array, Float, Int
+
+from lmmlite_jax.model.maximum import global_maximum
+from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.result import Status
+from lmmlite_jax.model.skeleton import Skeleton
+
+__all__ = [
+    "Components",
+    "EffectVariance",
+    "Options",
+    "Prior",
+    "boundary_pvalue",
+    "check_options",
+    "constant_status",
+    "estimate",
+    "where_fitted",
+]
+
+CONSTANT_TOLERANCE = 1e-24
+"""Part of a trait's squares beside the covariates that counts as rounding."""
+
+
+class Options(NamedTuple):
+    """What a user may ask of every fit; static under ``jit``."""
+
+    reml: bool = True
+    check_boundary: bool = True
+    compute_se: bool = False
+
+
+class Prior(NamedTuple):
+    """Scaled inverse χ² prior on σ²: as if ``size`` observations had shown ``variance``."""
+
+    variance: float | Array
+    size: float | Array
+
+
+class Components(NamedTuple):
+    """All of an `LMMFit` of m traits that the variance components decide, each (m,)."""
+
+    sigmasq: Float[Array, " m"]
+    hsq: Float[Array, " m"]
+    sigmasq_g: Float[Array, " m"]
+    sigmasq_e: Float[Array, " m"]
+    loglik: Float[Array, " m"]
+    lrt: Float[Array, " m"]
+    lrt_pvalue: Float[Array, " m"]
+    n: Int[Array, " m"]
+    status: Int[Array, " m"]
+    hsq_se: Float[Array, " m"] | None
+    sigmasq_g_se: Float[Array, " m"] | None
+    sigmasq_e_se: Float[Array, " m"] | None
+
+
+class EffectVariance(NamedTuple):
+    """Variance of β over σ² as a function of h.
+
+    It is
+
+        h · at_one + (1-h) · [at_zero + h · Σ_k spectral_k w(μ_k; h)],
+
+    a sum of terms that are never negative, so that none of its digits cancel.
+
+    Attributes
+    ----------
+    at_one, at_zero : (p, ...)
+        The variances at h = 1 and at h = 0.
+    spectral : (r, p, ...)
+        Coefficients in the nodes of a skeleton.
+    """
+
+    at_one: Float[Array, "p *c"]
+    at_zero: Float[Array, "p *c"]
+    spectral: Float[Array, "r p *c"]
+
+    def __call__(self, skeleton: Skeleton, hsq: Float[Array, " *m"]) -> Float[Array, "p *m"]:
+        """(p, m) at heritabilities (m,); trailing axes of the fields broadcast against m's."""
+        between = jnp.einsum("rm,rp->pm", skeleton.weights(hsq), self.spectral)
+        return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
+
+
+def check_options(tol: float, prior: Prior) -> None:
+    """Refuse a tolerance or a prior that cannot be one."""
+    if not 0 < tol < 0.1:
+        raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
+    if not (prior.variance >= 0 and prior.size >= 0):
+        raise ValueError(
+            f"prior_variance and prior_sample_size must not be negative, got {prior.variance} and "
+            f"{prior.size}."
+        )
+
+
+@partial(jax.jit, static_argnames=("p", "options"))
+def estimate(
+    profile: Profile,
+    *,
+    n: Int[Array, " #m"],
+    p: int,
+    free_zeros: Float[Array, " #m"],
+    status: Int[Array, " m"],
+    tol: Array,
+    prior: Prior,
+    options: Options,
+) -> Components:
+    """Fit m traits whose sums are known.
+
+    Parameters
+    ----------
+    profile : Profile
+        The log likelihood as a function of h; ``dof`` and the prior are set here.
+    n, p : (1,) or (m,), int
+        Individuals observed and covariates.
+    free_zeros : (1,) or (m,)
+        Zero eigenvalues of K in the complement of the covariates.
+    status : (m,)
+        Reasons already known not to fit a trait.
+    """
+    n = jnp.broadcast_to(n, status.shape)
+    beside = (n - p).astype(profile.rss.dtype)
+    dof = beside + prior.size
+    profile = replace(
+        profile,
+        dof=dof if options.reml else n + prior.size,
+        prior_squares=prior.variance * prior.size,
+    )
+    absorbed = (profile.zeros > free_zeros) & (free_zeros == 0) & (profile.zero_rss == 0)
+    top = global_maximum(
+        profile,
+        tol,
+        spike=absorbed & (status == Status.OK),
+        check_boundary=options.check_boundary,
+    )
+    at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
+    sigmasq = profile.residual_squares(at) / dof
+    loglik = profile.loglik(at)
+    lrt = jnp.maximum(2 * (loglik - profile.loglik(jnp.zeros_like(at))), 0.0)
+    if options.reml:
+        loglik = loglik + 0.5 * p * jnp.log(2 * jnp.pi / beside)
+
+    exact = (at >= 1 - 2 * tol) & (profile.zeros > 0) & (profile.zero_rss == 0)
+    half = jnp.full_like(at, 0.5)
+    for happens, reason in (
+        (~jnp.isfinite(profile.loglik(half)), Status.NOT_FINITE),
+        (top.flat, Status.FLAT),
+        (top.unbounded, Status.ML_UNBOUNDED),
+        (exact, Status.EXACT),
+    ):
+        status = jnp.where((status == Status.OK) & happens, reason, status)
+
+    known = partial(where_fitted, status)
+    errors: tuple[Array | None, ...] = (None, None, None)
+    if options.compute_se:
+        errors = _standard_errors(profile, jnp.where(exact, 0.5, at), sigmasq, status)
+    return Components(
+        sigmasq=known(sigmasq),
+        hsq=known(top.hsq),
+        sigmasq_g=known(top.hsq * sigmasq),
+        sigmasq_e=known((1 - top.hsq) * sigmasq),
+        loglik=known(loglik),
+        lrt=known(lrt),
+        lrt_pvalue=known(boundary_pvalue(lrt)),
+        n=n,
+        status=status,
+        hsq_se=errors[0],
+        sigmasq_g_se=errors[1],
+        sigmasq_e_se=errors[2],
+    )
+
+
+def where_fitted(status: Int[Array, " m"], values: Float[Array, "*p m"]) -> Float[Array, "*p m"]:
+    """Values of traits that have a fit, NaN for the others."""
+    fitted = (status == Status.OK) | (status == Status.FLAT) | (status == Status.EXACT)
+    return jnp.where(fitted, values, jnp.nan)
+
+
+def boundary_pvalue(lrt: Float[Array, "*m"]) -> Float[Array, "*m"]:
+    """p-value of a likelihood ratio at the boundary: half zero, half χ² with one degree.
+
+    Self and Liang 1987.
+    """
+    return jnp.where(lrt > 0, 0.5 * erfc(jnp.sqrt(lrt / 2)), 1.0)
+
+
+def constant_status(left: Float[Array, "*m"], whole: Float[Array, "*m"]) -> Int[Array, "*m"]:
+    """Traits of which the covariates leave nothing but rounding."""
+    return jnp.where(left <= CONSTANT_TOLERANCE * whole, Status.CONSTANT, Status.OK)
+
+
+def _standard_errors(
+    profile: Profile, hsq: Array, sigmasq: Array, status: Array
+) -> tuple[Array, Array, Array]:
+    """Standard errors of h², σg² = h²σ² and σe² = (1-h²)σ², from the information on (h², log σ²).
+
+    Given h², log σ² has variance 2/dof around log rss(h²), whose slope is the ``drift``.
+    """
+    curvature = profile.curvature(hsq)
+    regular = (status == Status.OK) & (curvature < 0)
+    variance = 1 / jnp.where(regular, -curvature, 1.0)
+    squares, slope = jax.jvp(profile.residual_squares, (hsq,), (jnp.ones_like(hsq),))
+    drift = slope / squares
+    scale = 2 / profile.dof
+    genetic = variance * (1 + hsq * drift) ** 2 + hsq**2 * scale
+    residual = variance * (1 - (1 - hsq) * drift) ** 2 + (1 - hsq) ** 2 * scale
+    errors = jnp.sqrt(variance), sigmasq * jnp.sqrt(genetic), sigmasq * jnp.sqrt(residual)
+    h, g, e = (jnp.where(regular, error, jnp.nan) for error in errors)
+    return h, g, e

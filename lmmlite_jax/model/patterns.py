@@ -1,0 +1,124 @@
+"""Grouping of traits by the individuals observed for them, into few shapes of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["TRAITS_AT_ONCE", "Batch", "batches", "phenotypes_of"]
+
+TRAITS_AT_ONCE = 1024
+"""Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
+
+MOST_SIZES = 4
+"""Padded sizes for the patterns of missing values, each two compilations."""
+
+MOST_NUMBERS = 2**24
+"""Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
+
+
+class Batch(NamedTuple):
+    """Patterns of missing values that are decomposed together, and the traits that have them.
+
+    members (P, s): the individuals of each pattern, -1 beyond the last;
+    pattern (G, C), traits (G, C, T): G groups of C blocks of T traits, -1 for no trait, and whose
+    pattern each block has.
+    """
+
+    members: np.ndarray
+    pattern: np.ndarray
+    traits: np.ndarray
+
+
+def phenotypes_of(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.ndarray:
+    """Phenotypes (C, s, T) of blocks of traits, zero where there is no individual or trait."""
+    complete = len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0
+    if complete and traits.min() >= 0 and np.ptp(traits) == traits.size - 1:
+        return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
+    present = (members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
+    return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)
+
+
+def batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[Batch]:
+    """Batches of few distinct shapes in which every one of ``traits`` occurs once."""
+    if traits.size == 0:
+        return
+    members, groups = _patterns(observed, traits)
+    sizes = members.sum(axis=1)
+    padded = _padded_sizes(sizes)
+    for size, smaller in zip(padded, [0, *padded[:-1]], strict=True):
+        patterns = np.flatnonzero((sizes > smaller) & (sizes <= size))
+        calls = -(-patterns.size * size**2 // MOST_NUMBERS)
+        share = -(-patterns.size // calls)
+        parts = [patterns[i : i + share] for i in range(0, patterns.size, share)]
+        width = _width(np.array([groups[k].size for k in patterns]))
+        blocks = [_blocks([groups[k] for k in part], width) for part in parts]
+        most = max(len(pattern) for pattern, _ in blocks)
+        together = 1 if width > 64 else max(1, min(most, MOST_NUMBERS // size**2))
+        for part, (pattern, columns) in zip(parts, blocks, strict=True):
+            rows = np.full((share, size), -1)
+            for row, k in zip(rows, part, strict=False):
+                row[: sizes[k]] = np.flatnonzero(members[k])
+            missing = -(-most // together) * together - len(pattern)
+            yield Batch(
+                rows,
+                np.pad(pattern, (0, missing)).reshape(-1, together),
+                np.pad(columns, ((0, missing), (0, 0)), constant_values=-1).reshape(
+                    -1, together, width
+                ),
+            )
+
+
+def _patterns(observed: np.ndarray, traits: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Distinct patterns (P, n) of individuals observed, and the traits that have each."""
+    if observed.all():
+        return observed[:, :1].T, [traits]
+    packed = np.ascontiguousarray(np.packbits(observed[:, traits], axis=0).T)
+    keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, first, which, count = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(which, kind="stable")
+    return observed[:, traits[first]].T, np.split(traits[order], np.cumsum(count)[:-1])
+
+
+def _padded_sizes(sizes: np.ndarray) -> list[int]:
+    """At most `MOST_SIZES` sizes, ascending, that cost the least: a decomposition takes size³."""
+    distinct, count = np.unique(sizes, return_counts=True)
+    upto = np.concatenate([[0], np.cumsum(count)])
+    # least[j]: cost of the j smallest distinct sizes with the padded sizes allowed so far.
+    least = np.where(np.arange(distinct.size + 1) == 0, 0.0, np.inf)
+    choices = []
+    for _ in range(min(MOST_SIZES, distinct.size)):
+        cost = least[None, :-1] + (upto[1:, None] - upto[None, :-1]) * distinct[:, None] ** 3.0
+        cost[np.triu_indices(distinct.size, 1)] = np.inf
+        choices.append(np.argmin(cost, axis=1))
+        least = np.concatenate([[np.inf], np.min(cost, axis=1)])
+    chosen, j = [], distinct.size
+    for choice in reversed(choices):
+        if j == 0:
+            break
+        chosen.append(int(distinct[j - 1]))
+        j = int(choice[j - 1])
+    return chosen[::-1]
+
+
+def _width(group_sizes: np.ndarray) -> int:
+    """Traits in a block: all of a lone pattern's, few where there are many patterns."""
+    if group_sizes.size == 1:
+        return min(int(group_sizes[0]), TRAITS_AT_ONCE)
+    return int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, TRAITS_AT_ONCE))
+
+
+def _blocks(groups: list[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Blocks of ``width`` traits of one pattern: pattern (C,) and traits (C, width)."""
+    counts = [-(-group.size // width) for group in groups]
+    traits = np.concatenate(
+        [
+            np.pad(group, (0, count * width - group.size), constant_values=-1)
+            for group, count in zip(groups, counts, strict=True)
+        ]
+    )
+    return np.repeat(np.arange(len(groups)), counts), traits.reshape(-1, width)
