@@ -3,6 +3,7 @@
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.simulate import simulate_cohort
+from lmmlite_jax.mapping.scan import ScanResult, scan
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
 from lmmlite_jax.model.result import LMMFit, Status
@@ -16,6 +17,7 @@ __all__ = [
     "MLSolution",
     "Projection",
     "Rotation",
+    "ScanResult",
     "Skeleton",
     "Status",
     "calc_ll",
@@ -25,6 +27,7 @@ __all__ = [
     "get_ml_soln",
     "load_recla",
     "projected_rotation",
+    "scan",
     "simulate_cohort",
     "skeleton",
 ]

@@ -13,8 +13,12 @@ import numpy as np
 from jaxtyping import Array
 
 from lmmlite_jax.model.estimate import (
+    NO_PRIOR,
     Components,
+    Options,
+    Prior,
     constant_status,
+    estimate,
     where_fitted,
 )
 from lmmlite_jax.model.inputs import (
@@ -27,7 +31,7 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton
 from lmmlite_jax.model.patterns import batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
@@ -41,11 +45,8 @@ __all__ = [
     "Group",
     "Rotated",
     "block_product",
-    "compute_laws",
-    "finish",
+    "make_engine",
     "of_blocks",
-    "predict",
-    "rotate",
     "weighted_traits",
 ]
 
@@ -77,28 +78,31 @@ class Engine(NamedTuple):
 
     decompose: Callable[..., Pattern]
     laws: Callable[..., LikelihoodRatioLaw] | None
-    rotate: Callable[..., Rotated]
-    estimate: Callable[..., Components]
-    finish: Callable[..., LMMFit]
+    skeleton: Skeleton
+    tol: float
+    prior: Prior
+    options: Options
+    dtype: str
     predict: Callable[..., Array] | None
 
     def fit(
         self, patterns: Pattern, laws: LikelihoodRatioLaw | None, which: Any, y: Any
     ) -> tuple[Rotated, LMMFit]:
-        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T).
-
-        Programs of their own for the rotation, which XLA then leaves as fast as a bare product,
-        and for the estimates, which are compiled once for all n.
-        """
-        rotated = self.rotate(patterns, which, y)
-        components = self.estimate(
-            rotated.profile,
-            n=rotated.n,
-            p=patterns.projection.R.shape[-1],
-            free_zeros=rotated.free_zeros,
-            status=rotated.status,
+        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T)."""
+        # XLA leaves a lone rotation as fast as a bare product if it is a program of its own. For
+        # many patterns compiling one program is what counts.
+        run = _fit_blocks if len(which) == 1 else _fit_blocks_together
+        rotated, fit = run(
+            patterns,
+            laws,
+            which,
+            y,
+            skeleton=self.skeleton,
+            tol=self.tol,
+            prior=self.prior,
+            options=self.options,
+            dtype=self.dtype,
         )
-        fit = self.finish(patterns, which, rotated, components, laws)
         if self.predict is not None:
             fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
         return rotated, fit
@@ -113,6 +117,74 @@ class Engine(NamedTuple):
                 y = phenotypes_of(Y, batch.members[which], columns)
                 rotated, fit = self.fit(patterns, laws, which, y)
                 yield Group(patterns, which, columns, rotated, fit)
+
+
+def make_engine(
+    sample: Sample,
+    options: Options,
+    *,
+    tol: float = 1e-8,
+    prior: Prior = NO_PRIOR,
+    dtype: str = "float64",
+    law: tuple[float, int, int] | None = None,
+    blup: bool = False,
+) -> Engine:
+    """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed."""
+    skeleton, largest = shared_skeleton(sample.weighted_kinship())
+    laws = None
+    if law is not None:
+        level, draws, seed = law
+        laws = partial(
+            compute_laws, skeleton=skeleton, level=level, draws=draws, key=jax.random.key(seed)
+        )
+    return Engine(
+        partial(
+            decompose,
+            sample,
+            skeleton=skeleton,
+            largest=largest,
+            reml=options.reml,
+            effects=options.compute_se,
+        ),
+        laws,
+        skeleton,
+        tol,
+        prior,
+        options,
+        dtype,
+        partial(predict, sample.K) if blup else None,
+    )
+
+
+def _fit_blocks(
+    patterns: Pattern,
+    laws: LikelihoodRatioLaw | None,
+    which: Any,
+    y: Any,
+    *,
+    skeleton: Skeleton,
+    tol: Any,
+    prior: Prior,
+    options: Options,
+    dtype: str,
+) -> tuple[Rotated, LMMFit]:
+    rotated = rotate(patterns, which, y, skeleton=skeleton, dtype=dtype)
+    components = estimate(
+        rotated.profile,
+        n=rotated.n,
+        p=patterns.projection.R.shape[-1],
+        free_zeros=rotated.free_zeros,
+        status=rotated.status,
+        tol=tol,
+        prior=prior,
+        options=options,
+    )
+    return rotated, finish(
+        patterns, which, rotated, components, laws, compute_se=options.compute_se
+    )
+
+
+_fit_blocks_together = jax.jit(_fit_blocks, static_argnames=("options", "dtype"))
 
 
 @partial(jax.jit, static_argnames="dtype")

@@ -17,6 +17,7 @@ from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
+    "NO_PRIOR",
     "Components",
     "EffectVariance",
     "Options",
@@ -45,6 +46,9 @@ class Prior(NamedTuple):
 
     variance: float | Array
     size: float | Array
+
+
+NO_PRIOR = Prior(0.0, 0.0)
 
 
 class Components(NamedTuple):

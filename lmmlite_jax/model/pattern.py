@@ -19,7 +19,7 @@ from lmmlite_jax.model.fit import ABSORBED_TOLERANCE
 from lmmlite_jax.model.inputs import (
     COLLINEAR_TOLERANCE,
 )
-from lmmlite_jax.model.precision import is_traced
+from lmmlite_jax.model.precision import AnyArray, is_traced
 from lmmlite_jax.model.profile import derivative
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.rotation import Projection, check_spectrum, project
@@ -31,9 +31,9 @@ __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton"]
 class Sample(NamedTuple):
     """What all traits share: K (n, n), X (n, p), residual weights (n,) or None."""
 
-    K: Array
-    X: Array
-    weights: Array | None
+    K: AnyArray
+    X: AnyArray
+    weights: AnyArray | None
 
     def weighted_kinship(self) -> Any:
         """Kinship of individuals scaled so that all residuals have the same variance."""

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "combine", "derivative"]
 
 
 @jax.tree_util.register_dataclass
@@ -59,7 +59,7 @@ class Profile:
 
     def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Residual sum of squares at one heritability for all, or one for each trait."""
-        squares = self._null(self.zero_rss, hsq) + _combine(self.skeleton.weights(hsq), self.rss)
+        squares = self.null(self.zero_rss, hsq) + combine(self.skeleton.weights(hsq), self.rss)
         return squares + self.prior_squares
 
     def log_determinant(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
@@ -73,7 +73,7 @@ class Profile:
         )
         integral = jnp.where(d == 0, hsq, logarithm / jnp.where(d == 0, 1.0, d))
         gap = jnp.where(hsq < 1, 1 - hsq, 1.0)
-        return self.zeros * jnp.log(gap) + _combine(integral, self.logdet)
+        return self.zeros * jnp.log(gap) + combine(integral, self.logdet)
 
     def loglik(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Log likelihood, less a constant."""
@@ -86,18 +86,21 @@ class Profile:
     def slope(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """First derivative of the log likelihood; at h = 1, its sign in the limit if infinite."""
         rss, rss_slope = jax.jvp(self.residual_squares, (hsq,), (jnp.ones_like(hsq),))
-        logdet_slope = _combine(self.skeleton.weights(hsq), self.logdet)
-        logdet_slope = logdet_slope - self._null(self.zeros, hsq)
-        value = -0.5 * (logdet_slope + self.dof * rss_slope / rss)
+        value = -0.5 * (self.log_determinant_slope(hsq) + self.dof * rss_slope / rss)
         at_one = jnp.where(self.zeros > 0, jnp.inf, value)
         at_one = jnp.where(self.zero_rss > 0, -jnp.inf, at_one)
         return jnp.where(hsq < 1, value, at_one)
+
+    def log_determinant_slope(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
+        """First derivative of `log_determinant`."""
+        return combine(self.skeleton.weights(hsq), self.logdet) - self.null(self.zeros, hsq)
 
     def curvature(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Second derivative of the log likelihood."""
         return derivative(self.slope)(hsq)
 
-    def _null(self, amount: Array, hsq: Array) -> Array:
+    def null(self, amount: Array, hsq: Array) -> Array:
+        """What the null space of K adds to a sum: ``amount`` / (1 - h), and nothing at h = 1."""
         gap = jnp.where(hsq < 1, 1 - hsq, 1.0)
         return jnp.where(hsq < 1, amount / gap, 0.0)
 
@@ -107,7 +110,8 @@ def derivative(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda hsq: jax.jvp(function, (hsq,), (jnp.ones_like(hsq),))[1]
 
 
-def _combine(weights: Array, coefficients: Array) -> Array:
+def combine(weights: Array, coefficients: Array) -> Array:
+    """Skeleton sums of (r, m) at one heritability (weights (r,)) or one a trait (r, m)."""
     if weights.ndim == 1:
         return weights @ coefficients
     return jnp.sum(weights * coefficients, axis=0)

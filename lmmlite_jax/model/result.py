@@ -16,7 +16,7 @@ from lmmlite_jax.model.precision import AnyArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LMMFit", "Status"]
+__all__ = ["LMMFit", "Status", "reasons_of"]
 
 
 class Status(IntEnum):
@@ -134,13 +134,7 @@ class LMMFit:
     @property
     def reasons(self) -> tuple[str, ...]:
         """One string a trait: why its fit is not regular, empty where it is."""
-        return tuple(self._reason(int(s)) for s in np.atleast_1d(np.asarray(self.status)))
-
-    def _reason(self, status: int) -> str:
-        if status < Status.COLLINEAR:
-            return REASONS[Status(status)]
-        column = column_name(self.covariates, status - Status.COLLINEAR)
-        return f"covariate {column} is collinear with others among the individuals observed"
+        return reasons_of(self.status, self.covariates)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with one row for each trait (needs pandas, in the extra ``io``)."""
@@ -159,3 +153,17 @@ class LMMFit:
         columns["reason"] = list(self.reasons)
         index = self.traits or range(columns["hsq"].size)
         return pd.DataFrame(columns, index=pd.Index(index, name="trait"))
+
+
+def reasons_of(status: Any, covariates: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Words for each `Status`."""
+    words = []
+    for value in np.atleast_1d(np.asarray(status)).tolist():
+        if value < Status.COLLINEAR:
+            words.append(REASONS[Status(value)])
+        else:
+            column = column_name(covariates, value - Status.COLLINEAR)
+            words.append(
+                f"covariate {column} is collinear with others among the individuals observed"
+            )
+    return tuple(words)

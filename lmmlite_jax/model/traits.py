@@ -8,18 +8,16 @@ X, which changes no likelihood) and go through one compiled program a size.
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from lmmlite_jax.model.engine import Engine, compute_laws, finish, predict, rotate
+from lmmlite_jax.model.engine import Engine, make_engine
 from lmmlite_jax.model.estimate import (
     Options,
     Prior,
     check_options,
-    estimate,
 )
 from lmmlite_jax.model.inputs import (
     all_finite,
@@ -29,7 +27,7 @@ from lmmlite_jax.model.inputs import (
     as_weights,
     check_same_individuals,
 )
-from lmmlite_jax.model.pattern import Sample, decompose, shared_skeleton
+from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit, Status
 from lmmlite_jax.model.rotation import clipped, scaled
@@ -112,7 +110,7 @@ def fit_traits(
     --------
     >>> import lmmlite_jax as lmm
     >>> cohort = lmm.simulate_cohort(n=100, m=20, missing=0.1, seed=1)
-    >>> fit = lmm.fit_traits(sample.kinship, sample.pheno, sample.covar)
+    >>> fit = lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar)
     >>> fit.hsq.shape, fit.beta.shape
     ((20,), (3, 20))
     """
@@ -134,25 +132,14 @@ def fit_traits(
     K = scaled(kinship.values) if scale_kinship else kinship.values
     if clip_negative:
         K = clipped(K)
-    sample = Sample(K, covariates.values, as_weights(weights, n))
-    skeleton, largest = shared_skeleton(sample.weighted_kinship())
-    engine = Engine(
-        partial(
-            decompose, sample, skeleton=skeleton, largest=largest, reml=reml, effects=compute_se
-        ),
-        None
-        if interval is None
-        else partial(
-            compute_laws,
-            skeleton=skeleton,
-            level=interval,
-            draws=simulations,
-            key=jax.random.key(seed),
-        ),
-        partial(rotate, skeleton=skeleton, dtype=dtype),
-        partial(estimate, tol=tol, prior=prior, options=Options(reml, check_boundary, compute_se)),
-        partial(finish, compute_se=compute_se),
-        partial(predict, K) if blup else None,
+    engine = make_engine(
+        Sample(K, covariates.values, as_weights(weights, n)),
+        Options(reml, check_boundary, compute_se),
+        tol=tol,
+        prior=prior,
+        dtype=dtype,
+        law=None if interval is None else (interval, simulations, seed),
+        blup=blup,
     )
     if is_traced(K, covariates.values, values):
         everyone = engine.decompose(members=np.arange(n)[None])

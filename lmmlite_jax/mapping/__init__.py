@@ -1,0 +1,1 @@
+"""From markers to mapped loci: kinship, p-values and peaks."""

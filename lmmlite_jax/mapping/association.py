@@ -1,0 +1,280 @@
+"""Sums of markers against traits, and what tests make of them: pure functions of arrays.
+
+Of a marker with rotated columns g̃ and a trait ỹ, all tests need at a heritability h
+
+    a = Σ w̃ ỹ²,   b = Σ w̃ g̃ ỹ,   d = Σ w̃ g̃ g̃',
+
+w̃ the weights in the complement of the covariates. With h fixed, b of all pairs is one product; a
+and d are skeleton sums.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from lmmlite_jax.model.engine import Rotated
+from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
+from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.result import Status
+from lmmlite_jax.model.skeleton import Skeleton
+
+__all__ = [
+    "Best",
+    "Effects",
+    "Markers",
+    "Traits",
+    "best_of_block",
+    "effects_of_block",
+    "rotate_markers",
+    "traits_at",
+]
+
+
+SINGLE_COLLINEAR_TOLERANCE = 1e-5
+"""COLLINEAR_TOLERANCE for markers in single precision."""
+
+DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
+"""Part of a column that must be left beside the columns before it: above a skeleton's error."""
+
+
+class Markers(NamedTuple):
+    """A block of B rotated markers of k columns each.
+
+    Attributes
+    ----------
+    values : (k, q, B)
+        g̃.
+    squares : (k, k, r, B)
+        Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton.
+    null : (k, k, B)
+        Σ g̃ᵢ g̃ⱼ in the null space of K.
+    varies : (k, B)
+        Whether the covariates leave anything of a column.
+    """
+
+    values: Array
+    squares: Array
+    null: Array
+    varies: Array
+
+
+class Traits(NamedTuple):
+    """A block of T traits of one pattern of missing values, at their heritabilities.
+
+    weighted (q, T) is w̃ ∘ ỹ; weights (r, T) those of the nodes; inverse_gap (T,) 1/(1-h); rss (T,)
+    is a, NaN for a trait without a fit; dof () the degrees of freedom n - p.
+    """
+
+    weighted: Array
+    weights: Array
+    inverse_gap: Array
+    rss: Array
+    dof: Array
+
+
+class Effects(NamedTuple):
+    """Of B markers of k columns on T traits: (B, T, k), (B, T, k), (B, T), (B, T).
+
+    ``share`` is the part of a that the marker explains, ``rank`` its independent columns.
+    """
+
+    beta: Array
+    se: Array
+    share: Array
+    rank: Array
+
+
+class Best(NamedTuple):
+    """For each of T traits the largest share in a block, and of which marker: (T,) or (T, k)."""
+
+    share: Array
+    marker: Array
+    beta: Array
+    se: Array
+    rank: Array
+
+
+@partial(jax.jit, static_argnames="dtype")
+def rotate_markers(
+    pattern: Pattern, G: Float[Array, "n B k"], skeleton: Skeleton, *, dtype: str
+) -> Markers:
+    """Rotate markers of all individuals by the decomposition of one pattern (leading axis 1)."""
+    own = jax.tree.map(lambda a: a[0], pattern)
+    G = jnp.moveaxis(G.astype(float), 2, 0)  # (k, n, B)
+    present = (own.members >= 0)[:, None]
+    values = jnp.where(present, G[:, own.members], 0.0)
+    if own.roots is not None:
+        values = own.roots[:, None] * values
+    whole = jnp.sum(values**2, axis=1)
+    tolerance = COLLINEAR_TOLERANCE if dtype == "float64" else SINGLE_COLLINEAR_TOLERANCE
+    if dtype == "float32":
+        # What the covariates explain would use up single precision's digits.
+        Q_t = own.projection.Q_t
+        values = values - Q_t.T @ (Q_t @ values)
+    k, n, B = values.shape
+    flat = jnp.moveaxis(values, 0, 1).reshape(n, k * B).astype(dtype)
+    rotated = jnp.moveaxis((own.projection.Kve_t.astype(dtype) @ flat).reshape(-1, k, B), 1, 0)
+    rows = own.rows.astype(dtype)
+    sums = [[rows @ (rotated[i] * rotated[j]) for j in range(i + 1)] for i in range(k)]
+    table = jnp.stack(
+        [jnp.stack([sums[max(i, j)][min(i, j)] for j in range(k)]) for i in range(k)]
+    ).astype(float)
+    squares = skeleton.coefficients(jnp.moveaxis(table[:, :, :-2], 2, 0))
+    left = jnp.stack([table[i, i, -2] for i in range(k)])
+    return Markers(
+        rotated,
+        jnp.moveaxis(squares, 0, 2).astype(dtype),
+        table[:, :, -1],
+        left > tolerance**2 * whole,
+    )
+
+
+@partial(jax.jit, static_argnames="dtype")
+def traits_at(
+    pattern: Pattern,
+    rotated: Rotated,
+    block: Array,
+    hsq: Float[Array, " T"],
+    status: Array,
+    *,
+    dtype: str,
+) -> Traits:
+    """Traits of one block at the heritabilities of their fits without markers."""
+    own = jax.tree.map(lambda a: a[0], pattern)
+    hsq = jnp.where(jnp.isnan(hsq), 0.0, hsq)
+    values = rotated.values[block].astype(float) * rotated.scale[block]
+    variance = hsq * own.projection.Kva[:, None] + (1 - hsq)
+    weighted = values / variance
+    regular = (status == Status.OK) | (status == Status.FLAT)
+    return Traits(
+        weighted.astype(dtype),
+        rotated.profile.skeleton.weights(hsq).astype(dtype),
+        1 / (1 - hsq),
+        jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
+        (own.n - len(own.projection.R)).astype(float),
+    )
+
+
+@jax.jit
+def effects_of_block(markers: Markers, traits: Traits) -> Effects:
+    """All effects of a block of markers on a block of traits, h² fixed."""
+    b, d = _sums(markers, traits)
+    return _effects(b, d, traits.rss, markers.varies, traits.dof)
+
+
+@jax.jit
+def best_of_block(markers: Markers, traits: Traits) -> Best:
+    """Best marker of a block for each trait; nothing of the size of the block leaves the cache."""
+    b, d = _sums(markers, traits)
+    share, _, _ = _share(b, d, traits.rss, markers.varies)
+    score = jnp.where(jnp.isnan(share), -1.0, share)
+    top = jnp.max(score, axis=0)
+    index = lax.broadcasted_iota(jnp.int32, score.shape, 0)
+    marker = jnp.min(jnp.where(score >= top, index, len(score) - 1), axis=0)
+
+    def take(values: Array) -> Array:
+        return jnp.take_along_axis(values, marker[None], axis=0)
+
+    of_best = [take(x) for x in b], [[take(x) for x in row] for row in d]
+    chosen = markers.varies[:, marker]
+    effects = _effects(
+        [x.T for x in of_best[0]],
+        [[x.T for x in row] for row in of_best[1]],
+        traits.rss[:, None],
+        chosen,
+        traits.dof,
+    )
+    return Best(top, marker, effects.beta[:, 0], effects.se[:, 0], effects.rank[:, 0])
+
+
+def _sums(markers: Markers, traits: Traits) -> tuple[list[Array], list[list[Array]]]:
+    """Sums b (k of (B, T)) and d (lower triangle of k rows)."""
+    k = len(markers.values)
+    b = [values.T @ traits.weighted for values in markers.values]
+    d = [
+        [
+            markers.squares[i, j].T @ traits.weights
+            + (markers.null[i, j][:, None] * traits.inverse_gap).astype(traits.weights.dtype)
+            for j in range(i + 1)
+        ]
+        for i in range(k)
+    ]
+    return b, d
+
+
+def _share(
+    b: list[Array], d: list[list[Array]], rss: Array, varies: Array
+) -> tuple[Array, Array, tuple[list[list[Array]], list[Array], list[Array]]]:
+    """Part of rss that k columns explain, and how many of them are independent.
+
+    A Cholesky decomposition leaves out columns that the covariates, or the columns before them,
+    span. Its factor, the scores and the columns kept are returned as well.
+    """
+    tolerance = DEPENDENT_TOLERANCE[b[0].dtype.name]
+    lower: list[list[Array]] = []
+    scores: list[Array] = []
+    kept: list[Array] = []
+    for i, (score, row) in enumerate(zip(b, d, strict=True)):
+        factors: list[Array] = []
+        left, keep = row[i], varies[i][:, None]
+        for j in range(i):
+            factor = row[j]
+            for c in range(j):
+                factor = factor - factors[c] * lower[j][c]
+            factor = jnp.where(kept[j], factor / lower[j][j], 0.0)
+            factors.append(factor)
+            left, score = left - factor**2, score - factor * scores[j]
+        if i > 0:
+            keep = keep & (left > tolerance * row[i])
+        root = jnp.sqrt(jnp.where(keep, left, 1.0))
+        lower.append([*factors, root])
+        scores.append(jnp.where(keep, score / root, 0.0))
+        kept.append(keep)
+    explained, rank = scores[0] ** 2, jnp.where(kept[0], 1, 0)
+    for score, keep in zip(scores[1:], kept[1:], strict=True):
+        explained, rank = explained + score**2, rank + jnp.where(keep, 1, 0)
+    share = jnp.where(rank > 0, explained / rss.astype(explained.dtype), jnp.nan)
+    return share, rank, (lower, scores, kept)
+
+
+def _effects(
+    b: list[Array], d: list[list[Array]], rss: Array, varies: Array, dof: Array
+) -> Effects:
+    """Coefficients and their standard errors, NaN for columns left out."""
+    share, rank, (lower, scores, kept) = _share(b, d, rss, varies)
+    k = len(b)
+
+    def solve(right: list[Array]) -> list[Array]:
+        """Solve L'x = right, columns left out being zero."""
+        x: list[Array] = [jnp.zeros(())] * k
+        for i in reversed(range(k)):
+            value = right[i]
+            for j in range(i + 1, k):
+                value = value - lower[j][i] * x[j]
+            x[i] = jnp.where(kept[i], value / lower[i][i], 0.0)
+        return x
+
+    # Row i of the inverse of L' has the square norm that Var(β)_ii needs.
+    one, nothing = jnp.ones(()), jnp.zeros(())
+    columns = [solve([one if i == c else nothing for i in range(k)]) for c in range(k)]
+    residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
+    beta, se = [], []
+    for i, value in enumerate(solve(scores)):
+        norm = nothing
+        for c in range(k):
+            norm = norm + columns[c][i] ** 2
+        beta.append(jnp.where(kept[i], value, jnp.nan))
+        se.append(jnp.where(kept[i], jnp.sqrt(residual * norm), jnp.nan))
+    alive = jnp.isfinite(share)[..., None]
+    return Effects(
+        jnp.where(alive, jnp.stack(beta, -1), jnp.nan),
+        jnp.where(alive, jnp.stack(se, -1), jnp.nan),
+        share,
+        jnp.broadcast_to(rank, share.shape),
+    )

@@ -1,0 +1,206 @@
+"""What a scan keeps of its pairs: all of them, each trait's best, or those over a threshold."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lmmlite_jax.mapping.association import Markers, Traits, best_of_block, effects_of_block
+from lmmlite_jax.mapping.refit import NullTraits, refit_block
+from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
+
+__all__ = ["All", "Best", "Block", "Collector", "Hits", "Method", "Pairs"]
+
+LN10 = float(np.log(10))
+
+
+class Method(NamedTuple):
+    """What is tested, and how: k columns a marker, p covariates."""
+
+    variance: str
+    test: str
+    columns: int
+    covariates: int
+    dtype: str
+    tol: float
+
+
+class Block(NamedTuple):
+    """T traits of one pattern, ready for markers: their numbers, -1 for none, and individuals."""
+
+    numbers: np.ndarray
+    n: float
+    traits: Traits | NullTraits
+
+
+class Pairs(NamedTuple):
+    """Statistics of pairs: beta and se (..., k), the others (...)."""
+
+    beta: Any
+    se: Any
+    lod: Any
+    log10p: Any
+    hsq: Any
+
+
+class All:
+    """Every pair."""
+
+    def __init__(self, M: int, m: int, method: Method) -> None:
+        self.method = method
+        self.kept = _empty((M, m), method)
+
+    def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
+        """Test all pairs of two blocks."""
+        used = block.numbers >= 0
+        where = np.ix_(chosen, block.numbers[used])
+        found = _test_all(markers, block, self.method)
+        for kept, values in zip(self.kept, found, strict=True):
+            if kept is not None:
+                kept[where] = np.asarray(values)[: chosen.size, used]
+
+    def pairs(self) -> tuple[Pairs, None, None]:
+        """Shapes (M, m)."""
+        return self.kept, None, None
+
+
+class Best:
+    """The best marker of each trait."""
+
+    def __init__(self, m: int, method: Method) -> None:
+        self.method = method
+        self.kept = _empty((m,), method)
+        self.marker = np.full(m, -1)
+        self.score = np.full(m, -np.inf)
+
+    def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
+        """Compare the best of a block with the best before."""
+        if self.method.variance == "null":
+            best = best_of_block(markers, block.traits)
+            score, index = np.asarray(best.share), np.asarray(best.marker)
+            found = _tests(best, block.traits.dof, block.n, self.method)
+            score = np.where(index < chosen.size, score, -1.0)
+        else:
+            every = _test_all(markers, block, self.method)
+            scores = np.where(np.isnan(every.log10p), -1.0, every.log10p)[: chosen.size]
+            index = scores.argmax(axis=0)
+            score = np.take_along_axis(scores, index[None], 0)[0]
+            columns = np.arange(score.size)
+            found = Pairs(*(None if v is None else np.asarray(v)[index, columns] for v in every))
+        numbers = block.numbers
+        better = (numbers >= 0) & (score > np.where(numbers >= 0, self.score[numbers], np.inf))
+        better &= score >= 0
+        to = numbers[better]
+        self.score[to] = score[better]
+        self.marker[to] = chosen[index[better]]
+        for kept, values in zip(self.kept, found, strict=True):
+            if kept is not None:
+                kept[to] = np.asarray(values)[better]
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+        """Shapes (m,)."""
+        return self.kept, self.marker, None
+
+
+class Hits:
+    """Pairs of -log10 p at least a threshold."""
+
+    def __init__(self, threshold: float, method: Method) -> None:
+        self.threshold, self.method = threshold, method
+        self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
+
+    def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
+        """Look at all pairs of two blocks only if the best of a trait is over the threshold."""
+        if self.method.variance == "null":
+            best = best_of_block(markers, block.traits)
+            peak = _tests(best, block.traits.dof, block.n, self.method).log10p
+            # With several columns a smaller share can be more significant: of one column, say.
+            if self.method.columns == 1 and not np.any(np.asarray(peak) >= self.threshold):
+                return
+        every = _test_all(markers, block, self.method)
+        log10p = np.asarray(every.log10p)[: chosen.size]
+        rows, columns = np.nonzero((log10p >= self.threshold) & (block.numbers >= 0))
+        pairs = Pairs(*(None if v is None else np.asarray(v)[rows, columns] for v in every))
+        self.found.append((chosen[rows], block.numbers[columns], pairs))
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
+        """Shapes (hits,), by marker and trait."""
+        nothing = np.zeros(0, dtype=int)
+        found = [(nothing, nothing, _empty((0,), self.method)), *self.found]
+        marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
+        order = np.lexsort((trait, marker))
+        columns = zip(*(one[2] for one in found), strict=True)
+        merged = (None if c[0] is None else np.concatenate(c)[order] for c in columns)
+        return Pairs(*merged), marker[order], trait[order]
+
+
+Collector: TypeAlias = All | Best | Hits
+"""Takes blocks of markers against blocks of traits, and keeps what was asked for."""
+
+
+def _empty(shape: tuple[int, ...], method: Method) -> Pairs:
+    effects = shape if method.columns == 1 else (*shape, method.columns)
+    hsq = np.full(shape, np.nan) if method.variance == "refit" else None
+    return Pairs(
+        np.full(effects, np.nan),
+        np.full(effects, np.nan),
+        np.full(shape, np.nan),
+        np.full(shape, np.nan),
+        hsq,
+    )
+
+
+def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
+    if isinstance(block.traits, NullTraits):
+        reml = method.test == "wald"
+        refit = refit_block(markers, block.traits, method.tol, reml=reml)
+        return _refit_tests(refit, block.traits.dof, block.n, method.test)
+    return _tests(effects_of_block(markers, block.traits), block.traits.dof, block.n, method)
+
+
+def _tests(found: Any, dof: Any, n: float, method: Method) -> Pairs:
+    lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
+    several = method.columns > 1
+    beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
+    return Pairs(beta, se, lod, log10p, None)
+
+
+@partial(jax.jit, static_argnames=("columns", "test"))
+def _share_tests(
+    share: Any, rank: Any, dof: Any, n: Any, columns: int, test: str
+) -> tuple[Any, Any]:
+    """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
+    share = jnp.minimum(share.astype(float), 1.0)
+    none = ~(share >= 0)
+    share = jnp.where(none, 0.0, share)
+    log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
+    log10p = jnp.zeros_like(share)
+    for df in range(1, columns + 1):
+        if test == "lrt":
+            one = log10p_chi2(n * log_ratio, df)
+        elif test == "score":
+            one = log10p_f(n * share / (dof - df), df, dof - df)
+        else:
+            one = log10p_f(share / (1 - share), df, dof - df)
+        log10p = jnp.where(rank == df, one, log10p)
+    return (
+        jnp.where(none, jnp.nan, n / 2 * log_ratio / LN10),
+        jnp.where(none | (rank == 0), jnp.nan, log10p),
+    )
+
+
+def _refit_tests(refit: Any, dof: Any, n: float, test: str) -> Pairs:
+    lod, log10p = _pair_tests(refit.beta, refit.se, refit.ratio, dof, n, test)
+    return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
+
+
+@partial(jax.jit, static_argnames="test")
+def _pair_tests(beta: Any, se: Any, ratio: Any, dof: Any, n: Any, test: str) -> tuple[Any, Any]:
+    if test == "lrt":
+        return ratio / (2 * LN10), log10p_chi2(ratio, 1)
+    explained = (beta / se) ** 2 / (dof - 1)
+    return n / 2 * jnp.log1p(explained) / LN10, log10p_f(explained, 1, dof - 1)

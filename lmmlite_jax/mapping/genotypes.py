@@ -1,0 +1,88 @@
+"""Genotypes as a scan takes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmmlite_jax.model.inputs import Labelled, as_traits
+
+__all__ = ["Genotypes", "as_genotypes"]
+
+
+@dataclass(frozen=True)
+class Genotypes:
+    """Markers in columns, read in blocks.
+
+    Attributes
+    ----------
+    values : (n, M) or (n, M, k)
+        As given; NaN where missing.
+    names, individuals : tuple of str or None
+        Of markers and individuals, where a data frame came in.
+    interaction : (n,) or None
+        A covariate that multiplies a second column of every marker.
+    missing : (M,)
+        How many genotypes of each marker were replaced by its mean so far.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...] | None
+    individuals: tuple[str, ...] | None
+    missing: np.ndarray
+    interaction: np.ndarray | None = None
+
+    @property
+    def markers(self) -> int:
+        """M."""
+        return self.values.shape[1]
+
+    @property
+    def columns(self) -> int:
+        """Columns a marker, k."""
+        if self.interaction is not None:
+            return 2
+        return self.values.shape[2] if self.values.ndim == 3 else 1
+
+    def block(self, markers: np.ndarray, width: int) -> np.ndarray:
+        """(n, width, k): some markers without gaps, and zeros after them."""
+        contiguous = markers.size and np.ptp(markers) == markers.size - 1
+        which = slice(markers[0], markers[-1] + 1) if contiguous else markers
+        chosen = self.values[:, which].astype(np.float64)
+        gaps = np.isnan(chosen)
+        if gaps.any():
+            known = np.maximum((~gaps).sum(axis=0), 1)
+            mean = np.where(gaps, 0.0, chosen).sum(axis=0) / known
+            chosen = np.where(gaps, mean, chosen)
+            self.missing[markers] = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
+        chosen = chosen if chosen.ndim == 3 else chosen[:, :, None]
+        if self.interaction is not None:
+            chosen = np.concatenate([chosen, chosen * self.interaction[:, None, None]], axis=2)
+        return np.pad(chosen, ((0, 0), (0, width - markers.size), (0, 0)))
+
+
+def as_genotypes(G: Any, n: int) -> Genotypes:
+    """Genotypes of n individuals; infinite ones refused."""
+    if np.ndim(G) == 3:
+        values = np.asarray(G)
+        if values.shape[0] != n:
+            raise ValueError(
+                f"G must have shape ({n}, M, k), one row for each of the {n} individuals of Y, got "
+                f"shape {values.shape}."
+            )
+        if np.isinf(values).any():
+            raise ValueError("G has infinite values: replace them by numbers or by NaN.")
+        table = Labelled(values, None, None)
+    elif isinstance(G, np.ndarray) and G.dtype.kind in "iuf" and G.ndim == 2 and len(G) == n:
+        # Kept in their own type: eight times the memory would be no help.
+        if G.dtype.kind == "f" and np.isinf(G).any():
+            raise ValueError("G has infinite values: replace them by numbers or by NaN.")
+        table = Labelled(G, None, None)
+    else:
+        table = as_traits("G", G, n, missing=True)
+        if np.ndim(table.values) == 1:
+            table = table._replace(values=table.values[:, None])
+    missing = np.zeros(table.values.shape[1], dtype=np.int64)
+    return Genotypes(table.values, table.columns, table.rows, missing)

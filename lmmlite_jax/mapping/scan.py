@@ -1,0 +1,381 @@
+"""Association of every marker with every trait in a linear mixed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from lmmlite_jax.mapping.association import rotate_markers, traits_at
+from lmmlite_jax.mapping.collect import All, Best, Block, Collector, Hits, Method
+from lmmlite_jax.mapping.genotypes import Genotypes, as_genotypes
+from lmmlite_jax.mapping.refit import null_traits
+from lmmlite_jax.model.engine import Group, make_engine
+from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
+from lmmlite_jax.model.inputs import (
+    Labelled,
+    all_finite,
+    as_covariates,
+    as_kinship,
+    as_traits,
+    as_weights,
+    check_same_individuals,
+    collinear_column,
+)
+from lmmlite_jax.model.pattern import Pattern, Sample
+from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.result import Status, reasons_of
+from lmmlite_jax.model.rotation import clipped, scaled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ScanResult", "scan"]
+
+MARKERS_AT_ONCE = 512
+"""Markers worked on together: with a block of traits they stay in cache."""
+
+REFIT_TRAITS = 32
+"""Traits whose pairs with a block of markers have their likelihoods maximised together."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ScanResult:
+    """Effects of markers on traits, and their tests.
+
+    Attributes
+    ----------
+    beta, se : (M, m), (M, m, k), or as ``marker`` says
+        Effects and standard errors, NaN where there is no test: a monomorphic marker, one in the
+        span of the covariates, a trait without a fit.
+    lod, log10p : (M, m), or as ``marker`` says
+        LOD score and -log10 p of the test asked for.
+    hsq : (m,), (C, m) or (M, m)
+        Heritability of each trait without marker, for each of C chromosomes where they have
+        kinships of their own; of each pair for ``variance="refit"`` (as ``marker`` says).
+    marker, trait : (m,), or (hits,) both, or None
+        With ``keep="best"``, each trait's best marker (-1 without one), and all of the above have
+        one row a trait; with a threshold, the marker and the trait of every hit, in order.
+    n : (m,)
+        Individuals observed.
+    missing : (M,)
+        Genotypes that were missing and replaced by the marker's mean.
+    reasons : tuple of str
+        Why a trait has no tests; empty where it has.
+    markers, traits : tuple of str or None
+        Names, where data frames came in.
+    """
+
+    beta: AnyArray
+    se: AnyArray
+    lod: AnyArray
+    log10p: AnyArray
+    hsq: AnyArray
+    marker: AnyArray | None
+    trait: AnyArray | None
+    n: AnyArray
+    missing: AnyArray
+    reasons: tuple[str, ...] = field(metadata={"static": True})
+    markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+    traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a long table, one row a pair (needs pandas, in the extra ``io``)."""
+        import pandas as pd
+
+        M, m = len(self.missing), len(self.n)
+        if self.marker is None:
+            marker, trait = (x.ravel() for x in np.indices((M, m)))
+        elif self.trait is None:
+            marker, trait = np.asarray(self.marker), np.arange(m)
+        else:
+            marker, trait = np.asarray(self.marker), np.asarray(self.trait)
+        columns: dict[str, Any] = {
+            "marker": _named(self.markers, marker),
+            "trait": _named(self.traits, trait),
+            "n": np.asarray(self.n)[trait],
+        }
+        for name in ("beta", "se"):
+            values = np.asarray(getattr(self, name)).reshape(marker.size, -1)
+            if values.shape[1] == 1:
+                columns[name] = values[:, 0]
+            else:
+                columns |= {f"{name}_{i}": values[:, i] for i in range(values.shape[1])}
+        columns["lod"] = np.asarray(self.lod).ravel()
+        columns["log10p"] = np.asarray(self.log10p).ravel()
+        return pd.DataFrame(columns)
+
+
+@in_float64
+def scan(
+    K: Any,
+    Y: Any,
+    G: Any,
+    X: Any = None,
+    *,
+    variance: str = "null",
+    test: str = "wald",
+    reml: bool = True,
+    keep: str | float = "all",
+    chromosome: Any = None,
+    weights: Any = None,
+    interaction: Any = None,
+    clip_negative: bool = False,
+    scale_kinship: bool = False,
+    tol: float = 1e-8,
+    dtype: str = "float64",
+) -> ScanResult:
+    """Test every marker for association with every trait.
+
+    Parameters
+    ----------
+    K : (n, n) array or data frame, dict of them, or None
+        Kinship matrix; one for each chromosome, by its label, to leave each chromosome out of its
+        own kinship (`kinship` makes them); or None for ordinary regression.
+    Y : (n, m) array or data frame
+        Phenotypes; NaN where missing. Each trait is tested in the individuals observed for it.
+    G : (n, M) or (n, M, k) array or data frame
+        Dosages; or k columns a marker, such as founder probabilities, tested together. Columns
+        that others span are left out of a test (the last of 8 founder probabilities). NaN is
+        replaced by the marker's mean.
+    X : (n, p) array or data frame, optional
+        Covariates, with the intercept among them; an intercept alone where left out.
+    variance : "null" or "refit"
+        Heritability of each trait estimated once, without markers (EMMAX, FaST-LMM, R/qtl2); or
+        again for every pair (GEMMA), for markers of one column.
+    test : "wald", "lrt" or "score"
+        With ``variance="null"``: F test of the effects given h²; χ² test of n log(rss₀/rss₁); F
+        test with the variance estimated without marker. With "refit": F test at the REML maximum;
+        likelihood-ratio test of ML maxima with and without the marker.
+    reml : bool
+        Likelihood that estimates h² for ``variance="null"``. For "refit" the test decides.
+    keep : "all", "best" or float
+        Everything; the best marker of each trait; or the pairs with -log10 p at least this.
+        The last two never hold M × m numbers.
+    chromosome : (M,), optional
+        Chromosome of each marker, for a dict of kinships.
+    weights, clip_negative, scale_kinship, tol, dtype
+        As in `fit_traits`.
+    interaction : (n,), optional
+        A covariate e whose product with each marker is tested with the marker: ``beta`` has the
+        columns g and g·e, and the test is of both. e joins the covariates if it is not there.
+
+    Returns
+    -------
+    ScanResult
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used, as in `fit_traits`.
+
+    Notes
+    -----
+    Lippert et al. 2011 and Kang et al. 2010 for h² under the null, Zhou and Stephens 2012 for
+    "refit". LOD is n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log likelihood.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=120, m=4, seed=1)
+    >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 50)).astype(float)
+    >>> Y = cohort.pheno + 20 * G[:, [7]]
+    >>> result = lmm.scan(cohort.kinship, Y, G, cohort.covar, keep="best")
+    >>> print(result.marker, result.log10p.shape)
+    [7 7 7 7] (4,)
+    """
+    table = as_traits("Y", Y, len(Y), missing=True)
+    values = table.values if table.values.ndim == 2 else table.values[:, None]
+    n, m = values.shape
+    covariates, genotypes = as_covariates(X, n), as_genotypes(G, n)
+    of_markers = Labelled(genotypes.values, genotypes.individuals, genotypes.names)
+    check_same_individuals(Y=table, X=covariates, G=of_markers)
+    _check_choices(variance, test, keep, dtype, genotypes.columns, interaction is not None)
+    check_options(tol, NO_PRIOR)
+    design = covariates.values
+    if interaction is not None:
+        design, genotypes = _with_interaction(design, interaction, genotypes)
+    if variance == "refit":
+        reml = test == "wald"
+    p = design.shape[1]
+    if n < p + 2:
+        raise ValueError(f"a scan with {p} covariates needs at least {p + 2} individuals, got {n}.")
+
+    counts = np.full(m, n) if all_finite(values) else n - np.isnan(values).sum(axis=0)
+    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
+    status[counts == 0] = Status.ALL_MISSING
+    method = Method(variance, test, genotypes.columns, p, dtype, tol)
+    kept = _collector(keep, genotypes.markers, m, method)
+    hsq = []
+    for K_one, chosen in _kinships(K, chromosome, genotypes.markers, table):
+        K_one = scaled(K_one) if scale_kinship else K_one
+        sample = Sample(clipped(K_one) if clip_negative else K_one, design, as_weights(weights, n))
+        engine = make_engine(sample, Options(reml=reml), tol=tol, dtype=dtype)
+        groups = engine.groups(values, np.flatnonzero(counts >= p + 2))
+        hsq.append(np.full(m, np.nan))
+        # Groups of the same decompositions follow one another.
+        for _, together in groupby(groups, key=lambda group: id(group.patterns)):
+            members = list(together)
+            for group in members:
+                used = group.traits >= 0
+                hsq[-1][group.traits[used]] = np.asarray(group.fit.hsq)[used]
+                status[group.traits[used]] = np.asarray(group.fit.status)[used]
+            _scan_patterns(members, chosen, genotypes, method, kept)
+
+    pairs, marker, trait = kept.pairs()
+    return ScanResult(
+        beta=pairs.beta,
+        se=pairs.se,
+        lod=pairs.lod,
+        log10p=pairs.log10p,
+        hsq=pairs.hsq if pairs.hsq is not None else _heritabilities(hsq, K),
+        marker=marker,
+        trait=trait,
+        n=counts,
+        missing=genotypes.missing,
+        reasons=reasons_of(status, covariates.columns),
+        markers=genotypes.names,
+        traits=table.columns,
+    )
+
+
+def _scan_patterns(
+    groups: list[Group], chosen: np.ndarray, genotypes: Genotypes, method: Method, kept: Collector
+) -> None:
+    """Scan the traits of decompositions made together: markers are rotated once a pattern."""
+    patterns, skeleton = groups[0].patterns, groups[0].rotated.profile.skeleton
+    for k in np.unique(np.concatenate([group.which for group in groups])):
+        one = jax.tree.map(lambda a, k=int(k): a[k : k + 1], patterns)
+        blocks = [block for group in groups for block in _blocks(group, int(k), one, method)]
+        for start in range(0, chosen.size, MARKERS_AT_ONCE):
+            numbers = chosen[start : start + MARKERS_AT_ONCE]
+            G = genotypes.block(numbers, min(MARKERS_AT_ONCE, chosen.size))
+            markers = rotate_markers(one, G, skeleton, dtype=method.dtype)
+            for block in blocks:
+                kept.add(numbers, markers, block)
+
+
+def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Block]:
+    """Blocks of a group's traits that have the pattern k."""
+    for c in np.flatnonzero(group.which == k):
+        numbers = group.traits[c]
+        if not np.any(numbers >= 0):
+            continue
+        hsq, status = (np.asarray(x)[c] for x in (group.fit.hsq, group.fit.status))
+        n = float(np.asarray(group.fit.n)[c, 0])
+        if method.variance == "null":
+            at = traits_at(one, group.rotated, c, hsq, status, dtype=method.dtype)
+            yield Block(numbers, n, at)
+            continue
+        width = min(REFIT_TRAITS, numbers.size)
+        for start in [*range(0, numbers.size - width, width), numbers.size - width]:
+            part = slice(start, start + width)
+            null = null_traits(
+                one,
+                group.rotated,
+                c,
+                start,
+                hsq[part],
+                status[part],
+                reml=method.test == "wald",
+            )
+            yield Block(numbers[part], n, null)
+
+
+def _collector(keep: str | float, M: int, m: int, method: Method) -> Collector:
+    if keep == "all":
+        return All(M, m, method)
+    if keep == "best":
+        return Best(m, method)
+    return Hits(float(keep), method)
+
+
+def _kinships(
+    K: Any, chromosome: Any, M: int, traits: Labelled
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each kinship matrix with the markers that are tested with it."""
+    n = len(traits.values)
+    if K is None:
+        yield np.eye(n), np.arange(M)
+        return
+    if not isinstance(K, Mapping):
+        kinship = as_kinship(K)
+        _check_kinship(kinship, traits, "K")
+        yield kinship.values, np.arange(M)
+        return
+    if chromosome is None or np.shape(chromosome) != (M,):
+        found = "nothing" if chromosome is None else f"shape {np.shape(chromosome)}"
+        raise ValueError(
+            f"chromosome must have one label for each of the {M} markers where K is a dict of "
+            f"kinship matrices, got {found}."
+        )
+    labels = np.asarray(chromosome)
+    without = sorted({str(label) for label in labels} - {str(label) for label in K})
+    if without:
+        raise ValueError(
+            f"K has no kinship matrix for chromosome {', '.join(without)}: make one for each with "
+            "kinship(..., loco=True)."
+        )
+    for label, matrix in K.items():
+        chosen = np.flatnonzero(labels.astype(str) == str(label))
+        if chosen.size:
+            kinship = as_kinship(matrix)
+            _check_kinship(kinship, traits, f"K[{label!r}]")
+            yield kinship.values, chosen
+
+
+def _check_kinship(kinship: Labelled, traits: Labelled, name: str) -> None:
+    if len(kinship.values) != len(traits.values):
+        raise ValueError(
+            f"{name} is of {len(kinship.values)} individuals and Y of {len(traits.values)}: give "
+            "the same individuals in the same order."
+        )
+    check_same_individuals(K=kinship, Y=traits)
+
+
+def _heritabilities(hsq: list[np.ndarray], K: Any) -> np.ndarray:
+    return np.stack(hsq) if isinstance(K, Mapping) else hsq[0]
+
+
+def _with_interaction(
+    design: np.ndarray, interaction: Any, genotypes: Genotypes
+) -> tuple[np.ndarray, Genotypes]:
+    """Covariates with the interacting one among them, and markers that know it."""
+    e = as_covariates(interaction, len(design)).values
+    if e.shape[1] != 1:
+        raise ValueError(f"interaction must be one covariate, got {e.shape[1]}.")
+    with_e = np.column_stack([design, e])
+    if collinear_column(with_e) is None:
+        design = with_e
+    return design, replace(genotypes, interaction=e[:, 0])
+
+
+def _check_choices(
+    variance: str, test: str, keep: Any, dtype: str, columns: int, interaction: bool
+) -> None:
+    if variance not in ("null", "refit"):
+        raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
+    tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")
+    if test not in tests:
+        hint = ": the score test fits no pair, use variance='null'" if test == "score" else ""
+        raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}{hint}.")
+    if variance == "refit" and (columns > 1 or interaction):
+        raise ValueError("variance='refit' is for markers of one column: use variance='null'.")
+    if interaction and columns > 1:
+        raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
+    if isinstance(keep, str) and keep not in ("all", "best"):
+        raise ValueError(f"keep must be 'all', 'best' or the least -log10 p, got {keep!r}.")
+    if not isinstance(keep, str) and not keep > 0:
+        raise ValueError(f"keep must be a positive -log10 p, got {keep}.")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
+
+
+def _named(names: tuple[str, ...] | None, numbers: np.ndarray) -> Any:
+    return numbers if names is None else np.asarray([*names, None], dtype=object)[numbers]

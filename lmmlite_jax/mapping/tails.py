@@ -1,0 +1,275 @@
+"""Minus log10 of p-values, in log space: p = 1e-1000 is a number like any other.
+
+Half the degrees of freedom (of F: of its numerator) are a + m with 0 < a <= 1 and m whole. Then
+
+    upper tail = lead (fraction + sum of the first m terms),
+    lower tail = lead (sum of all terms from the m-th on),
+
+with the same terms, all positive, of which the first is 1. Near the centre the second sum converges
+fast, beyond it a continued fraction does (Didonato & Morris 1992, ACM Trans. Math. Softw. 18:360,
+for F; Legendre's for χ²). Both are cut at a fixed depth, so that all is one elementwise program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, SupportsFloat
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.scipy.special import gammaln
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+
+__all__ = ["log10p_chi2", "log10p_f", "ratio_at"]
+
+DEPTH = 27
+"""Terms of the sum and levels of the fraction, which leave 1e-13 where one takes over."""
+
+_CENTRE = 3.0  # χ²/2 at which the fraction takes over from the sum
+_SPREAD = 12.0  # the same for F, at y = _CENTRE / (b + _SPREAD)
+_SHIFT = 10  # by which arguments of Γ are raised for Stirling's series
+_MOST_UNROLLED = 24
+_MOST_TABULATED = 10_000
+_HUGE = 1e150
+
+
+@in_float64
+def log10p_f(ratio: Any, df1: Any, df2: Any) -> Float[AnyArray, "..."]:
+    """Minus log10 of the upper tail of the F distribution, at any depth.
+
+    The p-value of an F test is that of ``F = ratio * df2 / df1`` with df1 and df2 degrees of
+    freedom: the regularised incomplete beta function I_x(df2 / 2, df1 / 2) at x = 1 / (1 + ratio).
+
+    Parameters
+    ----------
+    ratio : array_like
+        Sum of squares explained over residual sum of squares, (rss0 - rss1) / rss1.
+    df1, df2 : array_like
+        Degrees of freedom of the two, positive; broadcast against `ratio`. Give `df1` as a number,
+        not as a traced array, where it is known.
+
+    Returns
+    -------
+    array
+        -log10 p, to 1e-12 of itself or 1e-14. 0 for a ratio of 0, infinite for an infinite one,
+        NaN for a negative one or NaN.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.mapping.tails import log10p_f
+    >>> print(log10p_f([0.0, 0.02, 0.5, 1e4], 1, 400).round(4))
+    [  0.       2.3086  36.3812 801.408 ]
+    """
+    squares, *degrees = (jnp.asarray(value, dtype=jnp.float64) for value in (ratio, df1, df2))
+    return _log10p_f(squares, *degrees, terms=_leading_terms(df1))
+
+
+@in_float64
+def log10p_chi2(statistic: Any, df: Any) -> Float[AnyArray, "..."]:
+    """Minus log10 of the upper tail of the χ² distribution, at any depth.
+
+    Parameters
+    ----------
+    statistic : array_like
+        χ² statistic, for example twice a difference of log likelihoods.
+    df : array_like
+        Degrees of freedom, positive; broadcast against `statistic`. Give it as a number, not as a
+        traced array, where it is known.
+
+    Returns
+    -------
+    array
+        -log10 p, to 1e-12 of itself or 1e-14. 0 for a statistic of 0, infinite for an infinite one,
+        NaN for a negative one or NaN.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.mapping.tails import log10p_chi2
+    >>> print(log10p_chi2([0.0, 3.841459, 4000.0], 1).round(4))
+    [  0.       1.301  870.4882]
+    """
+    values, degrees = (jnp.asarray(value, dtype=jnp.float64) for value in (statistic, df))
+    return _log10p_chi2(values, degrees, terms=_leading_terms(df))
+
+
+def ratio_at(log10p: SupportsFloat, df1: SupportsFloat, df2: SupportsFloat) -> float:
+    """Ratio of sums of squares whose `log10p_f` is a given number.
+
+    Parameters
+    ----------
+    log10p : float
+        -log10 p, at least 0.
+    df1, df2 : float
+        Degrees of freedom of the sum of squares explained and of the residual one.
+
+    Returns
+    -------
+    float
+        Sum of squares explained over residual sum of squares; infinite where it exceeds the
+        largest number there is.
+
+    Raises
+    ------
+    ValueError
+        If `log10p` is negative or NaN, or degrees of freedom are not positive numbers.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.mapping.tails import log10p_f, ratio_at
+    >>> ratio = ratio_at(7.3, 1, 400)
+    >>> print(round(ratio, 5), log10p_f(ratio, 1, 400).round(5))
+    0.07721 7.3
+    """
+    target, *degrees = float(log10p), float(df1), float(df2)
+    if not target >= 0:
+        raise ValueError(f"log10p must be at least 0, got {target:g}: give -log10 p.")
+    for name, df in zip(("df1", "df2"), degrees, strict=True):
+        if not (df > 0 and math.isfinite(df)):
+            raise ValueError(f"{name} must be positive and finite, got {df:g}.")
+    if target in (0, math.inf):
+        return target
+
+    def excess(log_ratio: float) -> float:
+        return float(log10p_f(math.exp(log_ratio), *degrees)) - target
+
+    low, high = math.log(np.finfo(float).tiny), math.log(np.finfo(float).max)
+    if excess(low) >= 0:
+        return 0.0
+    if excess(high) <= 0:
+        return math.inf
+    return math.exp(brentq(excess, low, high, xtol=1e-15))
+
+
+class _Level(NamedTuple):
+    """What the sum and the fraction have at one depth, besides the data."""
+
+    rate: Array
+    counts: Array
+    numerator: Array
+    constant: Array
+    slope: Array
+
+
+@partial(jax.jit, static_argnames="terms")
+def _log10p_f(ratio: Array, df1: Array, df2: Array, terms: int | None) -> Array:
+    (m, a), b = _split(df1), df2 / 2
+    x, y = 1 / (1 + ratio), 1 / (1 + 1 / ratio)
+    lead = _log_gamma_ratio(b, a) - gammaln(a + 1)
+    lead = lead - b * jnp.log1p(ratio) - a * jnp.log1p(1 / ratio)
+
+    def level(k: Any) -> _Level:
+        below, above = b + abs(2 * k - 1), b + (2 * k + 1)
+        pull, push = k * (a - k) / below, (b + k) / above
+        return _Level(
+            rate=(b + a + k) / (a + 1 + k),
+            counts=m <= k,
+            numerator=(b + k - 1) * (b + a + k - 1) * pull / below,
+            constant=k + pull + push * (1 - a + k),
+            slope=push * (b + a + k) - pull,
+        )
+
+    tail = _log10_tail(lead, y, x**2, y * (b + _SPREAD) < _CENTRE, level, a, m, terms)
+    return jnp.where((ratio >= 0) & (df1 > 0) & (df2 > 0), tail, jnp.nan)
+
+
+@partial(jax.jit, static_argnames="terms")
+def _log10p_chi2(statistic: Array, df: Array, terms: int | None) -> Array:
+    (m, a), half = _split(df), statistic / 2
+    lead = a * jnp.log(half) - half - gammaln(a + 1)
+
+    def level(k: Any) -> _Level:
+        return _Level(1 / (a + 1 + k), m <= k, k * (a - k), 2 * k + 1 - a, jnp.ones_like(a + k))
+
+    tail = _log10_tail(lead, half, 1.0, half < _CENTRE, level, a, m, terms)
+    tail = jnp.where(half > _HUGE, half / math.log(10), tail)  # the rest is below its rounding
+    return jnp.where((statistic >= 0) & (df > 0), tail, jnp.nan)
+
+
+def _leading_terms(df: Any) -> int | None:
+    """Largest m of ``df``; None where only a trace will know."""
+    if is_traced(df):
+        return None
+    m = np.ceil(np.asarray(df, dtype=np.float64) / 2) - 1
+    return int(np.max(m, initial=0, where=np.isfinite(m)))
+
+
+def _split(df: Array) -> tuple[Array, Array]:
+    m = jnp.ceil(df / 2) - 1
+    return m, df / 2 - m
+
+
+def _log10_tail(
+    lead: Array,
+    argument: Array,
+    weight: Any,
+    central: Array,
+    level: Callable[[Any], _Level],
+    a: Array,
+    m: Array,
+    terms: int | None,
+) -> Array:
+    """Minus log10 of the upper tail by the module's two formulas.
+
+    Term j + 1 is term j times level j's rate times ``argument``. The fraction is a over
+    d0 + n1/(d1 + n2/(d2 + …)), with d = constant + slope ``argument``, n = numerator ``weight``.
+    """
+    levels = _tabulated(level)
+    lower = jnp.ones_like(lead)
+    for at in reversed(levels[:-1]):
+        lower = at.counts + at.rate * argument * lower
+    value = levels[-1].constant + levels[-1].slope * argument
+    for at, after in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
+        value = at.constant + at.slope * argument + after.numerator * weight / value
+
+    def add(j: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        upper, term, exponent = state
+        upper = upper + jnp.where(j < m, term, 0.0)
+        term = term * level(j).rate * argument
+        large = term > _HUGE
+        scale = jnp.where(large, 1 / _HUGE, 1.0)
+        return upper * scale, term * scale, exponent + jnp.where(large, math.log(_HUGE), 0.0)
+
+    state = (a / value, jnp.ones_like(lead), lead)
+    if terms is None:
+        most = jnp.max(jnp.where(jnp.isfinite(m), m, 0), initial=0).astype(int)
+        state = lax.fori_loop(0, most, add, state)
+    elif terms:
+        state = lax.fori_loop(0, terms, add, state, unroll=terms <= _MOST_UNROLLED)
+    upper, _, exponent = state
+    # One logarithm for both: what subtracting 1 loses is far below the exponent's rounding.
+    log = jnp.log1p(jnp.where(central, -jnp.exp(lead) * lower, upper - 1))
+    # At p = 1 rounding has either sign, and so has 0.
+    return jnp.abs(log + jnp.where(central, 0.0, exponent)) / math.log(10)
+
+
+def _tabulated(level: Callable[[Any], _Level]) -> list[_Level]:
+    """Levels 0 to DEPTH, in one go where they are few numbers: that compiles in a fifth."""
+    like = jax.eval_shape(level, 0).rate
+    if like.size > _MOST_TABULATED:
+        return [level(k) for k in range(DEPTH + 1)]
+    table = level(jnp.arange(DEPTH + 1.0).reshape(-1, *(1,) * like.ndim))
+    return [_Level(*(column[k] for column in table)) for k in range(DEPTH + 1)]
+
+
+def _log_gamma_ratio(b: Array, a: Array) -> Array:
+    """Log Γ(b + a) / Γ(b) for 0 < a <= 1, without the cancellation of two large logarithms."""
+    z = b + _SHIFT
+    steps = [(b + i) / (b + a + i) for i in range(_SHIFT)]
+    up = (z + a - 0.5) * jnp.log1p(a / z) - a + a * jnp.log(z)
+    return up + _stirling(z + a) - _stirling(z) + jnp.log(math.prod(steps[1:], start=steps[0]))
+
+
+def _stirling(z: Array) -> Array:
+    """What is left of log Γ(z) beside (z - 1/2) log z - z + log(2π)/2, for z >= 10."""
+    series = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
+    total = jnp.zeros_like(z)
+    for coefficient in reversed(series):
+        total = total / z**2 + coefficient
+    return total / z

@@ -1,0 +1,250 @@
+"""scan against generalised least squares that builds and inverts V, pair by pair."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from helpers import centred, dense_loglik, random_kinship, with_variance
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import lmmlite_jax as lmm
+
+
+def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
+    rng = np.random.default_rng(seed)
+    K = random_kinship(rng, n, n // 3 if kinship == "singular" else None)
+    if kinship == "centred":
+        K = centred(K)
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    G = rng.binomial(2, 0.4, (n, M)).astype(float) if k == 1 else rng.random((n, M, k))
+    Y = with_variance(rng, K, 0.5, m) + 0.3 * G.reshape(n, -1)[:, [0]]
+    return K, Y, G, X
+
+
+def slow(K, y, columns, X, hsq):
+    """β and se of a marker's columns, and the share of the residual squares they explain."""
+    n, p = X.shape
+    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n))
+
+    def fit(design):
+        gram = design.T @ inverse @ design
+        beta = np.linalg.solve(gram, design.T @ inverse @ y)
+        return beta, (y - design @ beta) @ inverse @ (y - design @ beta), np.linalg.inv(gram)
+
+    _, rss0, _ = fit(X)
+    beta, rss1, variance = fit(np.column_stack([X, columns]))
+    dof = n - p - columns.shape[1]
+    return beta[p:], np.sqrt(rss1 / dof * np.diag(variance)[p:]), rss0, rss1
+
+
+def assert_pair(result, j, t, K, y, columns, X, hsq, rtol=1e-8):
+    beta, se, rss0, rss1 = slow(K, y, columns, X, hsq)
+    n, p = X.shape
+    df = columns.shape[1]
+    found = np.asarray(result.beta)[j, t], np.asarray(result.se)[j, t]
+    np.testing.assert_allclose(np.atleast_1d(found[0])[:df], beta, rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(np.atleast_1d(found[1])[:df], se, rtol=rtol)
+    lod = n / 2 * np.log10(rss0 / rss1)
+    assert float(result.lod[j, t]) == pytest.approx(lod, rel=rtol, abs=1e-9)
+    pvalue = scipy.stats.f.sf((rss0 - rss1) / df / (rss1 / (n - p - df)), df, n - p - df)
+    assert float(result.log10p[j, t]) == pytest.approx(-np.log10(pvalue), rel=1e-7, abs=1e-9)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 10**6),
+    p=st.sampled_from([1, 4]),
+    k=st.sampled_from([1, 3]),
+    kinship=st.sampled_from(["regular", "singular", "centred"]),
+    missing=st.booleans(),
+)
+def test_every_pair_is_generalised_least_squares(seed, p, k, kinship, missing):
+    K, Y, G, X = problem(seed, p=p, k=k, kinship=kinship)
+    if missing:
+        Y[np.random.default_rng(seed).random(Y.shape) < 0.1] = np.nan
+    result = lmm.scan(K, Y, G, X)
+    assert not any(result.reasons)
+    for t, hsq in enumerate(np.asarray(result.hsq)):
+        seen = ~np.isnan(Y[:, t])
+        own = K[np.ix_(seen, seen)]
+        for j in range(G.shape[1]):
+            columns = G[seen, j].reshape(seen.sum(), -1)
+            assert_pair(result, j, t, own, Y[seen, t], columns, X[seen], hsq)
+
+
+def test_hsq_is_that_of_the_fit_without_markers():
+    K, Y, G, X = problem(1)
+    for reml in (True, False):
+        expected = lmm.fit_traits(K, Y, X, reml=reml).hsq
+        np.testing.assert_allclose(lmm.scan(K, Y, G, X, reml=reml).hsq, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kinship", ["regular", "singular"])
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test):
+    K, Y, G, X = problem(2, kinship=kinship, M=6)
+    result = lmm.scan(K, Y, G, X, variance="refit", test=test)
+    reml = test == "wald"
+    grid = np.linspace(0, 0.999, 101)
+    for j in range(6):
+        design = np.column_stack([X, G[:, j]])
+        for t, y in enumerate(Y.T):
+            hsq = float(result.hsq[j, t])
+            best = max(dense_loglik(h, K, y, design, reml) for h in grid)
+            found = dense_loglik(hsq, K, y, design, reml)
+            assert found >= best - 1e-9
+            beta, se, *_ = slow(K, y, G[:, [j]], X, hsq)
+            assert float(result.beta[j, t]) == pytest.approx(beta[0], rel=1e-8, abs=1e-9)
+            assert float(result.se[j, t]) == pytest.approx(se[0], rel=1e-8, abs=1e-9)
+            if not reml:
+                null = float(lmm.fit_traits(K, y, X, reml=False).loglik[0])
+                assert float(result.lod[j, t]) == pytest.approx((found - null) / np.log(10))
+
+
+def test_without_kinship_it_is_ordinary_regression():
+    _, Y, G, X = problem(3)
+    result = lmm.scan(None, Y, G, X)
+    for j in range(G.shape[1]):
+        for t in range(Y.shape[1]):
+            assert_pair(result, j, t, np.zeros((40, 40)), Y[:, t], G[:, [j]], X, 0.0)
+
+
+def test_best_and_threshold_are_what_all_shows():
+    K, Y, G, X = problem(4, M=1100, m=5)
+    G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))
+    for options in ({}, {"variance": "refit"}, {"test": "lrt"}):
+        every = lmm.scan(K, Y, G, X, **options)
+        best = lmm.scan(K, Y, G, X, keep="best", **options)
+        hits = lmm.scan(K, Y, G, X, keep=1.5, **options)
+        log10p = np.asarray(every.log10p)
+        np.testing.assert_allclose(best.log10p, log10p.max(axis=0), rtol=1e-9)
+        chosen = np.asarray(best.marker), np.arange(5)
+        for name in ("beta", "se", "lod", "log10p"):
+            found, expected = np.asarray(getattr(best, name)), np.asarray(getattr(every, name))
+            np.testing.assert_allclose(found, expected[chosen], rtol=1e-9)
+            kept = np.asarray(hits.marker), np.asarray(hits.trait)
+            np.testing.assert_allclose(getattr(hits, name), expected[kept], rtol=1e-9)
+        np.testing.assert_array_equal(np.transpose(np.nonzero(log10p >= 1.5)), np.transpose(kept))
+        assert 0 < len(hits.trait) < log10p.size
+
+
+def test_markers_without_a_test_are_nan_and_leave_the_others_alone():
+    K, Y, G, X = problem(5)
+    plain = lmm.scan(K, Y, G, X)
+    G[:, 4], G[:, 9] = 2.0, X[:, 1] * 3 + 1
+    Y = np.column_stack([Y, np.ones(40), np.full(40, np.nan)])
+    for options in ({}, {"variance": "refit"}):
+        odd = lmm.scan(K, Y, G, X, **options)
+        for name in ("beta", "se", "lod", "log10p"):
+            values = np.asarray(getattr(odd, name))
+            assert np.isnan(values[[4, 9]]).all()
+            assert np.isnan(values[:, 3:]).all()
+            rest = np.delete(values[:, :3], [4, 9], axis=0)
+            assert np.isfinite(rest).all()
+            if not options:
+                same = np.delete(np.asarray(getattr(plain, name)), [4, 9], axis=0)
+                np.testing.assert_allclose(rest, same, rtol=1e-9)
+    assert [bool(reason) for reason in odd.reasons] == [False] * 3 + [True] * 2
+    best = lmm.scan(K, Y, G, X, keep="best")
+    assert best.marker[3] == best.marker[4] == -1
+
+
+def test_collinear_columns_of_a_marker_are_left_out():
+    """Founder probabilities sum to one: the last says nothing that the intercept does not."""
+    K, Y, G, X = problem(6, k=4)
+    G /= G.sum(axis=2, keepdims=True)
+    whole, fewer = lmm.scan(K, Y, G, X), lmm.scan(K, Y, G[:, :, :3], X)
+    np.testing.assert_allclose(whole.lod, fewer.lod, rtol=1e-7)
+    np.testing.assert_allclose(whole.log10p, fewer.log10p, rtol=1e-7)
+    assert np.isnan(np.asarray(whole.beta)[:, :, 3]).all()
+
+
+def test_each_chromosome_has_its_own_kinship():
+    K, Y, G, X = problem(7)
+    other = problem(8)[0]
+    chromosome = np.repeat(["2", "X"], [6, 9])
+    result = lmm.scan({"X": other, "2": K}, Y, G, X, chromosome=chromosome)
+    first, second = lmm.scan(K, Y, G, X), lmm.scan(other, Y, G, X)
+    np.testing.assert_allclose(result.lod[:6], first.lod[:6], rtol=1e-9)
+    np.testing.assert_allclose(result.lod[6:], second.lod[6:], rtol=1e-9)
+    np.testing.assert_allclose(result.hsq, [second.hsq, first.hsq])
+
+
+def test_interaction_tests_marker_and_product():
+    K, Y, G, X = problem(9)
+    e = np.random.default_rng(10).standard_normal(40)
+    result = lmm.scan(K, Y, G, X, interaction=e)
+    with_e = np.column_stack([X, e])
+    for j in range(G.shape[1]):
+        columns = np.column_stack([G[:, j], G[:, j] * e])
+        for t, hsq in enumerate(np.asarray(result.hsq)):
+            assert_pair(result, j, t, K, Y[:, t], columns, with_e, hsq)
+
+
+def test_missing_genotypes_are_their_marker_s_mean_and_are_counted():
+    K, Y, G, X = problem(11)
+    holes = G.copy()
+    holes[3:7, 2] = np.nan
+    filled = G.copy()
+    filled[3:7, 2] = np.nanmean(holes[:, 2])
+    result = lmm.scan(K, Y, holes, X)
+    np.testing.assert_allclose(result.lod, lmm.scan(K, Y, filled, X).lod)
+    np.testing.assert_array_equal(result.missing, np.where(np.arange(15) == 2, 4, 0))
+
+
+def test_weights_and_single_precision():
+    K, Y, G, X = problem(12)
+    weights = np.random.default_rng(13).uniform(0.5, 3, 40)
+    result = lmm.scan(K, Y, G, X, weights=weights)
+    root = np.sqrt(weights)
+    scaled = (root[:, None] * A for A in (G, X))
+    columns, design = scaled
+    for t, hsq in enumerate(np.asarray(result.hsq)):
+        args = K * np.outer(root, root), root * Y[:, t], columns[:, [4]], design, hsq
+        assert_pair(result, 4, t, *args)
+    single = lmm.scan(K, Y, G, X, weights=weights, dtype="float32")
+    np.testing.assert_allclose(single.lod, result.lod, atol=2e-4)
+
+
+def test_one_marker_one_trait_and_names():
+    pd = pytest.importorskip("pandas")
+    K, Y, G, X = problem(14)
+    ids = [f"mouse{i}" for i in range(40)]
+    result = lmm.scan(
+        pd.DataFrame(K, ids, ids),
+        pd.DataFrame(Y, ids, ["a", "b", "c"]),
+        pd.DataFrame(G, ids, [f"rs{j}" for j in range(15)]),
+        X,
+        keep="best",
+    )
+    table = result.to_pandas()
+    assert list(table["trait"]) == ["a", "b", "c"]
+    assert set(table["marker"]) <= {f"rs{j}" for j in range(15)}
+    alone = lmm.scan(K, Y[:, 0], G[:, 3], X)
+    assert alone.lod.shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variance": "each"}, "variance must be 'null' or 'refit', got 'each'"),
+        ({"test": "rao"}, "test must be one of wald, lrt, score"),
+        ({"variance": "refit", "test": "score"}, "the score test fits no pair"),
+        ({"keep": "some"}, "keep must be 'all', 'best' or the least"),
+        ({"keep": -1.0}, "keep must be a positive"),
+        ({"K": {"1": np.eye(40)}}, "chromosome must have one label for each of the 15 markers"),
+        (
+            {"K": {"1": np.eye(40)}, "chromosome": np.repeat(["1", "2"], [7, 8])},
+            "K has no kinship matrix for chromosome 2",
+        ),
+        ({"K": np.eye(39)}, "K is of 39 individuals and Y of 40"),
+        ({"G": np.full((40, 3), np.inf)}, "G has infinite values"),
+        ({"G": np.zeros((39, 3))}, r"G must have shape \(40,\)"),
+        ({"interaction": np.ones((40, 2))}, "rank-deficient|one covariate"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    K, Y, G, X = problem(15)
+    arguments = {"K": K, "Y": Y, "G": G, "X": X} | options
+    with pytest.raises(ValueError, match=message):
+        lmm.scan(**arguments)
