@@ -3,6 +3,9 @@
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.simulate import simulate_cohort
+from lmmlite_jax.mapping.kinship import kinship
+from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
+from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
@@ -24,8 +27,12 @@ __all__ = [
     "eigen_rotation",
     "fit_lmm",
     "fit_traits",
+    "genomic_inflation",
     "get_ml_soln",
+    "kinship",
     "load_recla",
+    "lod_peaks",
+    "permutation_threshold",
     "projected_rotation",
     "scan",
     "simulate_cohort",

@@ -50,30 +50,26 @@ class Markers(NamedTuple):
     ----------
     values : (k, q, B)
         g̃.
-    squares : (k, k, r, B)
-        Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton.
-    null : (k, k, B)
-        Σ g̃ᵢ g̃ⱼ in the null space of K.
+    squares : (k, k, r + 1, B)
+        Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton, and the sum in the null space of K.
     varies : (k, B)
         Whether the covariates leave anything of a column.
     """
 
     values: Array
     squares: Array
-    null: Array
     varies: Array
 
 
 class Traits(NamedTuple):
     """A block of T traits of one pattern of missing values, at their heritabilities.
 
-    weighted (q, T) is w̃ ∘ ỹ; weights (r, T) those of the nodes; inverse_gap (T,) 1/(1-h); rss (T,)
-    is a, NaN for a trait without a fit; dof () the degrees of freedom n - p.
+    weighted (q, T) is w̃ ∘ ỹ; weights (r + 1, T) those of the nodes, and 1/(1-h); rss (T,) is a, NaN
+    for a trait without a fit; dof () the degrees of freedom n - p.
     """
 
     weighted: Array
     weights: Array
-    inverse_gap: Array
     rss: Array
     dof: Array
 
@@ -125,14 +121,11 @@ def rotate_markers(
     table = jnp.stack(
         [jnp.stack([sums[max(i, j)][min(i, j)] for j in range(k)]) for i in range(k)]
     ).astype(float)
-    squares = skeleton.coefficients(jnp.moveaxis(table[:, :, :-2], 2, 0))
+    at_nodes = jnp.moveaxis(skeleton.coefficients(jnp.moveaxis(table[:, :, :-2], 2, 0)), 0, 2)
+    squares = jnp.concatenate([at_nodes, table[:, :, -1:]], axis=2)
     left = jnp.stack([table[i, i, -2] for i in range(k)])
-    return Markers(
-        rotated,
-        jnp.moveaxis(squares, 0, 2).astype(dtype),
-        table[:, :, -1],
-        left > tolerance**2 * whole,
-    )
+    varies = left > tolerance**2 * whole
+    return Markers(jnp.where(varies[:, None], rotated, 0.0), squares.astype(dtype), varies)
 
 
 @partial(jax.jit, static_argnames="dtype")
@@ -154,8 +147,7 @@ def traits_at(
     regular = (status == Status.OK) | (status == Status.FLAT)
     return Traits(
         weighted.astype(dtype),
-        rotated.profile.skeleton.weights(hsq).astype(dtype),
-        1 / (1 - hsq),
+        jnp.concatenate([rotated.profile.skeleton.weights(hsq), 1 / (1 - hsq)[None]]).astype(dtype),
         jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
         (own.n - len(own.projection.R)).astype(float),
     )
@@ -172,8 +164,7 @@ def effects_of_block(markers: Markers, traits: Traits) -> Effects:
 def best_of_block(markers: Markers, traits: Traits) -> Best:
     """Best marker of a block for each trait; nothing of the size of the block leaves the cache."""
     b, d = _sums(markers, traits)
-    share, _, _ = _share(b, d, traits.rss, markers.varies)
-    score = jnp.where(jnp.isnan(share), -1.0, share)
+    score = _eliminate(b, d, markers.varies).explained
     top = jnp.max(score, axis=0)
     index = lax.broadcasted_iota(jnp.int32, score.shape, 0)
     marker = jnp.min(jnp.where(score >= top, index, len(score) - 1), axis=0)
@@ -190,65 +181,76 @@ def best_of_block(markers: Markers, traits: Traits) -> Best:
         chosen,
         traits.dof,
     )
-    return Best(top, marker, effects.beta[:, 0], effects.se[:, 0], effects.rank[:, 0])
+    return Best(
+        effects.share[:, 0], marker, effects.beta[:, 0], effects.se[:, 0], effects.rank[:, 0]
+    )
 
 
 def _sums(markers: Markers, traits: Traits) -> tuple[list[Array], list[list[Array]]]:
     """Sums b (k of (B, T)) and d (lower triangle of k rows)."""
     k = len(markers.values)
     b = [values.T @ traits.weighted for values in markers.values]
-    d = [
-        [
-            markers.squares[i, j].T @ traits.weights
-            + (markers.null[i, j][:, None] * traits.inverse_gap).astype(traits.weights.dtype)
-            for j in range(i + 1)
-        ]
-        for i in range(k)
-    ]
+    d = [[markers.squares[i, j].T @ traits.weights for j in range(i + 1)] for i in range(k)]
     return b, d
 
 
-def _share(
-    b: list[Array], d: list[list[Array]], rss: Array, varies: Array
-) -> tuple[Array, Array, tuple[list[list[Array]], list[Array], list[Array]]]:
-    """Part of rss that k columns explain, and how many of them are independent.
+class _Elimination(NamedTuple):
+    """Columns after elimination of those before them, each (B, T): LDL' decomposition of d.
 
-    A Cholesky decomposition leaves out columns that the covariates, or the columns before them,
-    span. Its factor, the scores and the columns kept are returned as well.
+    ``lower`` are the rows of L below its diagonal of ones, ``left`` is D, ``scores`` are L⁻¹b;
+    columns that are not ``kept`` have a score of zero.
+    """
+
+    lower: list[list[Array]]
+    left: list[Array]
+    scores: list[Array]
+    kept: list[Array]
+    explained: Array
+
+
+def _eliminate(b: list[Array], d: list[list[Array]], varies: Array) -> _Elimination:
+    """Sum of squares that k columns explain.
+
+    Columns that the covariates, or the columns before them, span are left out.
     """
     tolerance = DEPENDENT_TOLERANCE[b[0].dtype.name]
-    lower: list[list[Array]] = []
-    scores: list[Array] = []
-    kept: list[Array] = []
+    found = _Elimination([], [], [], [], jnp.zeros((), b[0].dtype))
+    explained = found.explained
     for i, (score, row) in enumerate(zip(b, d, strict=True)):
-        factors: list[Array] = []
+        unscaled: list[Array] = []
         left, keep = row[i], varies[i][:, None]
         for j in range(i):
-            factor = row[j]
+            value = row[j]
             for c in range(j):
-                factor = factor - factors[c] * lower[j][c]
-            factor = jnp.where(kept[j], factor / lower[j][j], 0.0)
-            factors.append(factor)
-            left, score = left - factor**2, score - factor * scores[j]
+                value = value - unscaled[c] * found.lower[j][c]
+            unscaled.append(value)
+        factors = [
+            jnp.where(found.kept[j], value / found.left[j], 0.0) for j, value in enumerate(unscaled)
+        ]
+        for j, factor in enumerate(factors):
+            left, score = left - factor * unscaled[j], score - factor * found.scores[j]
         if i > 0:
             keep = keep & (left > tolerance * row[i])
-        root = jnp.sqrt(jnp.where(keep, left, 1.0))
-        lower.append([*factors, root])
-        scores.append(jnp.where(keep, score / root, 0.0))
-        kept.append(keep)
-    explained, rank = scores[0] ** 2, jnp.where(kept[0], 1, 0)
-    for score, keep in zip(scores[1:], kept[1:], strict=True):
-        explained, rank = explained + score**2, rank + jnp.where(keep, 1, 0)
-    share = jnp.where(rank > 0, explained / rss.astype(explained.dtype), jnp.nan)
-    return share, rank, (lower, scores, kept)
+            score = jnp.where(keep, score, 0.0)
+        left = jnp.where(keep, left, 1.0)
+        explained = explained + score**2 / left
+        found.lower.append(factors)
+        found.left.append(left)
+        found.scores.append(score)
+        found.kept.append(keep)
+    return found._replace(explained=explained)
 
 
 def _effects(
     b: list[Array], d: list[list[Array]], rss: Array, varies: Array, dof: Array
 ) -> Effects:
     """Coefficients and their standard errors, NaN for columns left out."""
-    share, rank, (lower, scores, kept) = _share(b, d, rss, varies)
+    lower, left, scores, kept, explained = _eliminate(b, d, varies)
     k = len(b)
+    rank = jnp.where(kept[0], 1, 0)
+    for keep in kept[1:]:
+        rank = rank + jnp.where(keep, 1, 0)
+    share = jnp.where(rank > 0, explained / rss.astype(explained.dtype), jnp.nan)
 
     def solve(right: list[Array]) -> list[Array]:
         """Solve L'x = right, columns left out being zero."""
@@ -257,18 +259,17 @@ def _effects(
             value = right[i]
             for j in range(i + 1, k):
                 value = value - lower[j][i] * x[j]
-            x[i] = jnp.where(kept[i], value / lower[i][i], 0.0)
+            x[i] = jnp.where(kept[i], value, 0.0)
         return x
 
-    # Row i of the inverse of L' has the square norm that Var(β)_ii needs.
     one, nothing = jnp.ones(()), jnp.zeros(())
     columns = [solve([one if i == c else nothing for i in range(k)]) for c in range(k)]
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
     beta, se = [], []
-    for i, value in enumerate(solve(scores)):
+    for i, value in enumerate(solve([z / x for z, x in zip(scores, left, strict=True)])):
         norm = nothing
         for c in range(k):
-            norm = norm + columns[c][i] ** 2
+            norm = norm + columns[c][i] ** 2 / left[c]
         beta.append(jnp.where(kept[i], value, jnp.nan))
         se.append(jnp.where(kept[i], jnp.sqrt(residual * norm), jnp.nan))
     alive = jnp.isfinite(share)[..., None]

@@ -30,11 +30,17 @@ class Method(NamedTuple):
 
 
 class Block(NamedTuple):
-    """T traits of one pattern, ready for markers: their numbers, -1 for none, and individuals."""
+    """T traits of one pattern, ready for markers: their numbers, -1 for none, and individuals.
+
+    ``points`` are those of the grid on which likelihoods of refits are maximised, ``hsq`` the
+    heritabilities where they are fixed.
+    """
 
     numbers: np.ndarray
     n: float
     traits: Traits | NullTraits
+    points: int = 0
+    hsq: np.ndarray | None = None
 
 
 class Pairs(NamedTuple):
@@ -81,9 +87,9 @@ class Best:
         """Compare the best of a block with the best before."""
         if self.method.variance == "null":
             best = best_of_block(markers, block.traits)
-            score, index = np.asarray(best.share), np.asarray(best.marker)
+            score, index = (np.asarray(x) for x in (best.share, best.marker))
             found = _tests(best, block.traits.dof, block.n, self.method)
-            score = np.where(index < chosen.size, score, -1.0)
+            score = np.where((index < chosen.size) & (score >= 0), score, -1.0)
         else:
             every = _test_all(markers, block, self.method)
             scores = np.where(np.isnan(every.log10p), -1.0, every.log10p)[: chosen.size]
@@ -157,7 +163,7 @@ def _empty(shape: tuple[int, ...], method: Method) -> Pairs:
 def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
     if isinstance(block.traits, NullTraits):
         reml = method.test == "wald"
-        refit = refit_block(markers, block.traits, method.tol, reml=reml)
+        refit = refit_block(markers, block.traits, method.tol, reml=reml, points=block.points)
         return _refit_tests(refit, block.traits.dof, block.n, method.test)
     return _tests(effects_of_block(markers, block.traits), block.traits.dof, block.n, method)
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from lmmlite_jax.mapping.association import Markers
@@ -18,6 +20,10 @@ from lmmlite_jax.model.profile import Profile, combine
 from lmmlite_jax.model.result import Status
 
 __all__ = ["NullTraits", "Refit", "null_traits", "refit_block"]
+
+
+PAIRS_IN_CACHE = 2048
+"""Pairs whose likelihoods are maximised together."""
 
 
 class NullTraits(NamedTuple):
@@ -138,9 +144,26 @@ def null_traits(
     )
 
 
-@partial(jax.jit, static_argnames="reml")
-def refit_block(markers: Markers, traits: NullTraits, tol: Array, *, reml: bool) -> Refit:
-    """Fit every pair of B markers of one column and T traits."""
+@partial(jax.jit, static_argnames=("reml", "points"))
+def refit_block(
+    markers: Markers, traits: NullTraits, tol: Array, *, reml: bool, points: int
+) -> Refit:
+    """Fit every pair of B markers of one column and T traits, on a grid of so many points."""
+    B = markers.values.shape[2]
+    few = 2 ** int(np.log2(max(1, PAIRS_IN_CACHE // traits.profile.rss.shape[-1])))
+    if few >= B or B % few:
+        return _refit(markers, traits, tol, reml, points)
+
+    def parts(values: Array) -> Array:
+        return jnp.moveaxis(values.reshape(*values.shape[:-1], B // few, few), -2, 0)
+
+    fits = lax.map(
+        lambda some: _refit(some, traits, tol, reml, points), jax.tree.map(parts, markers)
+    )
+    return jax.tree.map(lambda a: a.reshape(B, -1), fits)
+
+
+def _refit(markers: Markers, traits: NullTraits, tol: Array, reml: bool, points: int) -> Refit:
     null, skeleton = traits.profile, traits.profile.skeleton
     q, r, T = traits.weighted.shape
     values = markers.values[0].astype(float)
@@ -157,7 +180,7 @@ def refit_block(markers: Markers, traits: NullTraits, tol: Array, *, reml: bool)
         wide = jnp.broadcast_to(values[..., None], (*values.shape, T))
         return wide.reshape(*values.shape[:-1], B * T)
 
-    null_square = of_markers(markers.null[0, 0])
+    null_square = of_markers(markers.squares[0, 0, -1].astype(float))
     zero_product = null_product.reshape(-1)
     null_rss = of_traits(null.zero_rss)
     explained = jnp.where(
@@ -166,7 +189,7 @@ def refit_block(markers: Markers, traits: NullTraits, tol: Array, *, reml: bool)
     # Rounding of a difference, where the marker explains all of the trait in the null space.
     zero_rss = jnp.where(explained > null_rss * (1 - 1e-12), 0.0, null_rss - explained)
     varies = of_markers(markers.varies[0])
-    square = jnp.where(varies, of_markers(markers.squares[0, 0].astype(float)), 1.0)
+    square = jnp.where(varies, of_markers(markers.squares[0, 0, :-1].astype(float)), 1.0)
     profile = PairProfile(
         skeleton,
         of_traits(null.rss),
@@ -181,7 +204,9 @@ def refit_block(markers: Markers, traits: NullTraits, tol: Array, *, reml: bool)
         square=square,
         restricted=jnp.asarray(1.0 if reml else 0.0),
     )
-    top = global_maximum(profile, tol, spike=of_traits(traits.absorbed), check_boundary=True)
+    top = global_maximum(
+        profile, tol, spike=of_traits(traits.absorbed), check_boundary=True, points=points
+    )
     hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
     a, b, d = profile.sums(hsq)
     sigmasq = (a - b**2 / d) / (traits.dof - 1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from lmmlite_jax.mapping.association import rotate_markers, traits_at
+from lmmlite_jax.mapping.association import Markers, rotate_markers, traits_at
 from lmmlite_jax.mapping.collect import All, Best, Block, Collector, Hits, Method
 from lmmlite_jax.mapping.genotypes import Genotypes, as_genotypes
 from lmmlite_jax.mapping.refit import null_traits
@@ -26,15 +26,25 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
     collinear_column,
 )
+from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern, Sample
 from lmmlite_jax.model.precision import AnyArray, in_float64
 from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.model.rotation import clipped, scaled
+from lmmlite_jax.model.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ScanResult", "scan"]
+__all__ = [
+    "ScanData",
+    "ScanResult",
+    "blocks_of_patterns",
+    "null_models",
+    "rotated_markers",
+    "scan",
+    "scan_data",
+]
 
 MARKERS_AT_ONCE = 512
 """Markers worked on together: with a block of traits they stay in cache."""
@@ -190,75 +200,141 @@ def scan(
     >>> print(result.marker, result.log10p.shape)
     [7 7 7 7] (4,)
     """
+    data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
+    _check_choices(variance, test, keep, dtype, data.genotypes.columns, interaction is not None)
+    check_options(tol, NO_PRIOR)
+    if variance == "refit":
+        reml = test == "wald"
+    counts, p, m = data.counts, data.design.shape[1], len(data.counts)
+    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
+    status[counts == 0] = Status.ALL_MISSING
+    method = Method(variance, test, data.genotypes.columns, p, dtype, tol)
+    kept = _collector(keep, data.genotypes.markers, m, method)
+    hsq = []
+    for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
+        hsq.append(np.full(m, np.nan))
+        for groups in batches:
+            for group in groups:
+                used = group.traits >= 0
+                hsq[-1][group.traits[used]] = np.asarray(group.fit.hsq)[used]
+                status[group.traits[used]] = np.asarray(group.fit.status)[used]
+            for one, blocks in blocks_of_patterns(groups, method):
+                skeleton = groups[0].rotated.profile.skeleton
+                for numbers, markers in rotated_markers(
+                    data.genotypes, chosen, one, skeleton, dtype
+                ):
+                    for block in blocks:
+                        kept.add(numbers, markers, block)
+
+    pairs, marker, trait = kept.pairs()
+    of_traits = np.stack(hsq) if isinstance(K, Mapping) else hsq[0]
+    return ScanResult(
+        beta=pairs.beta,
+        se=pairs.se,
+        lod=pairs.lod,
+        log10p=pairs.log10p,
+        hsq=pairs.hsq
+        if pairs.hsq is not None
+        else np.stack(hsq)
+        if isinstance(K, Mapping)
+        else hsq[0],
+        marker=marker,
+        trait=trait,
+        n=counts,
+        missing=data.genotypes.missing,
+        reasons=reasons_of(status, data.covariates),
+        markers=data.genotypes.names,
+        traits=data.traits,
+    )
+
+
+class ScanData(NamedTuple):
+    """Checked arguments: Y (n, m), markers, X (n, p), weights, and a kinship for some markers."""
+
+    values: np.ndarray
+    genotypes: Genotypes
+    design: np.ndarray
+    weights: np.ndarray | None
+    kinships: list[tuple[np.ndarray, np.ndarray]]
+    counts: np.ndarray
+    traits: tuple[str, ...] | None
+    covariates: tuple[str, ...] | None
+
+
+def scan_data(
+    Y: Any,
+    G: Any,
+    X: Any,
+    weights: Any,
+    interaction: Any,
+    K: Any,
+    chromosome: Any,
+    clip_negative: bool,
+    scale_kinship: bool,
+) -> ScanData:
+    """Check what every scan takes."""
     table = as_traits("Y", Y, len(Y), missing=True)
     values = table.values if table.values.ndim == 2 else table.values[:, None]
     n, m = values.shape
     covariates, genotypes = as_covariates(X, n), as_genotypes(G, n)
     of_markers = Labelled(genotypes.values, genotypes.individuals, genotypes.names)
     check_same_individuals(Y=table, X=covariates, G=of_markers)
-    _check_choices(variance, test, keep, dtype, genotypes.columns, interaction is not None)
-    check_options(tol, NO_PRIOR)
     design = covariates.values
     if interaction is not None:
         design, genotypes = _with_interaction(design, interaction, genotypes)
-    if variance == "refit":
-        reml = test == "wald"
     p = design.shape[1]
     if n < p + 2:
         raise ValueError(f"a scan with {p} covariates needs at least {p + 2} individuals, got {n}.")
-
-    counts = np.full(m, n) if all_finite(values) else n - np.isnan(values).sum(axis=0)
-    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
-    status[counts == 0] = Status.ALL_MISSING
-    method = Method(variance, test, genotypes.columns, p, dtype, tol)
-    kept = _collector(keep, genotypes.markers, m, method)
-    hsq = []
+    kinships = []
     for K_one, chosen in _kinships(K, chromosome, genotypes.markers, table):
         K_one = scaled(K_one) if scale_kinship else K_one
-        sample = Sample(clipped(K_one) if clip_negative else K_one, design, as_weights(weights, n))
-        engine = make_engine(sample, Options(reml=reml), tol=tol, dtype=dtype)
-        groups = engine.groups(values, np.flatnonzero(counts >= p + 2))
-        hsq.append(np.full(m, np.nan))
-        # Groups of the same decompositions follow one another.
-        for _, together in groupby(groups, key=lambda group: id(group.patterns)):
-            members = list(together)
-            for group in members:
-                used = group.traits >= 0
-                hsq[-1][group.traits[used]] = np.asarray(group.fit.hsq)[used]
-                status[group.traits[used]] = np.asarray(group.fit.status)[used]
-            _scan_patterns(members, chosen, genotypes, method, kept)
-
-    pairs, marker, trait = kept.pairs()
-    return ScanResult(
-        beta=pairs.beta,
-        se=pairs.se,
-        lod=pairs.lod,
-        log10p=pairs.log10p,
-        hsq=pairs.hsq if pairs.hsq is not None else _heritabilities(hsq, K),
-        marker=marker,
-        trait=trait,
-        n=counts,
-        missing=genotypes.missing,
-        reasons=reasons_of(status, covariates.columns),
-        markers=genotypes.names,
-        traits=table.columns,
+        kinships.append((clipped(K_one) if clip_negative else K_one, chosen))
+    counts = np.full(m, n) if all_finite(values) else n - np.isnan(values).sum(axis=0)
+    return ScanData(
+        values,
+        genotypes,
+        design,
+        as_weights(weights, n),
+        kinships,
+        counts,
+        table.columns,
+        covariates.columns,
     )
 
 
-def _scan_patterns(
-    groups: list[Group], chosen: np.ndarray, genotypes: Genotypes, method: Method, kept: Collector
-) -> None:
-    """Scan the traits of decompositions made together: markers are rotated once a pattern."""
-    patterns, skeleton = groups[0].patterns, groups[0].rotated.profile.skeleton
+def null_models(
+    data: ScanData, options: Options, tol: float, dtype: str
+) -> Iterator[tuple[np.ndarray, Iterator[list[Group]]]]:
+    """For each kinship its markers, and the traits fitted in batches of decompositions."""
+    enough = np.flatnonzero(data.counts >= data.design.shape[1] + 2)
+    for K, chosen in data.kinships:
+        sample = Sample(K, data.design, data.weights)
+        groups = make_engine(sample, options, tol=tol, dtype=dtype).groups(data.values, enough)
+        # Groups of the same decompositions follow one another.
+        together = groupby(groups, key=lambda group: id(group.patterns))
+        yield chosen, (list(batch) for _, batch in together)
+
+
+def blocks_of_patterns(
+    groups: list[Group], method: Method
+) -> Iterator[tuple[Pattern, list[Block]]]:
+    """Each pattern of a batch, with the blocks of traits that have it."""
+    patterns = groups[0].patterns
     for k in np.unique(np.concatenate([group.which for group in groups])):
         one = jax.tree.map(lambda a, k=int(k): a[k : k + 1], patterns)
         blocks = [block for group in groups for block in _blocks(group, int(k), one, method)]
-        for start in range(0, chosen.size, MARKERS_AT_ONCE):
-            numbers = chosen[start : start + MARKERS_AT_ONCE]
-            G = genotypes.block(numbers, min(MARKERS_AT_ONCE, chosen.size))
-            markers = rotate_markers(one, G, skeleton, dtype=method.dtype)
-            for block in blocks:
-                kept.add(numbers, markers, block)
+        if blocks:
+            yield one, blocks
+
+
+def rotated_markers(
+    genotypes: Genotypes, chosen: np.ndarray, one: Pattern, skeleton: Skeleton, dtype: str
+) -> Iterator[tuple[np.ndarray, Markers]]:
+    """Blocks of the markers chosen, rotated once for all traits of a pattern."""
+    for start in range(0, chosen.size, MARKERS_AT_ONCE):
+        numbers = chosen[start : start + MARKERS_AT_ONCE]
+        G = genotypes.block(numbers, min(MARKERS_AT_ONCE, chosen.size))
+        yield numbers, rotate_markers(one, G, skeleton, dtype=dtype)
 
 
 def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Block]:
@@ -271,8 +347,10 @@ def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Bloc
         n = float(np.asarray(group.fit.n)[c, 0])
         if method.variance == "null":
             at = traits_at(one, group.rotated, c, hsq, status, dtype=method.dtype)
-            yield Block(numbers, n, at)
+            yield Block(numbers, n, at, hsq=hsq)
             continue
+        nodes = np.asarray(group.rotated.profile.skeleton.nodes)
+        points = grid_points(nodes, singular=bool(np.any(np.asarray(one.zeros) > 0)))
         width = min(REFIT_TRAITS, numbers.size)
         for start in [*range(0, numbers.size - width, width), numbers.size - width]:
             part = slice(start, start + width)
@@ -285,7 +363,7 @@ def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Bloc
                 status[part],
                 reml=method.test == "wald",
             )
-            yield Block(numbers[part], n, null)
+            yield Block(numbers[part], n, null, points)
 
 
 def _collector(keep: str | float, M: int, m: int, method: Method) -> Collector:
@@ -337,10 +415,6 @@ def _check_kinship(kinship: Labelled, traits: Labelled, name: str) -> None:
             "the same individuals in the same order."
         )
     check_same_individuals(K=kinship, Y=traits)
-
-
-def _heritabilities(hsq: list[np.ndarray], K: Any) -> np.ndarray:
-    return np.stack(hsq) if isinstance(K, Mapping) else hsq[0]
 
 
 def _with_interaction(

@@ -6,17 +6,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lmmlite_jax.model.profile import Profile
 
-__all__ = ["Maximum", "global_maximum"]
+__all__ = ["Maximum", "global_maximum", "grid_points"]
 
 GRID_POINTS = 100
 GRID_RANGE = (1e-14, 1e2)
 """δ = (1-h)/h of the grid, in units of the largest eigenvalue: a likelihood cannot turn twice
 between neighbours, because it is analytic in log δ in a strip of width 2π."""
+
+REGULAR_RANGE = 1e2
+"""How far below the smallest eigenvalue the grid goes where none is zero."""
 
 MAX_STEPS = 60
 
@@ -58,14 +62,16 @@ def global_maximum(
     *,
     spike: Bool[Array, " m"],
     check_boundary: bool,
+    points: int = GRID_POINTS,
 ) -> Maximum:
     """Grid, every local maximum bracketed, Newton safeguarded inside each, boundaries compared.
 
     ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
-    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does.
+    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. `grid_points`
+    says how many are enough where K is not singular.
     """
-    grid = _grid(profile, tol, check_boundary)
+    grid = _grid(profile, tol, check_boundary, points)
     slopes = jax.vmap(profile.slope)(grid)
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= FLAT * profile.dof
@@ -100,10 +106,25 @@ def global_maximum(
     return Maximum(jnp.where(flat, jnp.nan, best_hsq), flat, unbounded)
 
 
-def _grid(profile: Profile, tol: Array, check_boundary: bool) -> Array:
+def grid_points(nodes: np.ndarray, singular: bool) -> int:
+    """Points for eigenvalues in the range of ``nodes``, in the steps of the full grid.
+
+    Well below the smallest eigenvalue the weights no longer depend on h, and the likelihood turns
+    only if there are zero eigenvalues.
+    """
+    if singular:
+        return GRID_POINTS
+    step = np.log(GRID_RANGE[1] / GRID_RANGE[0]) / GRID_POINTS
+    span = np.log(GRID_RANGE[1] * REGULAR_RANGE * nodes.max() / nodes.min())
+    return min(GRID_POINTS, int(np.ceil(span / step)))
+
+
+def _grid(profile: Profile, tol: Array, check_boundary: bool, points: int) -> Array:
     largest = jnp.max(profile.skeleton.nodes)
     low, high = jnp.log(GRID_RANGE[0] * largest), jnp.log(GRID_RANGE[1] * largest)
-    inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, GRID_POINTS)))
+    if points < GRID_POINTS:
+        low = jnp.log(jnp.min(profile.skeleton.nodes) / REGULAR_RANGE)
+    inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, points)))
     edge = 0.0 if check_boundary else tol
     inside = jnp.clip(inside, jnp.maximum(edge, 1e-15), 1 - jnp.maximum(edge, 1e-15))
     return jnp.concatenate([jnp.full(1, edge), inside, jnp.full(1, 1 - edge)])

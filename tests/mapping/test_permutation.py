@@ -1,0 +1,54 @@
+"""Thresholds by permutation hold their level among relatives."""
+
+import numpy as np
+import pytest
+from helpers import with_variance
+
+import lmmlite_jax as lmm
+
+
+def problem(m, seed=1, n=120, M=80):
+    rng = np.random.default_rng(seed)
+    K = lmm.simulate_cohort(n, 1, seed=seed).kinship
+    # Markers shared within families, so that permuting phenotypes would be wrong.
+    G = with_variance(rng, K, 0.9, M)
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    return K, with_variance(rng, K, 0.7, m), G, X
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_threshold_of_five_percent_holds(missing):
+    K, Y, G, X = problem(600)
+    if missing:
+        Y[:4, ::2] = np.nan
+    limits = lmm.permutation_threshold(K, Y, G, X, permutations=200)
+    best = lmm.scan(K, Y, G, X, keep="best")
+    exceeded = np.mean(np.asarray(best.lod) > np.asarray(limits))
+    assert exceeded == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 600) + 0.005)
+
+
+def test_by_chromosome_and_with_several_columns():
+    K, Y, G, X = problem(40)
+    chromosome = np.repeat([1, 2], 40)
+    founders = np.stack([G, G**2], axis=2)
+    one = lmm.permutation_threshold(K, Y, founders, X, permutations=100)
+    both = lmm.permutation_threshold(
+        {1: K, 2: K}, Y, founders, X, permutations=100, chromosome=chromosome
+    )
+    np.testing.assert_allclose(one, both, rtol=1e-9)
+    fewer = lmm.permutation_threshold(K, Y, G, X, permutations=100)
+    assert np.mean(np.asarray(one) > np.asarray(fewer)) > 0.9
+
+
+def test_the_seed_decides_and_traits_without_a_fit_have_none():
+    K, Y, G, X = problem(3)
+    Y[:, 1] = 1.0
+    first, again = (lmm.permutation_threshold(K, Y, G, X, permutations=50, seed=4) for _ in "ab")
+    np.testing.assert_array_equal(first, again)
+    assert np.isnan(first[1])
+    assert np.isfinite(first[[0, 2]]).all()
+
+
+def test_too_few_permutations_are_refused():
+    with pytest.raises(ValueError, match="permutations must be at least 20"):
+        lmm.permutation_threshold(*problem(2), permutations=10)
