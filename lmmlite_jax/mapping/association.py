@@ -234,6 +234,8 @@ def _eliminate(b: list[Array], d: list[list[Array]], varies: Array) -> _Eliminat
             score = jnp.where(keep, score, 0.0)
         left = jnp.where(keep, left, 1.0)
         explained = explained + score**2 / left
+        if len(b) > 1:  # XLA would compute each step again in all that follow
+            factors, left, score, keep = lax.optimization_barrier((factors, left, score, keep))
         found.lower.append(factors)
         found.left.append(left)
         found.scores.append(score)
@@ -253,22 +255,24 @@ def _effects(
     share = jnp.where(rank > 0, explained / rss.astype(explained.dtype), jnp.nan)
 
     def solve(right: list[Array]) -> list[Array]:
-        """Solve L'x = right, columns left out being zero."""
-        x: list[Array] = [jnp.zeros(())] * k
-        for i in reversed(range(k)):
+        """Solve L'x = right, whose last elements are zero if left out, like dropped columns."""
+        x: list[Array] = [jnp.zeros(())] * len(right)
+        for i in reversed(range(len(right))):
             value = right[i]
-            for j in range(i + 1, k):
+            for j in range(i + 1, len(right)):
                 value = value - lower[j][i] * x[j]
             x[i] = jnp.where(kept[i], value, 0.0)
+            if k > 1:
+                x[i] = lax.optimization_barrier(x[i])
         return x
 
     one, nothing = jnp.ones(()), jnp.zeros(())
-    columns = [solve([one if i == c else nothing for i in range(k)]) for c in range(k)]
+    columns = [solve([one if i == c else nothing for i in range(c + 1)]) for c in range(k)]
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
     beta, se = [], []
     for i, value in enumerate(solve([z / x for z, x in zip(scores, left, strict=True)])):
         norm = nothing
-        for c in range(k):
+        for c in range(i, k):
             norm = norm + columns[c][i] ** 2 / left[c]
         beta.append(jnp.where(kept[i], value, jnp.nan))
         se.append(jnp.where(kept[i], jnp.sqrt(residual * norm), jnp.nan))

@@ -49,6 +49,9 @@ __all__ = [
 MARKERS_AT_ONCE = 512
 """Markers worked on together: with a block of traits they stay in cache."""
 
+SEVERAL_COLUMNS_AT_ONCE = 64
+"""Markers worked on together where each has several columns."""
+
 REFIT_TRAITS = 32
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
@@ -201,7 +204,7 @@ def scan(
     [7 7 7 7] (4,)
     """
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
-    _check_choices(variance, test, keep, dtype, data.genotypes.columns, interaction is not None)
+    _check_choices(variance, test, keep, dtype, data.genotypes.columns)
     check_options(tol, NO_PRIOR)
     if variance == "refit":
         reml = test == "wald"
@@ -233,11 +236,7 @@ def scan(
         se=pairs.se,
         lod=pairs.lod,
         log10p=pairs.log10p,
-        hsq=pairs.hsq
-        if pairs.hsq is not None
-        else np.stack(hsq)
-        if isinstance(K, Mapping)
-        else hsq[0],
+        hsq=of_traits if pairs.hsq is None else pairs.hsq,
         marker=marker,
         trait=trait,
         n=counts,
@@ -281,6 +280,10 @@ def scan_data(
     check_same_individuals(Y=table, X=covariates, G=of_markers)
     design = covariates.values
     if interaction is not None:
+        if genotypes.columns > 1:
+            raise ValueError(
+                "interaction is for markers of one column: multiply the columns yourself."
+            )
         design, genotypes = _with_interaction(design, interaction, genotypes)
     p = design.shape[1]
     if n < p + 2:
@@ -331,9 +334,12 @@ def rotated_markers(
     genotypes: Genotypes, chosen: np.ndarray, one: Pattern, skeleton: Skeleton, dtype: str
 ) -> Iterator[tuple[np.ndarray, Markers]]:
     """Blocks of the markers chosen, rotated once for all traits of a pattern."""
-    for start in range(0, chosen.size, MARKERS_AT_ONCE):
-        numbers = chosen[start : start + MARKERS_AT_ONCE]
-        G = genotypes.block(numbers, min(MARKERS_AT_ONCE, chosen.size))
+    # One width for chromosomes of different sizes: one compiled program serves them all.
+    most = MARKERS_AT_ONCE if genotypes.columns == 1 else SEVERAL_COLUMNS_AT_ONCE
+    width = min(most, genotypes.markers)
+    for start in range(0, chosen.size, width):
+        numbers = chosen[start : start + width]
+        G = genotypes.block(numbers, width)
         yield numbers, rotate_markers(one, G, skeleton, dtype=dtype)
 
 
@@ -430,19 +436,15 @@ def _with_interaction(
     return design, replace(genotypes, interaction=e[:, 0])
 
 
-def _check_choices(
-    variance: str, test: str, keep: Any, dtype: str, columns: int, interaction: bool
-) -> None:
+def _check_choices(variance: str, test: str, keep: Any, dtype: str, columns: int) -> None:
     if variance not in ("null", "refit"):
         raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
     tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")
     if test not in tests:
         hint = ": the score test fits no pair, use variance='null'" if test == "score" else ""
         raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}{hint}.")
-    if variance == "refit" and (columns > 1 or interaction):
+    if variance == "refit" and columns > 1:
         raise ValueError("variance='refit' is for markers of one column: use variance='null'.")
-    if interaction and columns > 1:
-        raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
     if isinstance(keep, str) and keep not in ("all", "best"):
         raise ValueError(f"keep must be 'all', 'best' or the least -log10 p, got {keep!r}.")
     if not isinstance(keep, str) and not keep > 0:
