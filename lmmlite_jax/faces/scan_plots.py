@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.special import betaincinv, ndtri, ndtri_exp
 
 from lmmlite_jax.data._optional import require
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_eqtl_map", "plot_hsq_histogram", "plot_lod", "plot_manhattan", "plot_qq"]
 
-_RED = "#D55E00"
 # Okabe and Ito's colours less the yellow, which is lost on white.
-_COLOURS = (_BLUE, _RED, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = (_BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LOG10P = r"$-\log_{10}\,p$"
 _MISSING = {"", "nan", "NaN", "None", "<NA>"}
 _MOST_VECTOR = 10_000  # more points than this are drawn as pixels in a vector file
@@ -30,10 +28,10 @@ _FONT = 8.0  # of the chromosomes' names
 
 
 def plot_manhattan(
-    log10p: ArrayLike,
-    position: ArrayLike,
-    chromosome: ArrayLike,
-    threshold: ArrayLike | None = None,
+    log10p: Any,
+    position: Any,
+    chromosome: Any,
+    threshold: Any | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw -log10 p along the genome, a dot a marker.
@@ -102,7 +100,7 @@ def plot_manhattan(
     return axes
 
 
-def plot_qq(log10p: ArrayLike | Mapping[str, ArrayLike], ax: Axes | None = None) -> Axes:
+def plot_qq(log10p: Any | Mapping[str, Any], ax: Axes | None = None) -> Axes:
     """Draw observed -log10 p against those expected of uniform p-values, and the inflation.
 
     The i-th smallest of n p-values is expected at i / (n + 1); it falls in the shaded band with
@@ -162,7 +160,7 @@ def plot_qq(log10p: ArrayLike | Mapping[str, ArrayLike], ax: Axes | None = None)
         axes.scatter(
             expected,
             values[rank - 1],
-            s=_dot(n),
+            s=_dot(rank.size),
             color=colour,
             linewidths=0,
             label=f"{name}, λ = {inflation[name]:.2f}" if named else None,
@@ -183,10 +181,10 @@ def plot_qq(log10p: ArrayLike | Mapping[str, ArrayLike], ax: Axes | None = None)
 
 
 def plot_lod(
-    lod: ArrayLike | Mapping[str, ArrayLike],
-    position: ArrayLike,
-    chromosome: ArrayLike,
-    threshold: ArrayLike | None = None,
+    lod: Any | Mapping[str, Any],
+    position: Any,
+    chromosome: Any,
+    threshold: Any | None = None,
     ax: Axes | None = None,
     *,
     names: Sequence[str] | None = None,
@@ -264,7 +262,7 @@ def plot_lod(
             ys,
             color=colour,
             linewidth=1.5 if few else 0.8,
-            marker="o",
+            marker="o" if alone.any() else None,
             markersize=3,
             markevery=np.flatnonzero(alone).tolist(),
             zorder=2,
@@ -282,11 +280,11 @@ def plot_lod(
 
 
 def plot_eqtl_map(
-    marker_chromosome: ArrayLike,
-    marker_position: ArrayLike,
-    trait_chromosome: ArrayLike,
-    trait_position: ArrayLike,
-    log10p: ArrayLike | None = None,
+    marker_chromosome: Any,
+    marker_position: Any,
+    trait_chromosome: Any,
+    trait_position: Any,
+    log10p: Any | None = None,
     chromosome_order: Sequence[object] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -359,14 +357,17 @@ def plot_eqtl_map(
     what = "two positions, two chromosomes" + ("" if strength is None else " and log10p")
     drawn = np.flatnonzero(_drawable(what, x, y, *(() if strength is None else (strength,))))
 
-    axes, _ = _axes(ax, 6.4 if strength is None else 7.2, 6.4)
+    axes, _ = _axes(ax, 6.8 if strength is None else 8.2, 6.8)
     axes.grid(False)
     style: dict[str, Any] = {"color": _BLUE, "s": _dot(drawn.size)}
     if strength is not None:
         drawn = drawn[np.argsort(strength[drawn], kind="stable")]
         shown = strength[drawn]
+        shades = require("matplotlib.colors", "plot").LinearSegmentedColormap.from_list(
+            "strength", ["#9CCBEB", _BLUE, "#061A2B"]
+        )
         share = (shown - shown[0]) / max(shown[-1] - shown[0], np.finfo(float).tiny)
-        style = {"c": shown, "cmap": "viridis_r", "s": _dot(drawn.size) * (0.5 + 1.5 * share)}
+        style = {"c": shown, "cmap": shades, "s": _dot(drawn.size) * (0.5 + 1.5 * share)}
     points = axes.scatter(
         x[drawn],
         y[drawn],
@@ -388,7 +389,7 @@ def plot_eqtl_map(
     return axes
 
 
-def plot_hsq_histogram(hsq: ArrayLike, ax: Axes | None = None) -> Axes:
+def plot_hsq_histogram(hsq: Any, ax: Axes | None = None) -> Axes:
     """Draw how many traits have which heritability, in 25 bins from 0 to 1.
 
     Parameters
@@ -613,7 +614,7 @@ def _name_chromosomes(axes: Any, axis: str, genome: _Genome, whose: str) -> None
     if len(names) == 1:
         set_label(f"{whose} position on chromosome {names[0]}".strip())
         return
-    set_label(f"{whose} position, chromosome".removeprefix(" position, "))
+    set_label(f"{whose} position (chromosome)" if whose else "chromosome")
     # Names that would run into the one before are left out.
     box = axes.get_window_extent()
     room = (box.width if axis == "x" else box.height) * 72 / axes.get_figure(root=True).dpi
@@ -633,7 +634,7 @@ def _name_chromosomes(axes: Any, axis: str, genome: _Genome, whose: str) -> None
 
 def _draw_levels(axes: Any, levels: Iterable[float]) -> None:
     for level in levels:
-        axes.axhline(level, color=_RED, linewidth=1, linestyle="--", zorder=1)
+        axes.axhline(level, color="0.25", linewidth=1, linestyle="--", zorder=1)
 
 
 def _set_heights(axes: Any, heights: np.ndarray) -> None:
