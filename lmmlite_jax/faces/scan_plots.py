@@ -81,16 +81,17 @@ def plot_manhattan(
     drawn = _drawable("log10p, position and chromosome", heights, x)
 
     axes, _ = _axes(ax, 10.0, 4.0)
+    n = int(drawn.sum())
     for parity, colour in enumerate((_BLUE, _GREY)):
         these = drawn & (code % 2 == parity)
         if these.any():
             axes.scatter(
                 x[these],
                 heights[these],
-                s=_dot(drawn.sum()),
+                s=_dot(n),
                 color=colour,
                 linewidths=0,
-                rasterized=bool(drawn.sum() > _MOST_VECTOR),
+                rasterized=n > _MOST_VECTOR,
                 zorder=2,
             )
     _draw_levels(axes, levels)
@@ -164,7 +165,7 @@ def plot_qq(log10p: Any | Mapping[str, Any], ax: Axes | None = None) -> Axes:
             color=colour,
             linewidths=0,
             label=f"{name}, λ = {inflation[name]:.2f}" if named else None,
-            rasterized=bool(rank.size > _MOST_VECTOR),
+            rasterized=rank.size > _MOST_VECTOR,
             zorder=3,
         )
     longest = np.log10(max(values.size for values in series.values()) + 1)
@@ -372,7 +373,7 @@ def plot_eqtl_map(
         x[drawn],
         y[drawn],
         linewidths=0,
-        rasterized=bool(drawn.size > _MOST_VECTOR),
+        rasterized=drawn.size > _MOST_VECTOR,
         zorder=2,
         **style,
     )
@@ -415,8 +416,8 @@ def plot_hsq_histogram(hsq: Any, ax: Axes | None = None) -> Axes:
     --------
     >>> from lmmlite_jax.faces.scan_plots import plot_hsq_histogram
     >>> axes = plot_hsq_histogram([0.1, 0.5, 0.52, float("nan")])
-    >>> sum(bar.get_height() for bar in axes.patches)
-    3.0
+    >>> int(sum(bar.get_height() for bar in axes.patches))
+    3
     """
     values = _numbers("hsq", hsq)
     values = values[~np.isnan(values)]
@@ -477,7 +478,10 @@ def _log10p(name: str, values: Any, size: int | None = None, of: str = "") -> np
 def _entries(name: str, values: Any, size: int, of: str) -> list[Any]:
     entries = np.asarray(values)
     _check_shape(name, entries, size, of)
-    return entries.tolist()
+    listed: list[Any] = entries.tolist()
+    if all(_name(entry) in _MISSING for entry in listed):
+        raise ValueError(f"{name} has {size} entries and all are missing: give at least one name.")
+    return listed
 
 
 def _check_shape(name: str, values: np.ndarray, size: int | None, of: str) -> None:
@@ -515,6 +519,10 @@ def _curves(
         curves = {f"lod[{key!r}]": v for key, v in _series("lod", lod, _numbers).items()}
     else:
         matrix = np.asarray(lod)
+        if matrix.ndim > 2:
+            raise ValueError(
+                f"lod has shape {matrix.shape}: give an array of one or two dimensions."
+            )
         m = matrix.shape[1] if matrix.ndim == 2 else 1
         labels = None if names is None else list(names)
         if labels is not None and len(labels) != m:
@@ -569,10 +577,6 @@ def _lay_out(
     which = np.array([distinct.setdefault(entry, len(distinct)) for entry in entries])
     found = [_name(entry) for entry in distinct]
     known = np.array([name not in _MISSING for name in found])[which]
-    if not known.any():
-        raise ValueError(
-            f"{what} has {len(entries)} entries and all are missing: give at least one name."
-        )
     known &= ~np.isnan(position)
     if not known.any():
         raise ValueError(
@@ -641,7 +645,7 @@ def _set_heights(axes: Any, heights: np.ndarray) -> None:
     axes.set_ylim(min(0.0, 1.05 * heights.min()), max(1.0, 1.05 * heights.max()))
 
 
-def _dot(n: int) -> float:
+def _dot(n: Any) -> float:
     return float(np.clip(20 - 3 * np.log10(n), 2, 14))
 
 
@@ -659,7 +663,7 @@ def _inflation(falling: np.ndarray) -> float:
     return float(statistics.mean() / ndtri(0.25) ** 2)
 
 
-def _drawn_ranks(n: int) -> np.ndarray:
+def _drawn_ranks(n: Any) -> np.ndarray:
     if n <= _MOST_QQ:
         return np.arange(1, n + 1)
     # Even in the logarithm of the rank is even along the axis.
