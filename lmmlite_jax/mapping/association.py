@@ -145,9 +145,11 @@ def traits_at(
     variance = hsq * own.projection.Kva[:, None] + (1 - hsq)
     weighted = values / variance
     regular = (status == Status.OK) | (status == Status.FLAT)
+    # A regular fit has h² = 1 only where no eigenvalue is zero: there is nothing to weigh then.
+    inverse_gap = jnp.where(hsq < 1, 1 / (1 - hsq), 0.0)
     return Traits(
         weighted.astype(dtype),
-        jnp.concatenate([rotated.profile.skeleton.weights(hsq), 1 / (1 - hsq)[None]]).astype(dtype),
+        jnp.concatenate([rotated.profile.skeleton.weights(hsq), inverse_gap[None]]).astype(dtype),
         jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
         (own.n - len(own.projection.R)).astype(float),
     )

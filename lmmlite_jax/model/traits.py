@@ -142,6 +142,8 @@ def fit_traits(
         blup=blup,
     )
     if is_traced(K, covariates.values, values):
+        if interval is not None:
+            raise ValueError("interval is simulated outside of traces: leave it out under jit.")
         everyone = engine.decompose(members=np.arange(n)[None])
         _, block = engine.fit(everyone, None, np.zeros(1, int), values[None])
         result = jax.tree.map(lambda a: a[..., 0, :], block)
@@ -167,9 +169,9 @@ def _check_interval(level: float, simulations: int, reml: bool, prior: Prior) ->
 def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
     """Fit each group of traits, and put the results in order."""
     m = Y.shape[1]
-    counts = (
-        len(Y) - np.count_nonzero(np.isnan(Y), axis=0) if not all_finite(Y) else np.full(m, len(Y))
-    )
+    counts = np.full(m, len(Y))
+    if not all_finite(Y):
+        counts = counts - np.count_nonzero(np.isnan(Y), axis=0)
     status = np.where(counts < p + 2, Status.TOO_FEW, Status.OK)
     status = np.where(counts == 0, Status.ALL_MISSING, status)
     columns: dict[str, np.ndarray] = {"n": counts, "status": status}

@@ -72,6 +72,17 @@ def test_every_pair_is_generalised_least_squares(seed, p, k, kinship, missing):
             assert_pair(result, j, t, own, Y[seen, t], columns, X[seen], hsq)
 
 
+def test_at_heritability_one():
+    rng = np.random.default_rng(20)
+    K, _, G, X = problem(20, n=60, M=4)
+    Y = with_variance(rng, K, 1.0, 30)
+    result = lmm.scan(K, Y, G, X)
+    at_one = np.flatnonzero(np.asarray(result.hsq) == 1)
+    assert at_one.size >= 5
+    for t in at_one:
+        assert_pair(result, 2, t, K, Y[:, t], G[:, [2]], X, 1.0, rtol=1e-7)
+
+
 def test_hsq_is_that_of_the_fit_without_markers():
     K, Y, G, X = problem(1)
     for reml in (True, False):

@@ -291,6 +291,12 @@ def test_options_that_cannot_be(options, message):
         lmm.fit_traits(*cohort(17), **options)
 
 
+def test_an_interval_is_refused_under_jit():
+    K, Y, X = cohort(19)
+    with pytest.raises(ValueError, match="simulated outside of traces"):
+        jax.jit(lambda y: lmm.fit_traits(K, y, X, interval=0.95).hsq)(Y)
+
+
 def test_values_between_the_nodes_of_a_skeleton():
     spectrum = np.geomspace(1e-6, 3, 400)
     amounts = np.random.default_rng(18).random((400, 2))
