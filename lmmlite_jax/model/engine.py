@@ -32,7 +32,7 @@ from lmmlite_jax.model.interval import (
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
 from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton
-from lmmlite_jax.model.patterns import batches, phenotypes_of
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import Skeleton
@@ -89,9 +89,10 @@ class Engine(NamedTuple):
         self, patterns: Pattern, laws: LikelihoodRatioLaw | None, which: Any, y: Any
     ) -> tuple[Rotated, LMMFit]:
         """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T)."""
-        # XLA leaves a lone rotation as fast as a bare product if it is a program of its own. For
-        # many patterns compiling one program is what counts.
-        run = _fit_blocks if len(which) == 1 else _fit_blocks_together
+        # XLA leaves the rotation of a whole block as fast as a bare product if it is a program of
+        # its own. For less, compiling one program is what counts.
+        whole = len(which) == 1 and y.shape[-1] == TRAITS_AT_ONCE
+        run = _fit_blocks if whole else _fit_blocks_together
         rotated, fit = run(
             patterns,
             laws,
