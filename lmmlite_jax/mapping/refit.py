@@ -1,4 +1,9 @@
-"""Tests in which every pair of a marker and a trait has a heritability of its own."""
+"""Tests in which every pair of a marker and a trait has a heritability of its own.
+
+The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
+show that, and the cell of the grid it is in, and a fixed number of Newton steps finds it there.
+Pairs for which any of this is in doubt are left to `global_maximum`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from lmmlite_jax.mapping.association import Markers
 from lmmlite_jax.model.engine import Rotated
-from lmmlite_jax.model.maximum import global_maximum
+from lmmlite_jax.model.maximum import global_maximum, search_grid
 from lmmlite_jax.model.pattern import Pattern
 from lmmlite_jax.model.profile import Profile, combine
 from lmmlite_jax.model.result import Status
@@ -22,20 +26,33 @@ from lmmlite_jax.model.result import Status
 __all__ = ["NullTraits", "Refit", "null_traits", "refit_block"]
 
 
-PAIRS_IN_CACHE = 2048
-"""Pairs whose likelihoods are maximised together."""
+DOUBTFUL_AT_ONCE = 32
+"""Pairs that `global_maximum` takes together."""
+
+DOUBT = 1e-5
+"""Part of the terms of a slope below which single precision may have its sign wrong."""
+
+SINGLE_STEPS = 3
+"""Newton steps from the middle of a cell until single precision has no more to say; a last one in
+double precision leaves an error of the square of what is left."""
 
 
 class NullTraits(NamedTuple):
     """A block of T traits before any marker.
 
-    weighted (q, r, T): the traits times the weights at each node; in_null (q, T): their part in
-    the null space of K; profile: their log likelihood without marker; loglik (T,): at its maximum;
-    absorbed, fitted (T,): whether the covariates absorb that space, whether there is a fit at all.
+    Coefficients are those of the r nodes of a skeleton, and last that of the null space of K, whose
+    eigenvalue is 0. Traits are in units of ``unit`` (T,).
+
+    weighted (r + 1, T, q): what each individual's g̃ adds to the coefficients of b; squares
+    (r + 1, T): coefficients of a; slopes (r + 1,): those of the derivative of log|V|; profile:
+    log likelihood without marker; loglik (T,): at its maximum; absorbed, fitted (T,): whether the
+    covariates absorb the null space, whether there is a fit at all.
     """
 
     weighted: Array
-    in_null: Array
+    squares: Array
+    slopes: Array
+    unit: Array
     profile: Profile
     loglik: Array
     absorbed: Array
@@ -111,37 +128,71 @@ def null_traits(
 ) -> NullTraits:
     """What the refits of some traits of a block share; ``hsq`` and ``status`` (T,) are theirs."""
     own = jax.tree.map(lambda a: a[0], pattern)
-    T, profile = hsq.size, rotated.profile
+    T, of_all = hsq.size, rotated.profile
+    skeleton = of_all.skeleton
 
     def columns(values: Array, start: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(values, start, T, axis=-1)
+        return lax.dynamic_slice_in_dim(values, start, T, axis=-1)
 
     values = columns(rotated.values[block].astype(float) * rotated.scale[block], start)
     flat = block * rotated.values.shape[2] + start
-
-    def of_block(values: Array) -> Array:
-        return values if values.shape[-1] == 1 else columns(values, flat)
-
+    shared = jnp.where(of_all.logdet.shape[-1] == 1, 0, flat)  # of the pattern, hence of its traits
     n = own.n.astype(float)
     dof = n - len(own.projection.R)
+    square = jnp.sum(values**2, axis=0)
+    unit = jnp.sqrt(jnp.where(square > 0, square, 1.0))
     profile = Profile(
-        profile.skeleton,
-        columns(profile.rss, flat),
-        columns(profile.zero_rss, flat),
-        of_block(profile.logdet),
-        of_block(profile.zeros),
+        skeleton,
+        columns(of_all.rss, flat) / unit**2,
+        columns(of_all.zero_rss, flat) / unit**2,
+        lax.dynamic_slice_in_dim(of_all.logdet, shared, 1, axis=-1),
+        lax.dynamic_slice_in_dim(of_all.zeros, shared, 1, axis=-1),
         dof if reml else n,
     )
-    absorbed = (own.zeros > own.free_zeros) & (own.free_zeros == 0) & (profile.zero_rss == 0)
+    of_individuals = jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[-1:]])
     return NullTraits(
-        own.rows[:-2].T[:, :, None] * values[:, None],
-        own.rows[-1][:, None] * values,
-        profile,
-        profile.loglik(jnp.where(jnp.isnan(hsq), 0.0, hsq)),
-        absorbed,
-        (status == Status.OK) | (status == Status.FLAT),
-        dof,
+        weighted=of_individuals[:, None] * (values / unit).T,
+        squares=jnp.concatenate([profile.rss, profile.zero_rss[None]]),
+        slopes=jnp.concatenate([profile.logdet[:, 0], -profile.zeros]),
+        unit=unit,
+        profile=profile,
+        loglik=profile.loglik(jnp.where(jnp.isnan(hsq), 0.0, hsq)),
+        absorbed=(own.zeros > own.free_zeros) & (own.free_zeros == 0) & (profile.zero_rss == 0),
+        fitted=(status == Status.OK) | (status == Status.FLAT),
+        dof=dof,
     )
+
+
+class _Terms(NamedTuple):
+    """Coefficients, as in `NullTraits`, of T traits, B markers and their pairs.
+
+    a (r + 1, T, 1), b (r + 1, T, B), d (r + 1, 1, B), and slopes (r + 1,) of log|V|; absorbed
+    (T, 1). For the restricted likelihood, log d belongs to log|V|.
+    """
+
+    nodes: Array
+    a: Array
+    b: Array
+    d: Array
+    slopes: Array
+    dof: Array
+    restricted: Array
+    absorbed: Array
+
+    def single(self) -> _Terms:
+        """In single precision."""
+        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
+
+
+class _Fits(NamedTuple):
+    """Of pairs: h² at the maximum, a, b and d there, the log likelihood, whether all is sure."""
+
+    hsq: Array
+    a: Array
+    b: Array
+    d: Array
+    loglik: Array
+    sure: Array
 
 
 @partial(jax.jit, static_argnames=("reml", "points"))
@@ -149,76 +200,183 @@ def refit_block(
     markers: Markers, traits: NullTraits, tol: Array, *, reml: bool, points: int
 ) -> Refit:
     """Fit every pair of B markers of one column and T traits, on a grid of so many points."""
-    B = markers.values.shape[2]
-    few = 2 ** int(np.log2(max(1, PAIRS_IN_CACHE // traits.profile.rss.shape[-1])))
-    if few >= B or B % few:
-        return _refit(markers, traits, tol, reml, points)
-
-    def parts(values: Array) -> Array:
-        return jnp.moveaxis(values.reshape(*values.shape[:-1], B // few, few), -2, 0)
-
-    fits = lax.map(
-        lambda some: _refit(some, traits, tol, reml, points), jax.tree.map(parts, markers)
-    )
-    return jax.tree.map(lambda a: a.reshape(B, -1), fits)
-
-
-def _refit(markers: Markers, traits: NullTraits, tol: Array, reml: bool, points: int) -> Refit:
-    null, skeleton = traits.profile, traits.profile.skeleton
-    q, r, T = traits.weighted.shape
-    values = markers.values[0].astype(float)
+    nodes, T, q = traits.weighted.shape
+    values, varies = markers.values[:, 0].astype(float), markers.varies[0]
     B = values.shape[1]
-    product = (values.T @ traits.weighted.reshape(q, r * T)).reshape(B, r, T)
-    null_product = values.T @ traits.in_null
-
-    def of_traits(values: Array) -> Array:
-        """(..., T) or (..., 1) for each pair, (..., B T)."""
-        wide = jnp.broadcast_to(values[..., None, :], (*values.shape[:-1], B, T))
-        return wide.reshape(*values.shape[:-1], B * T)
-
-    def of_markers(values: Array) -> Array:
-        wide = jnp.broadcast_to(values[..., None], (*values.shape, T))
-        return wide.reshape(*values.shape[:-1], B * T)
-
-    null_square = of_markers(markers.squares[0, 0, -1].astype(float))
-    zero_product = null_product.reshape(-1)
-    null_rss = of_traits(null.zero_rss)
-    explained = jnp.where(
-        null_square > 0, zero_product**2 / jnp.where(null_square > 0, null_square, 1.0), 0.0
-    )
-    # Rounding of a difference, where the marker explains all of the trait in the null space.
-    zero_rss = jnp.where(explained > null_rss * (1 - 1e-12), 0.0, null_rss - explained)
-    varies = of_markers(markers.varies[0])
-    square = jnp.where(varies, of_markers(markers.squares[0, 0, :-1].astype(float)), 1.0)
-    profile = PairProfile(
-        skeleton,
-        of_traits(null.rss),
-        zero_rss,
-        null.logdet if null.logdet.shape[-1] == 1 else of_traits(null.logdet),
-        null.zeros if null.zeros.shape[-1] == 1 else of_traits(null.zeros),
-        dof=null.dof - 1 if reml else null.dof,
-        null_rss=null_rss,
-        null_product=zero_product,
-        null_square=null_square,
-        product=skeleton.coefficients(jnp.swapaxes(product, 0, 1).reshape(r, B * T)),
-        square=square,
+    unit = jnp.sqrt(jnp.where(varies, jnp.sum(values**2, axis=0), 1.0))
+    squares = jnp.where(varies, markers.squares[:, 0, 0].astype(float) / unit**2, 1.0)
+    product = traits.weighted.reshape(nodes * T, q) @ (values / unit)
+    terms = _Terms(
+        nodes=jnp.concatenate([traits.profile.skeleton.nodes, jnp.zeros(1)]),
+        a=traits.squares[:, :, None],
+        b=product.reshape(nodes, T, B),
+        d=squares[:, None],
+        slopes=traits.slopes,
+        dof=jnp.asarray(traits.profile.dof) - (1 if reml else 0),
         restricted=jnp.asarray(1.0 if reml else 0.0),
+        absorbed=traits.absorbed[:, None],
     )
-    top = global_maximum(
-        profile, tol, spike=of_traits(traits.absorbed), check_boundary=True, points=points
-    )
-    hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
-    a, b, d = profile.sums(hsq)
-    sigmasq = (a - b**2 / d) / (traits.dof - 1)
-    gain = 2 * (profile.loglik(hsq) - of_traits(traits.loglik))
-    known = varies & of_traits(traits.fitted) & ~top.unbounded
+    known = traits.fitted[:, None] & varies
+    fits = _single_maximum(terms, traits.profile, tol, reml, points)
+    fits = _settle_doubts(fits, known & ~fits.sure, terms, traits.profile, tol, points)
+    known = known & fits.sure
+    residual = jnp.maximum(fits.a - fits.b**2 / fits.d, 0.0)
 
     def pairs(values: Array) -> Array:
-        return jnp.where(known, values, jnp.nan).reshape(B, T)
+        return jnp.where(known, values, jnp.nan).T
 
+    scale = traits.unit[:, None] / unit
     return Refit(
-        hsq=pairs(top.hsq),
-        beta=pairs(b / d),
-        se=pairs(jnp.sqrt(sigmasq / d)),
-        ratio=pairs(jnp.maximum(gain, 0.0)),
+        hsq=pairs(fits.hsq),
+        beta=pairs(scale * fits.b / fits.d),
+        se=pairs(scale * jnp.sqrt(residual / ((traits.dof - 1) * fits.d))),
+        ratio=pairs(jnp.maximum(2 * (fits.loglik - traits.loglik[:, None]), 0.0)),
     )
+
+
+def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points: int) -> _Fits:
+    """Fits of pairs (T, B) whose likelihood has one maximum, and which those are."""
+    grid = search_grid(null.skeleton.nodes, 0.0, points)
+    slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1]))
+    last = len(slope) - 1
+    # One number a pair: how often the slope turns from up to down, where, and whether in doubt.
+    turns = sum(
+        jnp.where((slope[i] > 0) & ~(slope[i + 1] > 0), last + i, 0)
+        + jnp.where(jnp.isnan(slope[i]), 2 * last, 0)
+        for i in range(last)
+    )
+    turns = lax.optimization_barrier(turns)
+    rises, ends_rising = slope[0] > 0, slope[-1] > 0
+    once = (turns >= last) & (turns < 2 * last)
+    # Where the covariates absorb the null space of K, the way up to h = 1 is no maximum.
+    single = jnp.where(rises, once, turns == 0) & (terms.absorbed | ~ends_rising)
+    single = single & ~jnp.isnan(slope[-1])
+    inside = single & rises
+    low, high = (grid[jnp.where(inside, turns - last + i, i)] for i in (0, 1))
+    delta = jnp.sqrt((1 - low) / jnp.where(low > 0, low, 1.0) * (1 - high) / high)
+    hsq = jnp.where(low > 0, 1 / (1 + delta), high / 2)
+    single_terms = terms.single()
+
+    def move(_: Any, hsq: Array) -> Array:
+        step = _newton_step(single_terms, hsq.astype(jnp.float32)).astype(float)
+        return jnp.clip(hsq + step, low, high)
+
+    hsq = lax.fori_loop(0, SINGLE_STEPS, move, hsq)
+    accuracy = 0.1 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
+    step = lax.optimization_barrier(_newton_step(terms, hsq))
+    hsq = hsq + step
+    found = (jnp.abs(step) <= accuracy) & (hsq >= low) & (hsq <= high)
+    sure = single & (found | ~inside)
+    hsq = lax.optimization_barrier(jnp.where(inside & sure, hsq, 0.0))
+    a, b, d = lax.optimization_barrier(
+        tuple(_sum(rows, terms.nodes, hsq) for rows in (terms.a, terms.b, terms.d))
+    )
+    loglik = jnp.zeros(())
+    if not reml:
+        loglik = -0.5 * (
+            null.log_determinant(hsq.reshape(-1)).reshape(hsq.shape)
+            + terms.dof * jnp.log(a - b**2 / d)
+        )
+    return _Fits(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
+
+
+def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
+    """-2 rss · d loglik/dh (g, T, B) in single precision; NaN where its sign is in doubt."""
+    weights = 1 / (grid[:, None] * terms.nodes + (1 - grid[:, None]))
+    both = jnp.concatenate([weights, -(weights**2) * (terms.nodes - 1)])
+
+    def at(rows: Array) -> tuple[Array, Array]:
+        values = both.astype(rows.dtype) @ rows.reshape(len(rows), -1)
+        first, second = values.reshape(2, len(grid), *rows.shape[1:]).astype(jnp.float32)
+        return first, second
+
+    a, a_slope = at(terms.a)
+    d, d_slope = at(terms.d)
+    b, b_slope = at(terms.b.astype(jnp.float32))
+    logdet = (weights @ terms.slopes)[:, None, None].astype(jnp.float32)
+    dof = terms.dof.astype(jnp.float32)
+    of_markers = logdet + terms.restricted.astype(jnp.float32) * d_slope / d
+    effect = b * (1 / d)
+    rss_slope = a_slope - 2 * effect * b_slope + effect**2 * d_slope
+    slope = -(of_markers * (a - effect * b) + dof * rss_slope)
+    scale = jnp.abs(of_markers) * a + dof * jnp.abs(a_slope)
+    return jnp.where(jnp.abs(slope) > DOUBT * scale, slope, jnp.nan)
+
+
+def _sum(rows: Array, nodes: Array, hsq: Array) -> Array:
+    """Σ_k rows_k w(μ_k; h), written out: XLA makes one loop of it."""
+    return sum(row / (hsq * node + (1 - hsq)) for row, node in zip(rows, nodes, strict=True))
+
+
+def _newton_step(terms: _Terms, hsq: Array) -> Array:
+    """Newton's step to the maximum in h; infinite where the likelihood is convex."""
+    weights = [1 / (hsq * node + (1 - hsq)) for node in terms.nodes]
+    slopes = [-w * (node - 1) for w, node in zip(weights, terms.nodes, strict=True)]  # of log w
+
+    def sums(rows: Array) -> tuple[Array, Array, Array]:
+        first = [row * w for row, w in zip(rows, weights, strict=True)]
+        second = [x * slope for x, slope in zip(first, slopes, strict=True)]
+        third = [x * slope for x, slope in zip(second, slopes, strict=True)]
+        return sum(first), sum(second), 2 * sum(third)
+
+    a, a1, a2 = sums(terms.a)
+    b, b1, b2 = sums(terms.b)
+    d, d1, d2 = sums(terms.d)
+    logdet, logdet1, _ = sums(terms.slopes)
+    effect, growth = b / d, d1 / d
+    effect1 = (b1 - effect * d1) / d
+    rss = a - effect * b
+    rss1 = a1 - 2 * effect * b1 + effect**2 * d1
+    rss2 = a2 - 2 * effect * b2 - 2 * effect1 * b1 + 2 * effect * effect1 * d1 + effect**2 * d2
+    slope = logdet + terms.restricted * growth + terms.dof * rss1 / rss
+    curvature = logdet1 + terms.restricted * (d2 / d - growth**2)
+    curvature = curvature + terms.dof * (rss2 / rss - (rss1 / rss) ** 2)
+    return jnp.where(curvature > 0, -slope / curvature, jnp.inf)
+
+
+def _settle_doubts(
+    fits: _Fits, doubtful: Array, terms: _Terms, null: Profile, tol: Array, points: int
+) -> _Fits:
+    """Fit the doubtful of T × B pairs, as many at a time as `DOUBTFUL_AT_ONCE`."""
+    T, B = doubtful.shape
+    size = min(DOUBTFUL_AT_ONCE, T * B)
+    flat = jax.tree.map(jnp.ravel, fits)
+
+    def settle(state: tuple[Array, _Fits]) -> tuple[Array, _Fits]:
+        doubtful, fits = state
+        (pairs,) = jnp.nonzero(doubtful, size=size, fill_value=0)
+        found = _global_maximum(terms, null, pairs // B, pairs % B, tol, points)
+        fits = jax.tree.map(lambda all, some: all.at[pairs].set(some), fits, found)
+        return doubtful.at[pairs].set(False), fits
+
+    _, flat = lax.while_loop(lambda state: jnp.any(state[0]), settle, (doubtful.ravel(), flat))
+    return jax.tree.map(lambda x: x.reshape(T, B), flat)
+
+
+def _global_maximum(
+    terms: _Terms, null: Profile, trait: Array, marker: Array, tol: Array, points: int
+) -> _Fits:
+    """Fit some pairs (P,) without any assumption."""
+    a, d = terms.a[:, trait, 0], terms.d[:, 0, marker]
+    b = terms.b[:, trait, marker]
+    explained = jnp.where(d[-1] > 0, b[-1] ** 2 / jnp.where(d[-1] > 0, d[-1], 1.0), 0.0)
+    profile = PairProfile(
+        null.skeleton,
+        a[:-1],
+        # Rounding of a difference, where the marker explains all of the trait in the null space.
+        jnp.where(explained > a[-1] * (1 - 1e-12), 0.0, a[-1] - explained),
+        null.logdet,
+        null.zeros,
+        dof=terms.dof,
+        null_rss=a[-1],
+        null_product=b[-1],
+        null_square=d[-1],
+        product=b[:-1],
+        square=d[:-1],
+        restricted=terms.restricted,
+    )
+    top = global_maximum(
+        profile, tol, spike=terms.absorbed[trait, 0], check_boundary=True, points=points
+    )
+    hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
+    return _Fits(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)

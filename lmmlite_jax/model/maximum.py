@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 
-__all__ = ["Maximum", "global_maximum", "grid_points"]
+__all__ = ["Maximum", "global_maximum", "grid_points", "search_grid"]
 
 GRID_POINTS = 100
 GRID_RANGE = (1e-14, 1e2)
@@ -71,7 +72,7 @@ def global_maximum(
     ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. `grid_points`
     says how many are enough where K is not singular.
     """
-    grid = _grid(profile, tol, check_boundary, points)
+    grid = search_grid(profile.skeleton.nodes, tol if not check_boundary else 0.0, points)
     slopes = jax.vmap(profile.slope)(grid)
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= FLAT * profile.dof
@@ -119,13 +120,13 @@ def grid_points(nodes: np.ndarray, singular: bool) -> int:
     return min(GRID_POINTS, int(np.ceil(span / step)))
 
 
-def _grid(profile: Profile, tol: Array, check_boundary: bool, points: int) -> Array:
-    largest = jnp.max(profile.skeleton.nodes)
+def search_grid(nodes: AnyArray, edge: Any, points: int) -> Array:
+    """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``."""
+    largest = jnp.max(nodes)
     low, high = jnp.log(GRID_RANGE[0] * largest), jnp.log(GRID_RANGE[1] * largest)
     if points < GRID_POINTS:
-        low = jnp.log(jnp.min(profile.skeleton.nodes) / REGULAR_RANGE)
+        low = jnp.log(jnp.min(nodes) / REGULAR_RANGE)
     inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, points)))
-    edge = 0.0 if check_boundary else tol
     inside = jnp.clip(inside, jnp.maximum(edge, 1e-15), 1 - jnp.maximum(edge, 1e-15))
     return jnp.concatenate([jnp.full(1, edge), inside, jnp.full(1, 1 - edge)])
 
