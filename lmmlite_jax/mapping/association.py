@@ -10,11 +10,13 @@ and d are skeleton sums.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -48,9 +50,9 @@ class Markers(NamedTuple):
 
     Attributes
     ----------
-    values : (k, q, B)
+    values : (q, k, B)
         g̃.
-    squares : (k, k, r + 1, B)
+    squares : (r + 1, k, k, B)
         Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton, and the sum in the null space of K.
     varies : (k, B)
         Whether the covariates leave anything of a column.
@@ -102,30 +104,34 @@ def rotate_markers(
 ) -> Markers:
     """Rotate markers of all individuals by the decomposition of one pattern (leading axis 1)."""
     own = jax.tree.map(lambda a: a[0], pattern)
-    G = jnp.moveaxis(G.astype(float), 2, 0)  # (k, n, B)
+    _, B, k = G.shape
     present = (own.members >= 0)[:, None]
-    values = jnp.where(present, G[:, own.members], 0.0)
+    values = jnp.swapaxes(G.astype(float), 1, 2)[own.members].reshape(-1, k * B)
+    values = jnp.where(present, values, 0.0)
     if own.roots is not None:
         values = own.roots[:, None] * values
-    whole = jnp.sum(values**2, axis=1)
+    whole = jnp.sum(values**2, axis=0).reshape(k, B)
     tolerance = COLLINEAR_TOLERANCE if dtype == "float64" else SINGLE_COLLINEAR_TOLERANCE
     if dtype == "float32":
         # What the covariates explain would use up single precision's digits.
         Q_t = own.projection.Q_t
         values = values - Q_t.T @ (Q_t @ values)
-    k, n, B = values.shape
-    flat = jnp.moveaxis(values, 0, 1).reshape(n, k * B).astype(dtype)
-    rotated = jnp.moveaxis((own.projection.Kve_t.astype(dtype) @ flat).reshape(-1, k, B), 1, 0)
+    rotated = (own.projection.Kve_t.astype(dtype) @ values.astype(dtype)).reshape(-1, k, B)
     rows = own.rows.astype(dtype)
-    sums = [[rows @ (rotated[i] * rotated[j]) for j in range(i + 1)] for i in range(k)]
-    table = jnp.stack(
-        [jnp.stack([sums[max(i, j)][min(i, j)] for j in range(k)]) for i in range(k)]
-    ).astype(float)
-    at_nodes = jnp.moveaxis(skeleton.coefficients(jnp.moveaxis(table[:, :, :-2], 2, 0)), 0, 2)
-    squares = jnp.concatenate([at_nodes, table[:, :, -1:]], axis=2)
-    left = jnp.stack([table[i, i, -2] for i in range(k)])
+
+    def products(i: int) -> Array:
+        """Sums of column i with those up to it, (r + 2, i + 1, B), and zeros for the others."""
+        columns = rotated[:, : i + 1] * rotated[:, i : i + 1]
+        sums = (rows @ columns.reshape(len(rotated), -1)).reshape(len(rows), i + 1, B)
+        return jnp.pad(sums, ((0, 0), (0, k - i - 1), (0, 0)))
+
+    lower = jnp.stack([products(i) for i in range(k)], axis=1)
+    strict = np.tril(np.ones((k, k), dtype=bool), -1)[:, :, None]
+    table = (lower + jnp.swapaxes(jnp.where(strict, lower, 0.0), 1, 2)).astype(float)
+    squares = jnp.concatenate([skeleton.coefficients(table[:-2]), table[-1:]])
+    left = jnp.diagonal(table[-2], axis1=0, axis2=1).T
     varies = left > tolerance**2 * whole
-    return Markers(jnp.where(varies[:, None], rotated, 0.0), squares.astype(dtype), varies)
+    return Markers(jnp.where(varies, rotated, 0.0), squares.astype(dtype), varies)
 
 
 @partial(jax.jit, static_argnames="dtype")
@@ -158,130 +164,100 @@ def traits_at(
 @jax.jit
 def effects_of_block(markers: Markers, traits: Traits) -> Effects:
     """All effects of a block of markers on a block of traits, h² fixed."""
-    b, d = _sums(markers, traits)
-    return _effects(b, d, traits.rss, markers.varies, traits.dof)
+    varies = markers.varies[:, :, None]
+    return _effects(*_sums(markers, traits), traits.rss, varies, traits.dof)
 
 
 @jax.jit
 def best_of_block(markers: Markers, traits: Traits) -> Best:
     """Best marker of a block for each trait; nothing of the size of the block leaves the cache."""
     b, d = _sums(markers, traits)
-    score = _eliminate(b, d, markers.varies).explained
+    score = _explained(_eliminate(b, d, markers.varies[:, :, None]))
     top = jnp.max(score, axis=0)
     index = lax.broadcasted_iota(jnp.int32, score.shape, 0)
     marker = jnp.min(jnp.where(score >= top, index, len(score) - 1), axis=0)
 
     def take(values: Array) -> Array:
-        return jnp.take_along_axis(values, marker[None], axis=0)
+        return jnp.take_along_axis(values, marker[(None,) * (values.ndim - 1)], axis=-2)
 
-    of_best = [take(x) for x in b], [[take(x) for x in row] for row in d]
-    chosen = markers.varies[:, marker]
-    effects = _effects(
-        [x.T for x in of_best[0]],
-        [[x.T for x in row] for row in of_best[1]],
-        traits.rss[:, None],
-        chosen,
-        traits.dof,
-    )
-    return Best(
-        effects.share[:, 0], marker, effects.beta[:, 0], effects.se[:, 0], effects.rank[:, 0]
-    )
+    varies = markers.varies[:, None, marker]
+    found = _effects(take(b), take(d), traits.rss, varies, traits.dof)
+    beta, se, share, rank = jax.tree.map(lambda x: x[0], found)
+    return Best(share, marker, beta, se, rank)
 
 
-def _sums(markers: Markers, traits: Traits) -> tuple[list[Array], list[list[Array]]]:
-    """Sums b (k of (B, T)) and d (lower triangle of k rows)."""
-    k = len(markers.values)
-    b = [values.T @ traits.weighted for values in markers.values]
-    d = [[markers.squares[i, j].T @ traits.weights for j in range(i + 1)] for i in range(k)]
-    return b, d
+def _sums(markers: Markers, traits: Traits) -> tuple[Array, Array]:
+    """Sums b (k, B, T) and d (k, k, B, T)."""
+    q, k, B = markers.values.shape
+    b = markers.values.reshape(q, k * B).T @ traits.weighted
+    d = markers.squares.reshape(-1, k * k * B).T @ traits.weights
+    return b.reshape(k, B, -1), d.reshape(k, k, B, -1)
 
 
 class _Elimination(NamedTuple):
-    """Columns after elimination of those before them, each (B, T): LDL' decomposition of d.
+    """LDL' decomposition of d, for each of k columns.
 
-    ``lower`` are the rows of L below its diagonal of ones, ``left`` is D, ``scores`` are L⁻¹b;
-    columns that are not ``kept`` have a score of zero.
+    ``scores`` are pairs of (L⁻¹b)ᵢ and Dᵢ, (B, T) both, ``inverse`` the rows of L⁻¹ (k, B, T) if
+    asked for, ``kept`` whether a column is used: one that is not has the score 0.
     """
 
-    lower: list[list[Array]]
-    left: list[Array]
-    scores: list[Array]
+    scores: list[tuple[Array, Array]]
+    inverse: list[Array]
     kept: list[Array]
-    explained: Array
 
 
-def _eliminate(b: list[Array], d: list[list[Array]], varies: Array) -> _Elimination:
-    """Sum of squares that k columns explain.
+def _eliminate(b: Array, d: Array, varies: Array, inverse: bool = False) -> _Elimination:
+    """Eliminate k columns, without those that the covariates or the columns before them span.
 
-    Columns that the covariates, or the columns before them, span are left out.
+    ``varies`` (k, B, 1 or T) says which the covariates span.
     """
-    tolerance = DEPENDENT_TOLERANCE[b[0].dtype.name]
-    found = _Elimination([], [], [], [], jnp.zeros((), b[0].dtype))
-    explained = found.explained
-    for i, (score, row) in enumerate(zip(b, d, strict=True)):
-        unscaled: list[Array] = []
-        left, keep = row[i], varies[i][:, None]
-        for j in range(i):
-            value = row[j]
-            for c in range(j):
-                value = value - unscaled[c] * found.lower[j][c]
-            unscaled.append(value)
-        factors = [
-            jnp.where(found.kept[j], value / found.left[j], 0.0) for j, value in enumerate(unscaled)
-        ]
-        for j, factor in enumerate(factors):
-            left, score = left - factor * unscaled[j], score - factor * found.scores[j]
-        if i > 0:
-            keep = keep & (left > tolerance * row[i])
-            score = jnp.where(keep, score, 0.0)
-        left = jnp.where(keep, left, 1.0)
-        explained = explained + score**2 / left
-        if len(b) > 1:  # XLA would compute each step again in all that follow
-            factors, left, score, keep = lax.optimization_barrier((factors, left, score, keep))
-        found.lower.append(factors)
-        found.left.append(left)
-        found.scores.append(score)
-        found.kept.append(keep)
-    return found._replace(explained=explained)
-
-
-def _effects(
-    b: list[Array], d: list[list[Array]], rss: Array, varies: Array, dof: Array
-) -> Effects:
-    """Coefficients and their standard errors, NaN for columns left out."""
-    lower, left, scores, kept, explained = _eliminate(b, d, varies)
     k = len(b)
-    rank = jnp.where(kept[0], 1, 0)
-    for keep in kept[1:]:
-        rank = rank + jnp.where(keep, 1, 0)
-    share = jnp.where(rank > 0, explained / rss.astype(explained.dtype), jnp.nan)
+    tolerance = DEPENDENT_TOLERANCE[b.dtype.name]
+    found = _Elimination([], [], [])
+    whole = [d[i, i] for i in range(k)]
+    rows = jnp.eye(k, dtype=d.dtype)[:, :, None, None] if inverse else jnp.zeros((k, 0, 1, 1))
+    for i in range(k):
+        left = d[0, 0]
+        keep = varies[i]
+        if i > 0:
+            keep = keep & (left > tolerance * whole[i])
+        left = jnp.where(keep, left, 1.0)
+        found.scores.append((jnp.where(keep, b[0], 0.0) if i > 0 else b[0], left))
+        found.kept.append(keep)
+        found.inverse.append(rows[0])
+        factors = jnp.where(keep, d[1:, 0] / left, 0.0)
+        b = b[1:] - factors * b[0]
+        d = d[1:, 1:] - factors[:, None] * d[0, 1:]
+        rows = rows[1:] - factors[:, None] * rows[0]
+        b, d, rows = lax.optimization_barrier((b, d, rows))  # XLA would repeat the steps before
+    return found
 
-    def solve(right: list[Array]) -> list[Array]:
-        """Solve L'x = right, whose last elements are zero if left out, like dropped columns."""
-        x: list[Array] = [jnp.zeros(())] * len(right)
-        for i in reversed(range(len(right))):
-            value = right[i]
-            for j in range(i + 1, len(right)):
-                value = value - lower[j][i] * x[j]
-            x[i] = jnp.where(kept[i], value, 0.0)
-            if k > 1:
-                x[i] = lax.optimization_barrier(x[i])
-        return x
 
-    one, nothing = jnp.ones(()), jnp.zeros(())
-    columns = [solve([one if i == c else nothing for i in range(c + 1)]) for c in range(k)]
+def _explained(found: _Elimination) -> Array:
+    """Sum of squares that the columns explain together, (B, T)."""
+    return reduce(add, (score**2 / left for score, left in found.scores))
+
+
+def _effects(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -> Effects:
+    """Coefficients and their standard errors, NaN for columns left out."""
+    found = _eliminate(b, d, varies, inverse=True)
+    scores, inverse, kept = found
+    rank = sum(jnp.where(keep, 1, 0) for keep in kept)
+    share = jnp.where(rank > 0, _explained(found) / rss.astype(b.dtype), jnp.nan)
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
-    beta, se = [], []
-    for i, value in enumerate(solve([z / x for z, x in zip(scores, left, strict=True)])):
-        norm = nothing
-        for c in range(i, k):
-            norm = norm + columns[c][i] ** 2 / left[c]
-        beta.append(jnp.where(kept[i], value, jnp.nan))
-        se.append(jnp.where(kept[i], jnp.sqrt(residual * norm), jnp.nan))
-    alive = jnp.isfinite(share)[..., None]
+    used = jnp.stack([jnp.broadcast_to(keep, share.shape) for keep in kept])
+    beta = norm = jnp.zeros(())
+    for row, keep, (score, left) in zip(inverse, kept, scores, strict=True):
+        beta = beta + row * (score / left)
+        norm = norm + jnp.where(keep, row**2 / left, 0.0)
+    known = used & jnp.isfinite(share)
+
+    def columns(values: Array) -> Array:
+        return jnp.moveaxis(jnp.where(known, values, jnp.nan), 0, -1)
+
     return Effects(
-        jnp.where(alive, jnp.stack(beta, -1), jnp.nan),
-        jnp.where(alive, jnp.stack(se, -1), jnp.nan),
+        columns(beta),
+        columns(jnp.sqrt(residual * norm)),
         share,
         jnp.broadcast_to(rank, share.shape),
     )

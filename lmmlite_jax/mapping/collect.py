@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from lmmlite_jax.mapping.association import Markers, Traits, best_of_block, effects_of_block
 from lmmlite_jax.mapping.refit import NullTraits, refit_block
@@ -15,16 +17,18 @@ from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 
 __all__ = ["All", "Best", "Block", "Collector", "Hits", "Method", "Pairs"]
 
+TRAITS_LOOKED_INTO = 32
+"""Traits of which all pairs are tested together, where the best of each is over a threshold."""
+
 LN10 = float(np.log(10))
 
 
 class Method(NamedTuple):
-    """What is tested, and how: k columns a marker, p covariates."""
+    """What is tested, and how, with k columns a marker."""
 
     variance: str
     test: str
     columns: int
-    covariates: int
     dtype: str
     tol: float
 
@@ -120,18 +124,29 @@ class Hits:
         self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
 
     def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
-        """Look at all pairs of two blocks only if the best of a trait is over the threshold."""
-        if self.method.variance == "null":
-            best = best_of_block(markers, block.traits)
-            peak = _tests(best, block.traits.dof, block.n, self.method).log10p
-            # With several columns a smaller share can be more significant: of one column, say.
-            if self.method.columns == 1 and not np.any(np.asarray(peak) >= self.threshold):
-                return
-        every = _test_all(markers, block, self.method)
-        log10p = np.asarray(every.log10p)[: chosen.size]
-        rows, columns = np.nonzero((log10p >= self.threshold) & (block.numbers >= 0))
-        pairs = Pairs(*(None if v is None else np.asarray(v)[rows, columns] for v in every))
-        self.found.append((chosen[rows], block.numbers[columns], pairs))
+        """Test all pairs of the traits whose best marker is over the threshold."""
+        for some in self._promising(markers, block):
+            every = _test_all(markers, some, self.method)
+            log10p = np.asarray(every.log10p)[: chosen.size]
+            rows, columns = np.nonzero((log10p >= self.threshold) & (some.numbers >= 0))
+            pairs = Pairs(*(None if v is None else np.asarray(v)[rows, columns] for v in every))
+            self.found.append((chosen[rows], some.numbers[columns], pairs))
+
+    def _promising(self, markers: Markers, block: Block) -> Iterator[Block]:
+        """Parts of a block with all its traits that can have a hit."""
+        # With several columns a smaller share can be more significant: of one column, say.
+        if not isinstance(block.traits, Traits) or self.method.columns > 1:
+            yield block
+            return
+        best = best_of_block(markers, block.traits)
+        peak = _tests(best, block.traits.dof, block.n, self.method).log10p
+        over = np.flatnonzero(np.asarray(peak) >= self.threshold)
+        width = min(TRAITS_LOOKED_INTO, block.numbers.size)
+        for start in range(0, over.size, width):
+            part = over[start : start + width]
+            columns = np.pad(part, (0, width - part.size))
+            numbers = np.where(np.arange(width) < part.size, block.numbers[columns], -1)
+            yield block._replace(numbers=numbers, traits=_some(block.traits, columns), hsq=None)
 
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
@@ -146,6 +161,13 @@ class Hits:
 
 Collector: TypeAlias = All | Best | Hits
 """Takes blocks of markers against blocks of traits, and keeps what was asked for."""
+
+
+@jax.jit
+def _some(traits: Traits, columns: Any) -> Traits:
+    return Traits(
+        traits.weighted[:, columns], traits.weights[:, columns], traits.rss[columns], traits.dof
+    )
 
 
 def _empty(shape: tuple[int, ...], method: Method) -> Pairs:
@@ -185,14 +207,21 @@ def _share_tests(
     share = jnp.where(none, 0.0, share)
     log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
     log10p = jnp.zeros_like(share)
-    for df in range(1, columns + 1):
+
+    def of_rank(df: int) -> Any:
         if test == "lrt":
-            one = log10p_chi2(n * log_ratio, df)
-        elif test == "score":
-            one = log10p_f(n * share / (dof - df), df, dof - df)
-        else:
-            one = log10p_f(share / (1 - share), df, dof - df)
-        log10p = jnp.where(rank == df, one, log10p)
+            return log10p_chi2(n * log_ratio, df)
+        if test == "score":
+            return log10p_f(n * share / (dof - df), df, dof - df)
+        return log10p_f(share / (1 - share), df, dof - df)
+
+    for df in range(1, columns + 1):
+        log10p = lax.cond(
+            jnp.any(rank == df),
+            lambda log10p, df=df: jnp.where(rank == df, of_rank(df), log10p),
+            lambda log10p: log10p,
+            log10p,
+        )
     return (
         jnp.where(none, jnp.nan, n / 2 * log_ratio / LN10),
         jnp.where(none | (rank == 0), jnp.nan, log10p),

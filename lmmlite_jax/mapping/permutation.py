@@ -90,7 +90,7 @@ def permutation_threshold(
     check_options(tol, NO_PRIOR)
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
     m, p = len(data.counts), data.design.shape[1]
-    method = Method("null", "wald", data.genotypes.columns, p, dtype, tol)
+    method = Method("null", "wald", data.genotypes.columns, dtype, tol)
     largest = np.full((m, permutations), np.nan)
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
         for groups in batches:
@@ -98,7 +98,7 @@ def permutation_threshold(
             for one, blocks in blocks_of_patterns(groups, method):
                 Kva = one.projection.Kva[0]
                 orders = _orders(int(one.n[0]) - p, Kva.size, permutations, seed)
-                for _, markers in rotated_markers(data.genotypes, chosen, one, skeleton, dtype):
+                for _, markers in rotated_markers(data, chosen, one, skeleton, dtype):
                     for block in blocks:
                         used = np.flatnonzero(block.numbers >= 0)
                         pairs = np.indices((used.size, permutations)).reshape(2, -1)

@@ -8,12 +8,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lmmlite_jax.mapping.association import Markers, rotate_markers, traits_at
 from lmmlite_jax.mapping.collect import All, Best, Block, Collector, Hits, Method
 from lmmlite_jax.mapping.genotypes import Genotypes, as_genotypes
 from lmmlite_jax.mapping.refit import null_traits
+from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.engine import Group, make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.inputs import (
@@ -49,7 +51,7 @@ __all__ = [
 MARKERS_AT_ONCE = 512
 """Markers worked on together: with a block of traits they stay in cache."""
 
-SEVERAL_COLUMNS_AT_ONCE = 64
+SEVERAL_COLUMNS_AT_ONCE = 160
 """Markers worked on together where each has several columns."""
 
 REFIT_TRAITS = 32
@@ -74,8 +76,8 @@ class ScanResult:
     marker, trait : (m,), or (hits,) both, or None
         With ``keep="best"``, each trait's best marker (-1 without one), and all of the above have
         one row a trait; with a threshold, the marker and the trait of every hit, in order.
-    n : (m,)
-        Individuals observed.
+    n, dof : (m,)
+        Individuals observed, and those less the covariates.
     missing : (M,)
         Genotypes that were missing and replaced by the marker's mean.
     reasons : tuple of str
@@ -92,10 +94,26 @@ class ScanResult:
     marker: AnyArray | None
     trait: AnyArray | None
     n: AnyArray
+    dof: AnyArray
     missing: AnyArray
     reasons: tuple[str, ...] = field(metadata={"static": True})
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+
+    @property
+    @in_float64
+    def log10p_columns(self) -> AnyArray:
+        """-log10 p of each column's own effect, shaped like ``beta``: Wald's F test given the rest.
+
+        With ``interaction``, the tests of g and of g·e, where ``log10p`` tests both.
+        """
+        beta, se, log10p = (jnp.asarray(x) for x in (self.beta, self.se, self.log10p))
+        several = beta.ndim > log10p.ndim
+        rank = jnp.isfinite(beta).sum(-1) if several else 1
+        dof = jnp.asarray(self.dof if self.trait is None else np.asarray(self.dof)[self.trait])
+        left = jnp.broadcast_to(dof - rank, log10p.shape).astype(float)
+        left = left[..., None] if several else left
+        return log10p_f((beta / se) ** 2 / left, 1, left)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a long table, one row a pair (needs pandas, in the extra ``io``)."""
@@ -176,7 +194,8 @@ def scan(
         As in `fit_traits`.
     interaction : (n,), optional
         A covariate e whose product with each marker is tested with the marker: ``beta`` has the
-        columns g and g·e, and the test is of both. e joins the covariates if it is not there.
+        columns g and g·e, and the test is of both; `ScanResult.log10p_columns` tests each. e joins
+        the covariates if it is not there.
 
     Returns
     -------
@@ -211,7 +230,7 @@ def scan(
     counts, p, m = data.counts, data.design.shape[1], len(data.counts)
     status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
     status[counts == 0] = Status.ALL_MISSING
-    method = Method(variance, test, data.genotypes.columns, p, dtype, tol)
+    method = Method(variance, test, data.genotypes.columns, dtype, tol)
     kept = _collector(keep, data.genotypes.markers, m, method)
     hsq = []
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
@@ -223,9 +242,7 @@ def scan(
                 status[group.traits[used]] = np.asarray(group.fit.status)[used]
             for one, blocks in blocks_of_patterns(groups, method):
                 skeleton = groups[0].rotated.profile.skeleton
-                for numbers, markers in rotated_markers(
-                    data.genotypes, chosen, one, skeleton, dtype
-                ):
+                for numbers, markers in rotated_markers(data, chosen, one, skeleton, dtype):
                     for block in blocks:
                         kept.add(numbers, markers, block)
 
@@ -240,6 +257,7 @@ def scan(
         marker=marker,
         trait=trait,
         n=counts,
+        dof=counts - p,
         missing=data.genotypes.missing,
         reasons=reasons_of(status, data.covariates),
         markers=data.genotypes.names,
@@ -258,6 +276,18 @@ class ScanData(NamedTuple):
     counts: np.ndarray
     traits: tuple[str, ...] | None
     covariates: tuple[str, ...] | None
+
+    def block_width(self) -> int:
+        """Markers worked on together: one width, hence one compiled program, for all chromosomes.
+
+        Of the widths allowed, that which fills the last block of every chromosome best.
+        """
+        most = MARKERS_AT_ONCE if self.genotypes.columns == 1 else SEVERAL_COLUMNS_AT_ONCE
+        sizes = np.array([chosen.size for _, chosen in self.kinships])
+        widest = min(most, sizes.max())
+        widths = np.arange(widest, widest // 2, -1)
+        blocks = -(-sizes[:, None] // widths)
+        return int(widths[np.argmin((blocks * widths).sum(axis=0))])
 
 
 def scan_data(
@@ -331,15 +361,13 @@ def blocks_of_patterns(
 
 
 def rotated_markers(
-    genotypes: Genotypes, chosen: np.ndarray, one: Pattern, skeleton: Skeleton, dtype: str
+    data: ScanData, chosen: np.ndarray, one: Pattern, skeleton: Skeleton, dtype: str
 ) -> Iterator[tuple[np.ndarray, Markers]]:
     """Blocks of the markers chosen, rotated once for all traits of a pattern."""
-    # One width for chromosomes of different sizes: one compiled program serves them all.
-    most = MARKERS_AT_ONCE if genotypes.columns == 1 else SEVERAL_COLUMNS_AT_ONCE
-    width = min(most, genotypes.markers)
+    width = data.block_width()
     for start in range(0, chosen.size, width):
         numbers = chosen[start : start + width]
-        G = genotypes.block(numbers, width)
+        G = data.genotypes.block(numbers, width)
         yield numbers, rotate_markers(one, G, skeleton, dtype=dtype)
 
 

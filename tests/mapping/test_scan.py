@@ -114,6 +114,24 @@ def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test):
                 )
 
 
+@pytest.mark.parametrize("kinship", ["regular", "centred"])
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_refit_is_the_fit_with_the_marker_among_the_covariates(kinship, test):
+    """Few individuals: many a likelihood has two maxima, or its maximum at an end."""
+    K, Y, G, X = problem(8, n=24, m=12, M=40, kinship=kinship)
+    Y = np.random.default_rng(8).standard_normal(Y.shape)
+    result = lmm.scan(K, Y, G, X, variance="refit", test=test)
+    for j in range(0, 40, 2):
+        fit = lmm.fit_traits(K, Y, np.column_stack([X, G[:, j]]), reml=test == "wald")
+        fitted = [not reason for reason in result.reasons]
+        np.testing.assert_allclose(result.hsq[j, fitted], fit.hsq[fitted], atol=1e-7)
+        beta = fit.beta[-1, fitted]
+        np.testing.assert_allclose(result.beta[j, fitted], beta, rtol=1e-6, atol=1e-9)
+    hsq = np.asarray(result.hsq)
+    assert (hsq == 0).any()
+    assert ((hsq > 0) & (hsq < 1)).any()
+
+
 def test_without_kinship_it_is_ordinary_regression():
     _, Y, G, X = problem(3)
     result = lmm.scan(None, Y, G, X)
@@ -192,6 +210,30 @@ def test_interaction_tests_marker_and_product():
         columns = np.column_stack([G[:, j], G[:, j] * e])
         for t, hsq in enumerate(np.asarray(result.hsq)):
             assert_pair(result, j, t, K, Y[:, t], columns, with_e, hsq)
+
+
+def test_g_and_its_interaction_have_tests_of_their_own():
+    K, Y, G, X = problem(9)
+    e = np.random.default_rng(10).standard_normal(40)
+    result = lmm.scan(K, Y, G, X, interaction=e)
+    each = np.asarray(result.log10p_columns)
+    assert each.shape == (15, 3, 2)
+    for t, hsq in enumerate(np.asarray(result.hsq)):
+        root = np.linalg.inv(np.linalg.cholesky(hsq * K + (1 - hsq) * np.eye(40)))
+        for j in (0, 7):
+            design = root @ np.column_stack([X, e, G[:, j], G[:, j] * e])
+            y = root @ Y[:, t]
+            beta, rss, *_ = np.linalg.lstsq(design, y)
+            se = np.sqrt(rss / 35 * np.diag(np.linalg.inv(design.T @ design)))
+            expected = -np.log10(2 * scipy.stats.t.sf(np.abs(beta / se), 35))
+            np.testing.assert_allclose(each[j, t], expected[3:], rtol=1e-8)
+    best = lmm.scan(K, Y, G, X, interaction=e, keep="best")
+    rows = each[np.asarray(best.marker), np.arange(3)]
+    np.testing.assert_allclose(best.log10p_columns, rows, rtol=1e-8)
+    lone = lmm.scan(K, Y, G, X)
+    np.testing.assert_allclose(lone.log10p_columns, lone.log10p, rtol=1e-8)
+    hits = lmm.scan(K, Y, G, X, keep=0.5)
+    np.testing.assert_allclose(hits.log10p_columns, hits.log10p, rtol=1e-8)
 
 
 def test_missing_genotypes_are_their_marker_s_mean_and_are_counted():
