@@ -21,9 +21,7 @@ from lmmlite_jax.model.estimate import (
     estimate,
     where_fitted,
 )
-from lmmlite_jax.model.inputs import (
-    all_finite,
-)
+from lmmlite_jax.model.inputs import all_finite
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
     confidence_limits,
@@ -36,19 +34,12 @@ from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import Skeleton
+from lmmlite_jax.model.threads import few_blas_threads
+
+__all__ = ["Engine", "Group", "Rotated", "make_engine"]
 
 SINGLE_EXACT_TOLERANCE = 1e-10
 """EXACT_TOLERANCE for sums in single precision."""
-
-__all__ = [
-    "Engine",
-    "Group",
-    "Rotated",
-    "block_product",
-    "make_engine",
-    "of_blocks",
-    "weighted_traits",
-]
 
 
 class Rotated(NamedTuple):
@@ -112,7 +103,8 @@ class Engine(NamedTuple):
         """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
-            patterns = self.decompose(members=batch.members)
+            with few_blas_threads(batch.members.shape[1]):
+                patterns = jax.block_until_ready(self.decompose(members=batch.members))
             laws = self.laws(patterns) if self.laws is not None else None
             for which, columns in zip(batch.pattern, batch.traits, strict=True):
                 y = phenotypes_of(Y, batch.members[which], columns)
@@ -131,7 +123,8 @@ def make_engine(
     blup: bool = False,
 ) -> Engine:
     """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed."""
-    skeleton, largest = shared_skeleton(sample.weighted_kinship())
+    with few_blas_threads(len(sample.K)):
+        skeleton, largest = shared_skeleton(sample.weighted_kinship())
     laws = None
     if law is not None:
         level, draws, seed = law
