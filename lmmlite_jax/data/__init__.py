@@ -1,6 +1,7 @@
 """Cohorts and files: phenotypes, covariates and kinship in, tables of results out."""
 
 from lmmlite_jax.data.cohort import Cohort
+from lmmlite_jax.data.genotypes import Block, GenotypeFile, open_genotypes
 from lmmlite_jax.data.kinship_files import read_kinship
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.samples import Dropped, Matched, MatchReport, match_samples
@@ -8,12 +9,15 @@ from lmmlite_jax.data.simulate import simulate_cohort
 from lmmlite_jax.data.tables import read_table, write_table
 
 __all__ = [
+    "Block",
     "Cohort",
     "Dropped",
+    "GenotypeFile",
     "MatchReport",
     "Matched",
     "load_recla",
     "match_samples",
+    "open_genotypes",
     "read_kinship",
     "read_table",
     "simulate_cohort",

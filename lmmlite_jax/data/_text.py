@@ -47,7 +47,7 @@ def is_gzip(path: Path) -> bool:
 
 
 def decoded(path: Path) -> str:
-    """Text of a file, unpacked: lines end in a line feed, and neither the first nor last is empty."""
+    """Text of a file, unpacked: line feeds end its lines, none of which is empty at either end."""
     content = path.read_bytes()
     if is_gzip(path):
         try:
