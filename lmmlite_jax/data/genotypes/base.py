@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -153,7 +153,7 @@ class GenotypeFile(ABC):
     def close(self) -> None:  # noqa: B027 (not every format keeps a file open)
         """Close the file."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> GenotypeFile:
         return self
 
     def __exit__(

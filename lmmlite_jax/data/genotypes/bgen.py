@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,30 @@ class BgenFile(GenotypeFile):
         reader = _open(path, beside, all_variants=True)
         notes = [*multiallelic_note(number + 1 - len(kept)), *notes]
         super().__init__(path, reader.samples, variants, notes)
-        self._reader = reader
+        self._beside = beside
         self._numbers = np.array(kept)
+        # An index beside the file is an SQLite database, and such a reader serves one thread only.
+        self._indexed = path.with_name(f"{path.name}.bgi").exists()
+        self._whole = reader
+        self._of_thread = threading.local()
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
+        self._whole.close()
+
+    def _reader(self) -> Any:
+        if not self._indexed:
+            return self._whole
+        if not hasattr(self._of_thread, "reader"):
+            self._of_thread.reader = _open(self.path, self._beside)
+        return self._of_thread.reader
 
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
         n = len(self.samples) if samples is None else samples.size
         dosages = np.empty((n, variants.size), dtype=np.float32, order="F")
+        reader = self._reader()
         for j, number in enumerate(self._numbers[variants]):
-            variant = self._reader[int(number)]
+            variant = reader[int(number)]
             values = variant.alt_dosage
             ploidy = variant.ploidy
             if (ploidy != 2).any():

@@ -19,6 +19,9 @@ from lmmlite_jax.data.genotypes.base import (
 
 __all__ = ["VcfFile"]
 
+# cyvcf2 raises Exception itself, no class of its own, where it cannot read a header or a line.
+_CYVCF2_ERRORS = (Exception, OSError)
+
 
 class VcfFile(GenotypeFile):
     """VCF or BCF; counted is the alternate allele, and variants with several are left out.
@@ -84,8 +87,12 @@ class _Records:
         cyvcf2 = require("cyvcf2", "genotypes")
         try:
             self._vcf = cyvcf2.VCF(str(path))
-        except OSError as error:
-            raise ValueError(f"{path} is not a VCF or BCF file.") from error
+        except Exception as error:
+            if type(error) not in _CYVCF2_ERRORS:
+                raise
+            raise ValueError(
+                f"{path} is not a VCF or BCF file with a whole header: {error}."
+            ) from error
         self.samples: list[str] = list(self._vcf.samples)
         if not samples:
             self._vcf.set_samples([])
@@ -117,8 +124,7 @@ class _Records:
         try:
             record = next(self._vcf)
         except Exception as error:
-            # cyvcf2 raises Exception itself where a line cannot be read.
-            if type(error) is not Exception:
+            if type(error) not in _CYVCF2_ERRORS:
                 raise
             raise ValueError(
                 f"{self._path}: variant {self.number + 1} cannot be read, the file is truncated or "
