@@ -1,9 +1,14 @@
-"""Cohorts and files: phenotypes, covariates and kinship in, tables of results out."""
+"""Cohorts and files: genotypes, phenotypes, covariates and kinship in, tables of results out."""
 
 from lmmlite_jax.data.chromosomes import match_chromosomes
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.genotypes import Block, GenotypeFile, open_genotypes
-from lmmlite_jax.data.kinship_files import read_kinship
+from lmmlite_jax.data.kinship_files import (
+    genotype_kinship,
+    read_kinship,
+    read_loco_kinship,
+    write_kinship,
+)
 from lmmlite_jax.data.phenotypes import (
     Phenotypes,
     read_annotation,
@@ -33,6 +38,7 @@ __all__ = [
     "Matched",
     "MatchedIds",
     "Phenotypes",
+    "genotype_kinship",
     "load_recla",
     "match_chromosomes",
     "match_ids",
@@ -42,9 +48,11 @@ __all__ = [
     "read_covariates",
     "read_interaction",
     "read_kinship",
+    "read_loco_kinship",
     "read_phenotypes",
     "read_samples_map",
     "read_table",
     "simulate_cohort",
+    "write_kinship",
     "write_table",
 ]

@@ -7,8 +7,8 @@ import gzip
 import os
 import re
 import uuid
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -30,7 +30,14 @@ from lmmlite_jax.data._text import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_writable", "read_rows", "read_table", "write_table"]
+__all__ = [
+    "check_place",
+    "check_writable",
+    "read_rows",
+    "read_table",
+    "whole_file",
+    "write_table",
+]
 
 _READABLE = ".csv, .tsv, .txt (each also with .gz) or .parquet"
 _WRITABLE = ".csv, .tsv (each also with .gz) or .parquet"
@@ -131,10 +138,17 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     check_writable(path)
     kind = _kind(path, _WRITABLE)
     frame = frame.rename_axis(index=str(frame.index.name or "id")).rename(columns=str)
+    with whole_file(path) as stream:
+        _write(frame, stream, kind, compressed=is_gzip(path))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears whole or not at all: beside its place first, and moved there."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.unfinished")
     try:
         with open(unfinished, "xb") as stream:
-            _write(frame, stream, kind, compressed=is_gzip(path))
+            yield stream
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -149,6 +163,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     _kind(path, _WRITABLE)
+    check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Raise if no file can be written there, because a folder is there or none is around it."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give a file.")
     if not path.parent.is_dir():
