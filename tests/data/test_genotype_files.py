@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import sys
 import threading
 
 import bgen
@@ -236,6 +237,25 @@ def test_dosages_agree_with_plink2s_text_export(tmp_path, plink2):
         np.testing.assert_allclose(genotypes.read(), exported, atol=1e-4)
 
 
+def test_haploid_calls_are_the_same_in_all_of_plink2s_files(tmp_path, plink2):
+    path = tmp_path / "x.vcf"
+    cells, samples = [["0"], ["1"], ["0/1"], ["1/1"]], ("m1", "m2", "f1", "f2")
+    variant = VARIANTS.iloc[:1].assign(chrom="X", pos=5_000_000)
+    path.write_text(vcf_text(cells, variant, samples))
+    (tmp_path / "x.psam").write_text("#IID\tSEX\nm1\t1\nm2\t1\nf1\t2\nf2\t2\n")
+    source = ("--vcf", str(path), "--psam", str(tmp_path / "x.psam"))
+    bgen_options = ("--export", "bgen-1.2", "ref-first")
+    for options, ending in (
+        (("--make-bed",), "bed"),
+        (("--make-pgen",), "pgen"),
+        (bgen_options, "bgen"),
+    ):
+        prefix = plink2(*options, source=source)
+        np.testing.assert_array_equal(
+            open_genotypes(f"{prefix}.{ending}").read(), [[0], [2], [1], [2]]
+        )
+
+
 def test_geuvadis_as_it_is_agrees_with_plink2(data_dir, tmp_path):
     if shutil.which("plink2") is None:
         pytest.skip(NO_PLINK2)
@@ -376,9 +396,10 @@ def test_recla_is_read_whole_from_its_zip(data_dir, tmp_path):
     genotypes = open_genotypes(path)
     shutil.unpack_archive(path, tmp_path)
     table = pd.read_csv(tmp_path / "recla_geno.csv", index_col=0, dtype=str)
-    expected = table.replace({"A": 0, "H": 1, "B": 2, "-": np.nan}).T.astype(float)
-    assert genotypes.samples == tuple(expected.index)
-    np.testing.assert_array_equal(genotypes.read(), expected[genotypes.variants.index])
+    calls = table.loc[genotypes.variants.index].to_numpy(dtype=object).T
+    expected = np.select([calls == "A", calls == "H", calls == "B"], [0.0, 1, 2], np.nan)
+    assert genotypes.samples == tuple(table.columns)
+    np.testing.assert_array_equal(genotypes.read(), expected)
     place = pd.read_csv(tmp_path / "recla_pmap.csv", index_col=0).loc[genotypes.variants.index]
     np.testing.assert_allclose(genotypes.variants["pos"], place["pos"] * 1e6, atol=0.5)
     assert list(genotypes.variants["chrom"]) == list(place["chr"])
@@ -473,6 +494,13 @@ def test_names_that_say_no_format_are_refused(tmp_path):
     (tmp_path / "x.txt").write_text("1")
     with pytest.raises(ValueError, match=r"ends in \.bed, \.pgen, \.vcf"):
         open_genotypes(tmp_path / "x.txt")
+
+
+def test_a_reader_that_is_not_installed_is_named(written, monkeypatch):
+    for module, name in (("bed_reader", "one.x"), ("pgenlib", "two"), ("cyvcf2", "v.vcf")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ModuleNotFoundError, match=rf"{module} is needed.*lmmlite-jax\[genot"):
+            open_genotypes(written / name)
 
 
 def test_parquet_needs_to_know_where_variants_are(tmp_path):

@@ -111,14 +111,13 @@ def test_annotations_may_be_separated_as_other_tables(file, name, separator):
 
 
 def test_phenotypes_and_covariates_of_an_rqtl2_zip(tmp_path):
-    pheno = pd.DataFrame({"weight": [20.5, None], "length": [9, 8]}, index=["s1", "s2"])
+    pheno = pd.DataFrame({"weight": ["20.5", "NA"], "length": ["9", "8"]}, index=["s1", "s2"])
     covar = pd.DataFrame(
-        {"Sex": ["M", "F"], "diet": ["hi", "lo"], "age": [7, None]}, index=["s1", "s2"]
+        {"Sex": ["M", "F"], "diet": ["hi", "lo"], "age": ["7", "NA"]}, index=["s1", "s2"]
     )
     path = tmp_path / "x.zip"
     sex = {"sex": {"covar": "Sex", "M": "male", "F": "female"}}
-    tables = {"pheno": pheno.fillna("NA").astype(str), "covar": covar.fillna("NA").astype(str)}
-    write_qtl2(path, example_dosages(), example_variants(), control=sex, **tables)
+    write_qtl2(path, example_dosages(), example_variants(), control=sex, pheno=pheno, covar=covar)
     values, positions = read_phenotypes(path)
     assert positions is None
     np.testing.assert_array_equal(values, [[20.5, np.nan], [9, 8]])
