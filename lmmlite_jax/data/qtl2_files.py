@@ -88,7 +88,9 @@ class Qtl2Cross:
                 pd.DataFrame(table.to_numpy(dtype=object).T, table.columns, table.index)
                 for table in tables
             ]
-        table = tables[0] if len(tables) == 1 else pd.concat(tables, axis=key not in _STACKED)
+        table = (
+            tables[0] if len(tables) == 1 else pd.concat(tables, axis=0 if key in _STACKED else 1)
+        )
         for names, of in ((table.index, "rows"), (table.columns, "columns")):
             if not names.is_unique:
                 raise ValueError(

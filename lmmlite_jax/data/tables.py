@@ -150,6 +150,11 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         with open(unfinished, "xb") as stream:
             yield stream
         os.replace(unfinished, path)
+    except OSError as error:
+        # A full disk names no file.
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -2,6 +2,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import tracemalloc
+from zipfile import ZipFile
 
 import bgen
 import numpy as np
@@ -143,6 +145,26 @@ def test_one_block_is_read_ahead_and_no_more(written, monkeypatch):
     assert [first for first, _ in read] == [0, 5]
     assert all("genotypes" in thread for _, thread in read)
     assert not any("genotypes" in thread.name for thread in threading.enumerate())
+
+
+def test_a_file_streams_through_the_memory_of_a_few_blocks(tmp_path):
+    n, M, width = 200, 8000, 200
+    calls = np.random.default_rng(3).integers(0, 3, (n, M)).astype(np.float32)
+    number = np.arange(M).astype(str)
+    variants = pd.DataFrame(
+        {"chrom": "1", "pos": np.arange(M), "a1": "A", "a0": "C"}, index=np.char.add("rs", number)
+    )
+    write_plink1(tmp_path / "x", calls, variants, [f"s{i}" for i in range(n)])
+    sums = []
+    with open_genotypes(tmp_path / "x") as genotypes:
+        tracemalloc.start()
+        for block in genotypes.blocks(width=width):
+            sums.append(block.dosages.sum())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert sum(sums) == calls.sum(dtype=float)
+    # One block in use, one read, one being read, and what is small beside them.
+    assert peak < 5 * n * width * 4 < calls.nbytes / 5
 
 
 def test_an_error_in_the_thread_reaches_the_caller(written, monkeypatch):
@@ -389,6 +411,25 @@ def test_qtl2_control_file_in_yaml_beside_its_tables(tmp_path):
     np.testing.assert_array_equal(genotypes.read(), [[0, 1], [2, np.nan]])
     assert list(genotypes.variants["pos"]) == [0, 0]
     assert list(genotypes.variants["cM"]) == [10.5, 3]
+
+
+def test_qtl2_tables_in_several_files_in_a_folder_of_the_zip(tmp_path):
+    files = {
+        "cross/x.json": '{"crosstype": "f2", "geno": ["g1.csv", "g2.csv"],'
+        ' "gmap": ["m1.csv", "m2.csv"], "na.strings": ["-"]}',
+        "cross/g1.csv": "id,a,b\n1,A,H\n2,B,-\n",
+        "cross/g2.csv": "id,c\n2,H\n1,A\n",
+        "cross/m1.csv": "marker,chr,pos\na,1,1.5\nb,1,2\n",
+        "cross/m2.csv": "marker,chr,pos\nc,X,3\n",
+        "__MACOSX/cross/._x.json": "",
+    }
+    with ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    genotypes = open_genotypes(tmp_path / "x.zip")
+    np.testing.assert_array_equal(genotypes.read(), [[0, 1, 0], [2, np.nan, 1]])
+    assert list(genotypes.variants["chrom"]) == ["1", "1", "X"]
+    assert list(genotypes.variants["cM"]) == [1.5, 2, 3]
 
 
 def test_recla_is_read_whole_from_its_zip(data_dir, tmp_path):

@@ -1,4 +1,6 @@
+import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -193,6 +195,22 @@ def test_kinship_of_a_damaged_file_is_one_sentence_and_leaves_nothing(tmp_path):
     assert outcome.stderr.startswith(f"Error: {bed} should hold 11 samples (g.fam)")
     assert len(outcome.stderr.splitlines()) == 1
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bed", ".bim", ".fam"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    write_plink1(tmp_path / "g", example_dosages(), example_variants())
+    (tmp_path / "out").mkdir()
+
+    def fill(stream, **arrays):
+        stream.write(b"half a file")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", fill)
+    outcome = run("kinship", tmp_path / "g", "--out", tmp_path / "out" / "k.npz")
+    assert outcome.exit_code == 2
+    assert "No space left on device" in outcome.stderr.splitlines()[-1]
+    assert "k.npz" in outcome.stderr.splitlines()[-1]
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_version_is_shown():
