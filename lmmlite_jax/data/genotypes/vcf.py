@@ -36,11 +36,12 @@ class VcfFile(GenotypeFile):
         self._stream = _Records(path)
         samples = self._stream.samples
         rows, kept, total = [], [], 0
-        with_alleles = _Records(path, samples=False)
-        for total, record in enumerate(with_alleles, start=1):
+        sites = _Records(path, samples=False)
+        for total, record in enumerate(sites, start=1):
             if len(record.ALT) == 1:
                 kept.append(total - 1)
                 rows.append((record.ID or ".", record.CHROM, record.POS, record.ALT[0], record.REF))
+        sites.close()
         columns = list(zip(*rows, strict=True)) or [()] * 5
         variants, notes = variant_table(path, *map(list, columns))
         dosages = ["dosages are read from DS"] if self._stream.has("DS") else []
@@ -58,7 +59,7 @@ class VcfFile(GenotypeFile):
         dosages = np.empty((n, variants.size), dtype=np.float32, order="F")
         for j in np.argsort(variants, kind="stable"):
             wanted = int(self._numbers[variants[j]])
-            if wanted < self._stream.number:
+            if wanted < self._stream.number - 1:
                 self._stream.close()
                 self._stream = _Records(self.path)
             values = self._dosages(self._stream.at(wanted))
@@ -109,7 +110,7 @@ class _Records:
         )
 
     def at(self, number: int) -> Any:
-        """Skip to the record of that number, which must not lie before `self.number`."""
+        """Skip to the record of that number, which must not lie before the last one."""
         while self.number <= number:
             self._last = next(self)
         return self._last
