@@ -1,23 +1,39 @@
-"""Kinship matrices, read from the files that other programs write."""
+"""Kinship matrices: read from the files that programs write, made from genotypes, and written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from lmmlite_jax.data._names import few, repeated
 from lmmlite_jax.data._optional import require
-from lmmlite_jax.data.tables import read_table
+from lmmlite_jax.data.genotypes import GenotypeFile
+from lmmlite_jax.data.tables import (
+    check_place,
+    check_writable,
+    read_table,
+    whole_file,
+    write_table,
+)
+from lmmlite_jax.mapping.kinship import block_width, kinship_of_blocks
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_kinship"]
+__all__ = [
+    "check_kinship_writable",
+    "genotype_kinship",
+    "read_kinship",
+    "read_loco_kinship",
+    "write_kinship",
+]
+
+_LOCO = "without_"
 
 
 def read_kinship(path: str | os.PathLike[str], ids: Sequence[str] | None = None) -> pd.DataFrame:
@@ -86,6 +102,175 @@ def read_kinship(path: str | os.PathLike[str], ids: Sequence[str] | None = None)
     return _labelled(*_read_square_table(path), ids, path)
 
 
+def read_loco_kinship(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
+    """Read kinships that leave one chromosome out, as `write_kinship` writes them.
+
+    Parameters
+    ----------
+    path : path
+        A ``.npz`` file.
+
+    Returns
+    -------
+    dict of str to (n, n) pandas.DataFrame
+        By chromosome, the kinship from all others.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    arrays, ids = _arrays_and_ids(path) if path.suffix.lower() == ".npz" else ({}, None)
+    if not arrays or ids is None or not all(name.startswith(_LOCO) for name in arrays):
+        raise ValueError(
+            f"{path} holds no kinships without one chromosome each: write them with lmmlite-jax "
+            "kinship --loco, into a file whose name ends in .npz."
+        )
+    return {
+        name.removeprefix(_LOCO): _labelled(array, ids, None, path)
+        for name, array in arrays.items()
+    }
+
+
+def check_kinship_writable(path: str | os.PathLike[str], *, loco: bool) -> None:
+    """Raise what `write_kinship` would for `path`, before the work that makes the kinship.
+
+    >>> check_kinship_writable("kinship.tsv", loco=True)
+    Traceback (most recent call last):
+    ValueError: kinship.tsv: kinships without one chromosome each go into a file named .npz.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        check_place(path)
+    elif loco:
+        raise ValueError(f"{path}: kinships without one chromosome each go into a file named .npz.")
+    else:
+        check_writable(path)
+
+
+def write_kinship(
+    kinship: pd.DataFrame | dict[str, pd.DataFrame], path: str | os.PathLike[str]
+) -> None:
+    """Write a kinship matrix with its ids, or those that leave one chromosome out.
+
+    The file appears whole or not at all.
+
+    Parameters
+    ----------
+    kinship : (n, n) pandas.DataFrame, or dict of them by chromosome
+        Ids in rows and columns, the same in all.
+    path : path
+        Name ending in ``.npz``, or, for one matrix, as for `write_table`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the name has another ending or is a folder's.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> from lmmlite_jax.data import read_kinship, write_kinship
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "kinship.npz"
+    >>> write_kinship(pd.DataFrame([[1.0, 0.5], [0.5, 1.0]], ["a", "b"], ["a", "b"]), path)
+    >>> read_kinship(path)
+         a    b
+    a  1.0  0.5
+    b  0.5  1.0
+    """
+    path = Path(path)
+    matrices: dict[str, pd.DataFrame]
+    if isinstance(kinship, dict):
+        check_kinship_writable(path, loco=True)
+        matrices = {f"{_LOCO}{chrom}": matrix for chrom, matrix in kinship.items()}
+    else:
+        check_kinship_writable(path, loco=False)
+        if path.suffix.lower() != ".npz":
+            write_table(kinship, path)
+            return
+        matrices = {"kinship": kinship}
+    ids = next(iter(matrices.values())).index
+    arrays: dict[str, Any] = {name: matrix.to_numpy() for name, matrix in matrices.items()}
+    with whole_file(path) as stream:
+        np.savez_compressed(stream, ids=np.array(ids, dtype=np.str_), **arrays)
+
+
+def genotype_kinship(
+    genotypes: GenotypeFile,
+    method: str = "standardized",
+    *,
+    loco: bool = False,
+    samples: Any = None,
+    progress: Callable[[int], object] | None = None,
+) -> pd.DataFrame | dict[str, pd.DataFrame]:
+    """Kinship matrix from a genotype file, of which one block is read while another is used.
+
+    Parameters
+    ----------
+    genotypes : GenotypeFile
+        As from `open_genotypes`.
+    method : {"standardized", "centered", "allele_probs"}
+        As for `lmmlite_jax.kinship`; for "allele_probs" half the copies of each of the two alleles
+        are their probabilities.
+    loco : bool
+        Whether to leave out one chromosome at a time.
+    samples : (s,) int array, optional
+        Positions of the samples in the file; all when not given.
+    progress : function, optional
+        Called with the number of variants of each block that has been read.
+
+    Returns
+    -------
+    (n, n) pandas.DataFrame, or dict of them by chromosome
+        float64, the samples' ids in rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If no variant varies, leaving a chromosome out leaves none, or the file is damaged.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> from lmmlite_jax.data import genotype_kinship, open_genotypes
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "dosages.parquet"
+    >>> variants = pd.DataFrame({"chrom": ["1", "1"], "pos": [10, 20]}, index=["rs1", "rs2"])
+    >>> variants.assign(a=[0, 2], b=[1, 1], c=[2, 1]).to_parquet(path)
+    >>> genotype_kinship(open_genotypes(path)).round(2)
+          a     b     c
+    a  1.75 -0.50 -1.25
+    b -0.50  0.25  0.25
+    c -1.25  0.25  1.00
+    """
+    chrom = genotypes.variants["chrom"].to_numpy(dtype=object)
+    names = np.array(genotypes.samples, dtype=object)
+    names = names if samples is None else names[samples]
+    probabilities = method == "allele_probs"
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        width = block_width(len(names) * (2 if probabilities else 1))
+        for variants, dosages in genotypes.blocks(width=width, samples=samples):
+            G = np.stack([1 - dosages / 2, dosages / 2], axis=-1) if probabilities else dosages
+            yield G, chrom[variants]
+            if progress is not None:
+                progress(len(variants))
+
+    result = kinship_of_blocks(blocks(), method, loco)
+    pd = require("pandas", "io")
+    if isinstance(result, dict):
+        return {str(name): pd.DataFrame(array, names, names) for name, array in result.items()}
+    return pd.DataFrame(result, names, names)
+
+
 def _read_gcta(path: Path) -> tuple[np.ndarray, list[str]]:
     ids = _gcta_ids(path.with_name(path.name[: -len("bin")] + "id"))
     n = len(ids)
@@ -131,19 +316,29 @@ def _read_npy(path: Path) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    arrays = _load(path)
-    if isinstance(arrays, np.ndarray):
-        raise ValueError(f"{path} is named .npz and holds one bare array: end its name in .npy.")
-    ids = arrays.pop("ids", None)
+    arrays, ids = _arrays_and_ids(path)
+    if any(name.startswith(_LOCO) for name in arrays):
+        raise ValueError(
+            f"{path} holds kinships without one chromosome each: one kinship of the whole genome "
+            "is expected."
+        )
     square = [name for name, array in arrays.items() if array.ndim == 2]
     if len(square) != 1:
         raise ValueError(
             f"{path} holds {len(square)} two-dimensional arrays ({few(square) or 'none'}): "
             "save one, and the names of its rows as ids."
         )
+    return arrays[square[0]], ids
+
+
+def _arrays_and_ids(path: Path) -> tuple[dict[str, np.ndarray], list[str] | None]:
+    arrays = _load(path)
+    if isinstance(arrays, np.ndarray):
+        raise ValueError(f"{path} is named .npz and holds one bare array: end its name in .npy.")
+    ids = arrays.pop("ids", None)
     if ids is not None and ids.ndim != 1:
         raise ValueError(f"{path}: ids has shape {ids.shape}, expected one dimension.")
-    return arrays[square[0]], None if ids is None else [str(name) for name in ids]
+    return arrays, None if ids is None else [str(name) for name in ids]
 
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
-"""The samples that phenotypes, kinship and covariates have in common."""
+"""The samples that tables and files have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from lmmlite_jax.data._names import few, repeated
 from lmmlite_jax.data._optional import require
@@ -12,7 +14,7 @@ from lmmlite_jax.data._optional import require
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Dropped", "MatchReport", "Matched", "match_samples"]
+__all__ = ["Dropped", "MatchReport", "Matched", "MatchedIds", "match_ids", "match_samples"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Dropped:
     Attributes
     ----------
     table : str
-        "phenotypes", "kinship" or "covariates".
+        Its name, such as "phenotypes" or "kinship".
     reason : str
         Why, for example "not in the kinship".
     count : int
@@ -125,7 +127,8 @@ def match_samples(
     for name, table in tables.items():
         _check_unique(name, table.index)
 
-    shared = _shared(tables)
+    indexes = {name: table.index for name, table in tables.items()}
+    shared = _shared(indexes, indexes, _advice_on_tables(pheno, kinship))
     incomplete = pheno.index[:0] if covar is None else covar.index[covar.isna().any(axis=1)]
     kept = shared[~shared.isin(incomplete)]
     if kept.empty:
@@ -133,13 +136,123 @@ def match_samples(
             f"All {len(shared)} samples in common have a missing covariate ({few(shared)}): leave "
             "out the covariate that is missing."
         )
-    report = MatchReport(len(kept), tuple(_dropped(tables, incomplete)), order_assumed)
+    reasons = {"with a missing covariate": set(incomplete)}
+    report = MatchReport(len(kept), tuple(_dropped(indexes, reasons)), order_assumed)
     return Matched(
         pheno.loc[kept],
         kinship.loc[kept, kept],
         None if covar is None else covar.loc[kept],
         report,
     )
+
+
+class MatchedIds(NamedTuple):
+    """The samples that all files have, and where each file has them.
+
+    Attributes
+    ----------
+    samples : tuple of n str
+        Ids, in the first file's order.
+    rows : dict of str to (n,) int array
+        Where each file has them, by the file's name.
+    report : MatchReport
+        Which samples are kept, and which are not and why.
+    """
+
+    samples: tuple[str, ...]
+    rows: dict[str, np.ndarray]
+    report: MatchReport
+
+
+def match_ids(
+    ids: Mapping[str, Sequence[str]],
+    samples_map: Mapping[str, str] | None = None,
+    incomplete: Mapping[str, Collection[str]] | None = None,
+) -> MatchedIds:
+    """Keep the samples that all files have, in the first one's order.
+
+    Parameters
+    ----------
+    ids : dict of str to sequence of str
+        Ids of the samples in each file, by a name for the report: the genotypes first, then the
+        phenotypes, then others.
+    samples_map : dict of str to str, optional
+        Ids in the genotypes by ids in the phenotypes, as from `read_samples_map`. The phenotypes'
+        ids are translated by it, and those of each other file that uses the phenotypes' ids; a
+        sample that it does not name is left out.
+    incomplete : dict of str to collection of str, optional
+        Ids of samples left out because a file has a missing value for them, by the file's name.
+
+    Returns
+    -------
+    MatchedIds
+        ``(samples, rows, report)``.
+
+    Raises
+    ------
+    ValueError
+        If a file repeats an id, it cannot be told whether a file has the ids of the genotypes or of
+        the phenotypes, or no sample is in all files with all values needed.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.data import match_ids
+    >>> matched = match_ids(
+    ...     {"genotypes": ["NA1", "NA2", "NA3"], "phenotypes": ["ERR3", "ERR1", "ERR9"]},
+    ...     samples_map={"ERR1": "NA1", "ERR3": "NA3"},
+    ... )
+    >>> print(matched.samples, matched.rows["phenotypes"])
+    ('NA1', 'NA3') [1 0]
+    >>> print(matched.report)
+    2 samples matched
+      phenotypes: 1 not in the map of samples (ERR9)
+      genotypes: 1 not in the phenotypes (NA2)
+    """
+    pd = require("pandas", "io")
+    tables = {name: pd.Index(own, dtype="str") for name, own in ids.items()}
+    for name, own in tables.items():
+        _check_unique(name, own)
+    positions = {name: np.arange(len(own)) for name, own in tables.items()}
+    lacking = {name: set(own) for name, own in (incomplete or {}).items()}
+    dropped = []
+    for number, (name, own) in enumerate(tables.items()):
+        if samples_map is None or not _has_phenotype_ids(number, name, own, samples_map):
+            continue
+        mapped = own.isin(list(samples_map))
+        positions[name] = np.flatnonzero(mapped)
+        tables[name] = pd.Index([samples_map[sample] for sample in own[mapped]], dtype="str")
+        lacking[name] = {samples_map.get(sample, sample) for sample in lacking.get(name, ())}
+        if not mapped.all():
+            left = tuple(own[~mapped])
+            dropped.append(Dropped(name, "not in the map of samples", len(left), left[:3]))
+    shared = _shared(tables, ids, _advice_on_ids(samples_map))
+    kept = shared[~shared.isin(list(set().union(*lacking.values())))]
+    if kept.empty:
+        raise ValueError(
+            f"All {len(shared)} samples in common have a missing value in the "
+            f"{' or the '.join(lacking)} ({few(shared)}): leave out the column that is missing."
+        )
+    reasons = {f"with a missing value in the {name}": own for name, own in lacking.items()}
+    dropped += _dropped(tables, reasons)
+    rows = {name: positions[name][table.get_indexer(kept)] for name, table in tables.items()}
+    report = MatchReport(len(kept), tuple(dropped), order_assumed=False)
+    return MatchedIds(tuple(kept), rows, report)
+
+
+def _has_phenotype_ids(
+    number: int, name: str, own: pd.Index, samples_map: Mapping[str, str]
+) -> bool:
+    """Tell whose ids a file has, where it is neither the genotypes' (0) nor the phenotypes' (1)."""
+    if number < 2:
+        return number == 1
+    as_phenotypes = int(own.isin(list(samples_map)).sum())
+    as_genotypes = int(own.isin(list(samples_map.values())).sum())
+    if as_phenotypes == as_genotypes > 0:
+        raise ValueError(
+            f"The {name} have as many ids of the genotypes as of the phenotypes, by the map of "
+            f"samples ({few(own)}), so that it cannot be told which they are: use ids that differ."
+        )
+    return as_phenotypes > as_genotypes
 
 
 def _is_unlabelled(kinship: pd.DataFrame) -> bool:
@@ -161,37 +274,47 @@ def _check_unique(name: str, ids: pd.Index) -> None:
         raise ValueError(f"The {name} repeat sample ids ({twice}): keep one row for each.")
 
 
-def _shared(tables: dict[str, pd.DataFrame]) -> pd.Index:
-    first, *others = tables.values()
-    shared = first.index
+def _shared(
+    tables: Mapping[str, pd.Index], given: Mapping[str, Iterable[str]], advice: str
+) -> pd.Index:
+    shared, *others = tables.values()
     for table in others:
-        shared = shared[shared.isin(table.index)]
+        shared = shared[shared.isin(table)]
     if shared.empty:
-        raise ValueError(_nothing_in_common(tables))
+        ids = "; ".join(f"{name}: {few(own)}" for name, own in given.items())
+        raise ValueError(f"No sample is in all tables ({ids}): {advice}.")
     return shared
 
 
-def _nothing_in_common(tables: dict[str, pd.DataFrame]) -> str:
-    ids = "; ".join(f"{name}: {few(table.index)}" for name, table in tables.items())
-    pheno, kinship = tables["phenotypes"], tables["kinship"]
+def _advice_on_tables(pheno: pd.DataFrame, kinship: pd.DataFrame) -> str:
     if pheno.columns.isin(kinship.index).any():
-        advice = "the phenotypes have samples in columns, transpose them"
-    else:
-        advice = "use the same ids in all tables"
-    return f"No sample is in all tables ({ids}): {advice}."
+        return "the phenotypes have samples in columns, transpose them"
+    return "use the same ids in all tables"
 
 
-def _dropped(tables: dict[str, pd.DataFrame], incomplete: pd.Index) -> Iterator[Dropped]:
+def _advice_on_ids(samples_map: Mapping[str, str] | None) -> str:
+    if samples_map is None:
+        return "use the same ids in all, or give a map of samples"
+    return (
+        "the map of samples has in its first column ids of the genotypes "
+        f"({few(samples_map.values())}) and in its second ids of the phenotypes "
+        f"({few(samples_map)}), see that they are those of the files"
+    )
+
+
+def _dropped(
+    tables: Mapping[str, pd.Index], incomplete: Mapping[str, Collection[str]]
+) -> Iterator[Dropped]:
     """Group the samples that are left out by table and by what they lack."""
     for name, table in tables.items():
         reasons: dict[str, list[str]] = {}
-        others = {other: set(t.index) for other, t in tables.items() if other != name}
-        no_covariate = set(incomplete)
-        for sample in table.index:
+        others = {other: set(index) for other, index in tables.items() if other != name}
+        for sample in table:
             absent = [other for other, ids in others.items() if sample not in ids]
+            lacks = [reason for reason, samples in incomplete.items() if sample in samples]
             if absent:
                 reasons.setdefault(f"not in the {' or the '.join(absent)}", []).append(sample)
-            elif sample in no_covariate:
-                reasons.setdefault("with a missing covariate", []).append(sample)
+            elif lacks:
+                reasons.setdefault(lacks[0], []).append(sample)
         for reason, samples in reasons.items():
             yield Dropped(name, reason, len(samples), tuple(str(sample) for sample in samples[:3]))

@@ -1,11 +1,12 @@
-"""The command line: ``lmmlite-jax demo`` and ``lmmlite-jax herit``."""
+"""The command line: ``lmmlite-jax`` with ``demo``, ``herit`` and ``kinship``."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +14,22 @@ import jax
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import lmmlite_jax as lmm
-from lmmlite_jax.data import match_samples, read_kinship, read_table, simulate_cohort, write_table
+from lmmlite_jax.data import (
+    genotype_kinship,
+    match_samples,
+    open_genotypes,
+    read_kinship,
+    read_table,
+    simulate_cohort,
+    write_kinship,
+    write_table,
+)
 from lmmlite_jax.data._names import few
 from lmmlite_jax.data.cohort import Cohort
+from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
 
@@ -31,6 +43,15 @@ _DEMO_TRAITS = 2000
 # Each pattern of missing values costs an eigendecomposition: about one trait in twenty has one.
 _DEMO_MISSING = 1e-4
 _DEMO_PROFILES = 8
+
+
+class KinshipMethod(StrEnum):
+    """How `lmmlite_jax.kinship` averages over variants."""
+
+    standardized = "standardized"
+    centered = "centered"
+    allele_probs = "allele_probs"
+
 
 app = typer.Typer(
     help="Linear mixed models for thousands of traits at once.",
@@ -115,6 +136,40 @@ def herit(
 
 
 @app.command()
+def kinship(
+    genotypes: Annotated[
+        Path,
+        typer.Argument(
+            help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Kinship: .npz, or .parquet, .csv or .tsv without --loco.")
+    ],
+    loco: Annotated[
+        bool, typer.Option("--loco", help="One kinship for each chromosome, from all others.")
+    ] = False,
+    method: Annotated[
+        KinshipMethod, typer.Option(help="What is averaged over the variants.")
+    ] = KinshipMethod.standardized,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+) -> None:
+    """Compute the kinship of samples from their genotypes."""
+    log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    with _one_sentence_errors():
+        check_kinship_writable(out, loco=loco)
+        with open_genotypes(genotypes) as file:
+            log.print(f"{genotypes}: {len(file.samples)} samples, {len(file.variants)} variants")
+            for note in file.notes:
+                log.print(f"  {note}")
+            with _variant_bar(log, len(file.variants)) as advance:
+                result = genotype_kinship(file, method.value, loco=loco, progress=advance)
+        write_kinship(result, out)
+    matrices = f"{len(result)} matrices, one without each chromosome" if loco else "one matrix"
+    log.print(f"{out}: {matrices}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
@@ -155,6 +210,28 @@ def demo(
     for name, value in facts.items():
         typer.echo(f"{name:<14}{value}")
     typer.echo(_fitted_summary(cohort.phenotypes, fit.reasons))
+
+
+@contextmanager
+def _variant_bar(log: Console, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar with rate and time left, and give the function that moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:
+        task = bar.add_task("variants", total=total, rate="")
+        started = time.perf_counter()
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+            rate = bar.tasks[task].completed / (time.perf_counter() - started)
+            bar.update(task, rate=f"{rate:,.0f}/s")
+
+        yield advance
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["kinship"]
+__all__ = ["block_width", "kinship", "kinship_of_blocks"]
+
+Kinships = Float[np.ndarray, "n n"] | dict[Hashable, Float[np.ndarray, "n n"]]
 
 METHODS = ("standardized", "centered", "allele_probs")
 
@@ -22,10 +24,13 @@ _BLOCK = 2**22  # numbers in float64 at a time
 _FEWEST = 128  # markers in a block, for the matrix product's sake
 _MISSING = {"", "nan", "<NA>", "None"}
 
+Part = tuple[Hashable, np.ndarray, np.ndarray]
+"""A chromosome, genotypes of markers on it, and the markers' numbers."""
+
 
 def kinship(
     G: Any, method: str = "standardized", chromosome: Any = None, loco: bool = False
-) -> Float[np.ndarray, "n n"] | dict[Hashable, Float[np.ndarray, "n n"]]:
+) -> Kinships:
     r"""Kinship matrix of individuals from their genotypes.
 
     With :math:`g_{ij}` the dosage of individual i at marker j, :math:`\bar g_j` and :math:`s_j` its
@@ -84,31 +89,108 @@ def kinship(
     ['1', '2', 'X'] [ 1.5  -0.75 -0.75]
     """
     values = _genotypes(G, method)
-    n, M = values.shape[:2]
-    labels, codes = _chromosomes(chromosome, M, loco)
-    total = np.zeros((n, n))
-    parts = []
-    for code in range(len(labels)):
-        product, used = _cross_products(values, np.flatnonzero(codes == code), method)
-        parts.append((product, used))
-        total += product
-    all_used = sum(used for _, used in parts)
+    labels, codes = _chromosomes(chromosome, values.shape[1], loco)
+
+    def parts() -> Iterator[Part]:
+        width = block_width(values[:, 0].size)
+        for code, label in enumerate(labels):
+            markers = np.flatnonzero(codes == code)
+            for start in range(0, len(markers), width):
+                block = markers[start : start + width]
+                yield label, values[:, block], block
+
+    return _mean_of_parts(parts(), method, loco)
+
+
+def kinship_of_blocks(
+    blocks: Iterable[tuple[Any, Any]], method: str = "standardized", loco: bool = False
+) -> Kinships:
+    """Kinship matrix from genotypes that come some markers at a time, as from a file.
+
+    Parameters
+    ----------
+    blocks : iterable of (G, chromosome)
+        Genotypes of the same individuals at some markers, and the markers' chromosomes, both as for
+        `kinship`; chromosome may be None without `loco`.
+    method, loco
+        As for `kinship`.
+
+    Returns
+    -------
+    (n, n) array, or dict of them
+        What `kinship` returns for all markers together.
+
+    Raises
+    ------
+    ValueError
+        As from `kinship`, or if there is no block, or the individuals are not as many in each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lmmlite_jax.mapping.kinship import kinship, kinship_of_blocks
+    >>> G = np.array([[0, 1, 2, 0], [1, 1, 0, 0], [2, 1, np.nan, 1]])
+    >>> halves = kinship_of_blocks([(G[:, :2], None), (G[:, 2:], None)])
+    >>> bool(np.allclose(halves, kinship(G)))
+    True
+    """
+
+    def parts() -> Iterator[Part]:
+        before, n = 0, None
+        for G, chromosome in blocks:
+            values = _genotypes(G, method)
+            n = len(values) if n is None else n
+            if len(values) != n:
+                raise ValueError(
+                    f"G has {len(values)} individuals in one block and {n} in the first: give "
+                    "blocks of the same individuals."
+                )
+            labels, codes = _chromosomes(chromosome, values.shape[1], loco, whole=False)
+            for code, label in enumerate(labels):
+                here = np.flatnonzero(codes == code)
+                yield label, values[:, here], here + before
+            before += values.shape[1]
+
+    return _mean_of_parts(parts(), method, loco)
+
+
+def block_width(columns: int) -> int:
+    """Markers in a block that is worth a matrix product, of so many numbers a marker."""
+    return max(_FEWEST, _BLOCK // columns)
+
+
+def _mean_of_parts(parts: Iterable[Part], method: str, loco: bool) -> Kinships:
+    """Mean over markers of what `kinship` averages, over all chromosomes or over all others."""
+    products: dict[Hashable, np.ndarray] = {}
+    used: dict[Hashable, int] = {}
+    n = M = 0
+    for label, values, markers in parts:
+        product, count = _cross_products(values, markers, method)
+        n, M = len(product), M + len(markers)
+        if label in products:
+            products[label] += product
+        else:
+            products[label] = product
+        used[label] = used.get(label, 0) + count
+    all_used = sum(used.values())
     if all_used == 0:
         raise ValueError(
             f"G has no marker to use: each of the {M} is missing or does not vary among the {n} "
             "individuals; give markers that vary."
         )
     if not loco:
-        return total / all_used
-    for label, (product, used) in zip(labels, parts, strict=True):
-        if used == all_used:
+        return products[None] / all_used
+    for label, count in used.items():
+        if count == all_used:
             raise ValueError(
                 f"G has no marker that varies outside chromosome {label!r}: leaving it out leaves "
                 "none; give markers on other chromosomes, or loco=False."
             )
+    total = sum(products.values(), np.zeros((n, n)))
+    for label, product in products.items():
         np.subtract(total, product, out=product)
-        product /= all_used - used
-    return {label: product for label, (product, _) in zip(labels, parts, strict=True)}
+        product /= all_used - used[label]
+    return products
 
 
 def _genotypes(G: Any, method: str) -> np.ndarray:
@@ -145,8 +227,13 @@ def _genotypes(G: Any, method: str) -> np.ndarray:
     return values
 
 
-def _chromosomes(chromosome: Any, M: int, loco: bool) -> tuple[list[Hashable], np.ndarray]:
-    """Chromosomes, and the number of each marker's; one for all where they play no part."""
+def _chromosomes(
+    chromosome: Any, M: int, loco: bool, whole: bool = True
+) -> tuple[list[Hashable], np.ndarray]:
+    """Chromosomes, and the number of each marker's; one for all where they play no part.
+
+    Where they are not those of the `whole` genome, there may be only one.
+    """
     everywhere: tuple[list[Hashable], np.ndarray] = ([None], np.zeros(M, dtype=int))
     if chromosome is None:
         if loco:
@@ -167,7 +254,7 @@ def _chromosomes(chromosome: Any, M: int, loco: bool) -> tuple[list[Hashable], n
         )
     code: dict[Hashable, int] = {}
     codes = np.array([code.setdefault(name, len(code)) for name in names])
-    if len(code) == 1:
+    if whole and len(code) == 1:
         raise ValueError(
             f"chromosome is {names[0]!r} for all markers: leaving it out leaves none; give "
             "markers on other chromosomes, or loco=False."
@@ -176,22 +263,16 @@ def _chromosomes(chromosome: Any, M: int, loco: bool) -> tuple[list[Hashable], n
 
 
 def _cross_products(values: np.ndarray, markers: np.ndarray, method: str) -> tuple[np.ndarray, int]:
-    """Sum over ``markers`` of what is averaged, and how many of them are used."""
-    n = len(values)
-    size = max(_FEWEST, _BLOCK // values[:, 0].size)
-    total, used = np.zeros((n, n)), 0
-    for start in range(0, len(markers), size):
-        block = markers[start : start + size]
-        g = values[:, block].astype(np.float64, copy=False)
-        _refuse_infinite(g, block)
-        if method == "allele_probs":
-            Z, kept = _probabilities(g, block)
-        else:
-            Z, kept = _centred(g, scale=method == "standardized")
-        used += int(kept.sum())
-        Z = Z.reshape(n, -1)
-        total += Z @ Z.T
-    return (total + total.T) / 2, used
+    """Sum over markers of what is averaged, and how many of them are used."""
+    g = values.astype(np.float64, copy=False)
+    _refuse_infinite(g, markers)
+    if method == "allele_probs":
+        Z, kept = _probabilities(g, markers)
+    else:
+        Z, kept = _centred(g, scale=method == "standardized")
+    Z = Z.reshape(len(Z), -1)
+    product = Z @ Z.T
+    return (product + product.T) / 2, int(kept.sum())
 
 
 def _centred(g: np.ndarray, scale: bool) -> tuple[np.ndarray, np.ndarray]:

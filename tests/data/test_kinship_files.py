@@ -1,8 +1,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+from genotype_files import SAMPLES, example_dosages, example_variants, write_plink1
 
-from lmmlite_jax.data import read_kinship, write_table
+import lmmlite_jax as lmm
+from lmmlite_jax.data import (
+    genotype_kinship,
+    open_genotypes,
+    read_kinship,
+    read_loco_kinship,
+    write_kinship,
+    write_table,
+)
 
 KINSHIP = np.array([[1.0, 0.5, 0.25], [0.5, 1.0, 0.0], [0.25, 0.0, 1.5]])
 IDS = ["a", "b", "c"]
@@ -198,3 +207,72 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         read_kinship(tmp_path / "k.npy")
     with pytest.raises(ValueError, match="is a folder"):
         read_kinship(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["standardized", "centered", "allele_probs"])
+def test_kinship_of_a_file_is_that_of_its_dosages(tmp_path, method, monkeypatch):
+    # Variant 4 is missing in all samples and variant 5 does not vary: both are left out.
+    calls, variants = example_dosages(), example_variants()
+    write_plink1(tmp_path / "g", calls, variants)
+    monkeypatch.setattr("lmmlite_jax.mapping.kinship._FEWEST", 7)
+    monkeypatch.setattr("lmmlite_jax.mapping.kinship._BLOCK", 1)
+    some, seen = np.array([3, 0, 7, 9]), []
+    copies = calls[some].astype(float)
+    G = np.stack([1 - copies / 2, copies / 2], axis=-1) if method == "allele_probs" else copies
+    with open_genotypes(tmp_path / "g") as file:
+        found = genotype_kinship(file, method, samples=some, progress=seen.append)
+        without = genotype_kinship(file, method, samples=some, loco=True)
+    assert seen == [7, 7, 7, 2]
+    assert list(found.index) == list(found.columns) == [SAMPLES[i] for i in some]
+    np.testing.assert_allclose(found, lmm.kinship(G, method), atol=1e-13)
+    expected = lmm.kinship(G, method, chromosome=variants["chrom"], loco=True)
+    assert list(without) == ["1", "2", "X"]
+    for name, matrix in without.items():
+        np.testing.assert_allclose(matrix, expected[name], atol=1e-13)
+
+
+def test_kinship_of_a_plink_file_is_gemmas(data_dir):
+    folder = data_dir / "synth500"
+    with np.load(folder / "gemma_centered_kinship.npz") as stored:
+        expected = next(array for array in stored.values() if array.ndim == 2)
+    with open_genotypes(folder / "synth500.bed") as file:
+        found = genotype_kinship(file, "centered")
+    # GEMMA prints ten digits.
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["k.npz", "k.tsv", "k.parquet"])
+def test_a_kinship_that_is_written_is_read_back_exactly(tmp_path, name):
+    write_kinship(labelled(), tmp_path / name)
+    kinship = read_kinship(tmp_path / name)
+    np.testing.assert_array_equal(kinship, KINSHIP)
+    assert list(kinship.index) == list(kinship.columns) == IDS
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_kinships_without_one_chromosome_each_are_written_and_read(tmp_path):
+    path = tmp_path / "loco.npz"
+    write_kinship({"1": labelled(), "X": 2 * labelled()}, path)
+    kinships = read_loco_kinship(path)
+    assert list(kinships) == ["1", "X"]
+    np.testing.assert_array_equal(kinships["X"], 2 * KINSHIP)
+    assert list(kinships["1"].index) == IDS
+    with pytest.raises(ValueError, match="one kinship of the whole genome is expected"):
+        read_kinship(path)
+    write_kinship(labelled(), path)
+    with pytest.raises(ValueError, match="holds no kinships without one chromosome each"):
+        read_loco_kinship(path)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_loco_kinship(tmp_path / "other.npz")
+
+
+def test_kinships_cannot_be_written_just_anywhere(tmp_path):
+    with pytest.raises(ValueError, match=r"go into a file named \.npz"):
+        write_kinship({"1": labelled()}, tmp_path / "k.tsv")
+    with pytest.raises(ValueError, match="the name of a table ends in"):
+        write_kinship(labelled(), tmp_path / "k.doc")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write_kinship(labelled(), tmp_path / "none" / "k.npz")
+    (tmp_path / "k.npz").mkdir()
+    with pytest.raises(ValueError, match="is a folder"):
+        write_kinship(labelled(), tmp_path / "k.npz")

@@ -1,14 +1,17 @@
+import errno
 import io
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from genotype_files import SAMPLES, example_dosages, example_variants, write_plink1
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
-from lmmlite_jax.data import simulate_cohort, write_table
+from lmmlite_jax.data import read_kinship, read_loco_kinship, simulate_cohort, write_table
 from lmmlite_jax.faces import cli
 
 COHORT = simulate_cohort(60, 5, seed=3).to_pandas()
@@ -152,6 +155,62 @@ def test_missing_options_are_a_usage_error():
     outcome = run("herit")
     assert outcome.exit_code == 2
     assert "--pheno" in outcome.stderr
+
+
+def test_kinship_of_a_genotype_file_is_written_with_its_samples(tmp_path):
+    calls, variants = example_dosages(), example_variants()
+    write_plink1(tmp_path / "g", calls, variants.rename({"rs0": "."}), space=" ", end="\r\n")
+    outcome = run("kinship", tmp_path / "g", "--out", tmp_path / "k.tsv", "--method", "centered")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout == ""
+    assert "11 samples, 23 variants" in outcome.stderr
+    assert "1 variants without an id are named chrom_pos_a0_a1" in outcome.stderr
+    found = read_kinship(tmp_path / "k.tsv")
+    assert tuple(found.index) == SAMPLES
+    np.testing.assert_allclose(found, lmm.kinship(calls, "centered"), atol=1e-13)
+
+
+def test_kinships_without_one_chromosome_each_go_into_one_file(tmp_path):
+    calls, variants = example_dosages(), example_variants()
+    write_plink1(tmp_path / "g", calls, variants)
+    arguments = ["kinship", tmp_path / "g.bed", "--loco", "--out"]
+    outcome = run(*arguments, tmp_path / "k.npz", "--quiet")
+    assert outcome.exit_code == 0
+    assert outcome.stderr == outcome.stdout == ""
+    found = read_loco_kinship(tmp_path / "k.npz")
+    expected = lmm.kinship(calls, chromosome=variants["chrom"], loco=True)
+    assert list(found) == list(expected)
+    np.testing.assert_allclose(found["2"], expected["2"], atol=1e-13)
+    outcome = run(*arguments, tmp_path / "k.tsv")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith("Error: ")
+
+
+def test_kinship_of_a_damaged_file_is_one_sentence_and_leaves_nothing(tmp_path):
+    write_plink1(tmp_path / "g", example_dosages(), example_variants())
+    bed = tmp_path / "g.bed"
+    bed.write_bytes(bed.read_bytes()[:-5])
+    outcome = run("kinship", bed, "--out", tmp_path / "k.npz")
+    assert outcome.exit_code == 2
+    assert outcome.stderr.startswith(f"Error: {bed} should hold 11 samples (g.fam)")
+    assert len(outcome.stderr.splitlines()) == 1
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bed", ".bim", ".fam"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    write_plink1(tmp_path / "g", example_dosages(), example_variants())
+    (tmp_path / "out").mkdir()
+
+    def fill(stream, **arrays):
+        stream.write(b"half a file")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez_compressed", fill)
+    outcome = run("kinship", tmp_path / "g", "--out", tmp_path / "out" / "k.npz")
+    assert outcome.exit_code == 2
+    assert "No space left on device" in outcome.stderr.splitlines()[-1]
+    assert "k.npz" in outcome.stderr.splitlines()[-1]
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_version_is_shown():

@@ -1,12 +1,14 @@
 """Kinship matrices against slow loops, GEMMA and R/qtl2."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from lmmlite_jax.mapping import kinship as module
-from lmmlite_jax.mapping.kinship import kinship
+from lmmlite_jax.mapping.kinship import kinship, kinship_of_blocks
 
 
 def genotypes(rng, n=30, M=200, missing=0.0):
@@ -233,3 +235,30 @@ def test_synth500_leaving_each_of_five_chromosomes_out(synth500):
     assert len(without) == 5
     expected = kinship(G[:, chromosome != "3"])
     np.testing.assert_allclose(without["3"], expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["standardized", "centered"])
+def test_blocks_of_a_file_as_the_whole(method):
+    G = genotypes(np.random.default_rng(12), missing=0.05)
+    chromosome = np.repeat(["1", "2", "1", "X"], 50)
+    edges = [0, 30, 31, 120, 200]
+    blocks = [(G[:, a:b], chromosome[a:b]) for a, b in itertools.pairwise(edges)]
+    whole = kinship(G, method)
+    np.testing.assert_allclose(kinship_of_blocks(blocks, method), whole, atol=1e-13)
+    expected = kinship(G, method, chromosome, loco=True)
+    without = kinship_of_blocks(blocks, method, loco=True)
+    assert list(without) == ["1", "2", "X"]
+    for name, matrix in without.items():
+        np.testing.assert_allclose(matrix, expected[name], atol=1e-13)
+
+
+def test_blocks_that_make_no_kinship_are_refused():
+    G = genotypes(np.random.default_rng(13), n=5, M=6)
+    with pytest.raises(ValueError, match="5 individuals in one block and 4 in the first"):
+        kinship_of_blocks([(G[:4], None), (G, None)])
+    with pytest.raises(ValueError, match="no marker that varies outside chromosome '1'"):
+        kinship_of_blocks([(G, ["1"] * 6), (G, ["1"] * 6)], loco=True)
+    with pytest.raises(ValueError, match="no marker to use"):
+        kinship_of_blocks([])
+    with pytest.raises(ValueError, match="no marker to use"):
+        kinship_of_blocks([(np.ones((3, 2)), None)])
