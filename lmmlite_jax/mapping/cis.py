@@ -37,9 +37,11 @@ __all__ = [
     "BestMarkers",
     "BestNearby",
     "CisResult",
+    "Names",
     "best_nearby",
     "check_permutations",
     "cis_data",
+    "distances",
     "map_cis",
     "names_at",
     "pairs_nearby",
@@ -103,14 +105,43 @@ class BestMarkers:
     hsq: AnyArray
     n: AnyArray
 
-    def table(self, rows: np.ndarray, genes: Any, markers: tuple[str, ...] | None) -> pd.DataFrame:
-        """Return tensorQTL's table of some rows, indexed by their genes (needs pandas)."""
+    def table(
+        self,
+        genes: np.ndarray,
+        rows: np.ndarray,
+        names: Names,
+        position: Any,
+        start: Any,
+        end: Any,
+    ) -> pd.DataFrame:
+        """Return tensorQTL's table of some rows, which belong to these genes (needs pandas)."""
         import pandas as pd
 
+        marker = np.asarray(self.marker)[rows]
         columns = {name: np.asarray(getattr(self, name))[rows] for name in COLUMNS}
-        table = pd.DataFrame(columns, index=pd.Index(genes, name="phenotype_id"))
-        table.insert(5, "variant_id", names_at(markers, np.asarray(self.marker)[rows]))
+        first = {name: columns.pop(name) for name in COLUMNS[:5]}
+        first["variant_id"] = names_at(names.markers, marker)
+        table = pd.DataFrame(first | distances(genes, marker, position, start, end) | columns)
+        table.index = pd.Index(names_at(names.genes, genes), name="phenotype_id")
         return table
+
+
+class Names(NamedTuple):
+    """Names of genes and markers, or None."""
+
+    genes: tuple[str, ...] | None
+    markers: tuple[str, ...] | None
+
+
+def distances(
+    gene: np.ndarray, marker: np.ndarray, position: Any, start: Any, end: Any
+) -> dict[str, np.ndarray]:
+    """Base pairs from the start and the end of a gene to a marker, where these are given."""
+    return {
+        name: np.asarray(position)[marker] - np.asarray(places)[gene]
+        for name, places in (("start_distance", start), ("end_distance", end))
+        if places is not None
+    }
 
 
 COLUMNS = (
@@ -152,10 +183,20 @@ class CisResult(BestMarkers):
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return tensorQTL's table, one row a gene that has a test (needs pandas)."""
+    def to_pandas(
+        self, *, position: Any = None, start: Any = None, end: Any = None
+    ) -> pd.DataFrame:
+        """Return tensorQTL's table, one row a gene that has a test (needs pandas).
+
+        Parameters
+        ----------
+        position, start, end : (M,), (m,), (m,), optional
+            Positions of the markers and of the genes, for the columns ``start_distance`` and
+            ``end_distance``.
+        """
         tested = np.flatnonzero(np.asarray(self.marker) >= 0)
-        return self.table(tested, names_at(self.traits, tested), self.markers)
+        names = Names(self.traits, self.markers)
+        return self.table(tested, tested, names, position, start, end)
 
 
 @in_float64

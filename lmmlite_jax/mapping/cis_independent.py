@@ -13,10 +13,10 @@ from lmmlite_jax.mapping.cis import (
     COLUMNS,
     BestMarkers,
     CisResult,
+    Names,
     best_nearby,
     check_permutations,
     cis_data,
-    names_at,
 )
 from lmmlite_jax.mapping.collect import Method
 from lmmlite_jax.mapping.scan import ScanData
@@ -55,10 +55,19 @@ class CisIndependent(BestMarkers):
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return tensorQTL's table, one row a signal (needs pandas)."""
-        genes = np.asarray(self.gene)
-        table = self.table(np.arange(genes.size), names_at(self.traits, genes), self.markers)
+    def to_pandas(
+        self, *, position: Any = None, start: Any = None, end: Any = None
+    ) -> pd.DataFrame:
+        """Return tensorQTL's table, one row a signal (needs pandas).
+
+        Parameters
+        ----------
+        position, start, end : (M,), (m,), (m,), optional
+            Positions of the markers and of the genes, for the columns ``start_distance`` and
+            ``end_distance``.
+        """
+        genes, names = np.asarray(self.gene), Names(self.traits, self.markers)
+        table = self.table(genes, np.arange(genes.size), names, position, start, end)
         return table.assign(rank=np.asarray(self.rank)).reset_index()
 
 

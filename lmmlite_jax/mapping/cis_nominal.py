@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmmlite_jax.mapping.association import Markers, Traits, effects_of_block
-from lmmlite_jax.mapping.cis import cis_data, names_at, pairs_nearby
+from lmmlite_jax.mapping.cis import cis_data, distances, names_at, pairs_nearby
 from lmmlite_jax.mapping.collect import Method
 from lmmlite_jax.mapping.scan import SEVERAL_COLUMNS_AT_ONCE, ScanData
 from lmmlite_jax.mapping.tails import log10p_f
@@ -69,11 +69,8 @@ class _Pairs:
         columns = {
             "phenotype_id": names_at(traits, self.gene),
             "variant_id": names_at(markers, self.marker),
+            **distances(self.gene, self.marker, position, start, end),
         }
-        for name, places in (("start_distance", start), ("end_distance", end)):
-            if places is not None:
-                places = np.asarray(places)
-                columns[name] = np.asarray(position)[self.marker] - places[self.gene]
         for item in fields(self)[2:]:
             columns[item.name] = getattr(self, item.name)
         return pd.DataFrame(columns)

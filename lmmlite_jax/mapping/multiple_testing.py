@@ -8,7 +8,7 @@ p-values, which SciPy has; what is left to do here is π₀.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from scipy.optimize import brentq
@@ -29,7 +29,7 @@ class QValues(NamedTuple):
     pi0: float
 
 
-def q_values(pvalue: Any, pi0: float | None = None) -> QValues:
+def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
     """q-value of each p-value: the false discovery rate if it and all smaller ones are called.
 
     Parameters
@@ -61,14 +61,12 @@ def q_values(pvalue: Any, pi0: float | None = None) -> QValues:
     """
     pvalues = _as_pvalues(pvalue)
     known = ~np.isnan(pvalues)
-    if pi0 is None:
-        pi0 = null_proportion(pvalues)
-    elif not 0 < pi0 <= 1:
-        raise ValueError(f"pi0 must be above 0 and at most 1, got {pi0}.")
+    proportion = null_proportion(pvalues) if pi0 is None else float(pi0)
+    if not 0 < proportion <= 1:
+        raise ValueError(f"pi0 must be above 0 and at most 1, got {proportion:g}.")
     qvalue = np.full(pvalues.size, np.nan)
-    if known.any():
-        qvalue[known] = pi0 * false_discovery_control(pvalues[known])
-    return QValues(qvalue, pi0)
+    qvalue[known] = proportion * false_discovery_control(pvalues[known])
+    return QValues(qvalue, proportion)
 
 
 def null_proportion(pvalue: Any) -> float:
@@ -119,7 +117,11 @@ def null_proportion(pvalue: Any) -> float:
 
 
 def nominal_thresholds(
-    pval_beta: Any, beta_shape1: Any, beta_shape2: Any, fdr: float = 0.05, pi0: float | None = None
+    pval_beta: Any,
+    beta_shape1: Any,
+    beta_shape2: Any,
+    fdr: float = 0.05,
+    pi0: SupportsFloat | None = None,
 ) -> np.ndarray:
     """Nominal p-value below which a marker of each gene is significant, as tensorQTL defines it.
 

@@ -5,8 +5,6 @@ import pytest
 import scipy.linalg
 import scipy.stats
 from helpers import dense_pair, random_kinship, with_variance
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import cis
@@ -26,12 +24,11 @@ def problem(seed, n=50, M=40, m=5, missing=False, wide=12):
     window = np.column_stack([start, start + rng.integers(1, wide, m)])
     Y = with_variance(rng, K, 0.5, m) + 0.5 * G[:, window[:, 0]]
     if missing:
-        Y[rng.random(Y.shape) < 0.06] = np.nan
+        Y[rng.random(Y.shape) < 0.03] = np.nan
     return K, Y, G, X, window
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 10**6), missing=st.booleans(), kinship=st.booleans())
+@pytest.mark.parametrize(("seed", "missing", "kinship"), [(1, True, True), (2, False, False)])
 def test_the_best_marker_is_that_of_generalised_least_squares(seed, missing, kinship):
     K, Y, G, X, window = problem(seed, missing=missing)
     result = lmm.map_cis(K if kinship else None, Y, G, X, window=window, permutations=20)
@@ -92,7 +89,7 @@ def test_permuted_shares_are_those_of_dense_products(monkeypatch):
 
 
 def test_permutation_p_values_are_those_of_a_direct_permutation():
-    K, Y, G, X, window = problem(5, n=40, m=6)
+    K, Y, G, X, window = problem(5)
     P = 2000
     result = lmm.map_cis(K, Y, G, X, window=window, permutations=P, seed=3)
     basis = scipy.linalg.null_space(X.T)
@@ -145,7 +142,7 @@ def test_single_precision_changes_nothing_that_permutation_does_not():
 
 
 def test_genes_may_be_mapped_in_any_portions():
-    K, Y, G, X, window = problem(7, n=60, M=900, m=50, wide=500)
+    K, Y, G, X, window = problem(7, M=900, m=50, wide=200)
     Y[0, ::7] = np.nan
     whole = lmm.map_cis(K, Y, G, X, window=window, permutations=50)
     for part in (slice(0, 3), slice(40, 50)):
@@ -176,14 +173,14 @@ def test_windows_of_all_sizes_share_a_few_programs(compilations):
 
 
 def test_a_kinship_for_each_chromosome():
-    K, Y, G, X, _ = problem(9, m=4)
+    K, Y, G, X, _ = problem(9)
     other = random_kinship(np.random.default_rng(9), len(Y))
     chromosome = np.repeat(["1", "2"], 20)
-    window = np.array([[0, 10], [25, 40], [5, 20], [20, 30]])
+    window = np.array([[0, 10], [25, 40], [5, 20], [20, 30], [0, 20]])
     both = lmm.map_cis(
         {"1": K, "2": other}, Y, G, X, window=window, permutations=20, chromosome=chromosome
     )
-    for kinship, genes in ((K, [0, 2]), (other, [1, 3])):
+    for kinship, genes in ((K, [0, 2, 4]), (other, [1, 3])):
         one = lmm.map_cis(kinship, Y, G, X, window=window, permutations=20)
         np.testing.assert_allclose(both.hsq[genes], one.hsq[genes], rtol=1e-9)
         np.testing.assert_allclose(both.pval_beta[genes], one.pval_beta[genes], rtol=1e-3)
@@ -193,7 +190,7 @@ def test_a_kinship_for_each_chromosome():
             Y,
             G,
             X,
-            window=window - [[0, 0], [10, 0], [0, 0], [0, 0]],
+            window=window - [[0, 0], [10, 0], [0, 0], [0, 0], [0, 0]],
             chromosome=chromosome,
         )
 
@@ -222,13 +219,13 @@ def test_genes_without_a_test_say_why_and_leave_the_others_alone():
 
 
 def test_rare_markers_are_left_out():
-    K, Y, G, X, window = problem(11, m=3)
+    K, Y, G, X, window = problem(11)
     window[:] = [0, 40]
     af = G.mean(axis=0) / 2
     often = np.minimum(af, 1 - af) >= 0.25
     result = lmm.map_cis(K, Y, G, X, window=window, permutations=20, maf_threshold=0.25)
     fewer = lmm.map_cis(
-        K, Y, G[:, often], X, window=[[0, often.sum()]] * 3 * np.ones(1, int), permutations=20
+        K, Y, G[:, often], X, window=[[0, often.sum()]] * 5 * np.ones(1, int), permutations=20
     )
     np.testing.assert_array_equal(result.num_var, often.sum())
     np.testing.assert_array_equal(result.marker, np.flatnonzero(often)[fewer.marker])
@@ -245,12 +242,12 @@ def test_alleles_are_counted_as_tensorqtl_counts_them():
 
 def test_names_come_back():
     pd = pytest.importorskip("pandas")
-    K, Y, G, X, window = problem(12, m=2)
-    Y = pd.DataFrame(Y, columns=["a", "b"])
+    K, Y, G, X, window = problem(12)
+    Y = pd.DataFrame(Y, columns=list("abcde"))
     G = pd.DataFrame(G, columns=[f"rs{j}" for j in range(G.shape[1])])
     result = lmm.map_cis(K, Y, G, X, window=window, permutations=20)
     table = result.to_pandas()
-    assert list(table.index) == ["a", "b"]
+    assert list(table.index) == list("abcde")
     assert list(table["variant_id"]) == [f"rs{j}" for j in result.marker]
 
 
