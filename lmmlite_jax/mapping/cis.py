@@ -27,7 +27,7 @@ from lmmlite_jax.mapping.windows import (
 )
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64
-from lmmlite_jax.model.result import reasons_of
+from lmmlite_jax.model.result import Status, reasons_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -291,6 +291,7 @@ def map_cis(
                 marker[best.genes] = best.marker
                 for name, values in best.columns.items():
                     found[name][best.genes] = values
+    status[marker >= 0] = Status.OK  # tested, even where K does not identify a heritability
     return CisResult(
         marker,
         **found,

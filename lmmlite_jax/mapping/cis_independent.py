@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -33,6 +34,9 @@ __all__ = ["CisIndependent", "map_cis_independent"]
 
 Signal: TypeAlias = dict[str, Any]
 """One row of the result: a marker, and the columns of `BestMarkers`."""
+
+Search: TypeAlias = Callable[[int, list[int]], Signal | None]
+"""The best marker near a gene given others, if any is left to test."""
 
 
 @jax.tree_util.register_dataclass
@@ -164,7 +168,7 @@ clip_negative, scale_kinship, tol, dtype
         )
         for gene in genes[significant[genes]]:
             first = {name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *COLUMNS)}
-            for signal in _independent(int(gene), first, search, threshold):
+            for signal in _independent(int(gene), first, search.best, threshold):
                 signals.append({**signal, "gene": int(gene), "n": data.counts[gene]})
     signals.sort(key=lambda signal: (signal["gene"], signal["rank"]))
     return CisIndependent(
@@ -220,11 +224,11 @@ class _Search(NamedTuple):
         return columns | {"marker": int(found.marker[0]), "hsq": hsq}
 
 
-def _independent(gene: int, first: Signal, search: _Search, threshold: float) -> list[Signal]:
+def _independent(gene: int, first: Signal, search: Search, threshold: float) -> list[Signal]:
     """Signals of a gene, forward from its first and then backward."""
     chosen = [int(first["marker"])]
     while True:
-        found = search.best(gene, chosen)
+        found = search(gene, chosen)
         if found is None or not found["pval_beta"] <= threshold:
             break
         chosen.append(found["marker"])
@@ -232,7 +236,7 @@ def _independent(gene: int, first: Signal, search: _Search, threshold: float) ->
         return [{**first, "rank": 1}]
     kept: dict[int, Signal] = {}
     for rank, marker in enumerate(chosen, 1):
-        found = search.best(gene, [j for j in chosen if j != marker])
+        found = search(gene, [j for j in chosen if j != marker])
         if found is not None and found["pval_beta"] <= threshold:
             kept.setdefault(found["marker"], {**found, "rank": rank})
     return list(kept.values())

@@ -32,6 +32,7 @@ def problem(seed, n=50, M=40, m=5, missing=False, wide=12):
 def test_the_best_marker_is_that_of_generalised_least_squares(seed, missing, kinship):
     K, Y, G, X, window = problem(seed, missing=missing)
     result = lmm.map_cis(K if kinship else None, Y, G, X, window=window, permutations=20)
+    assert not any(result.reasons)
     for t, (start, stop) in enumerate(window):
         seen = ~np.isnan(Y[:, t])
         hsq = result.hsq[t] if kinship else 0.0

@@ -1,7 +1,5 @@
 """Several signals near a gene are found, one given the others."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from helpers import with_variance
@@ -45,19 +43,19 @@ def test_signals_are_those_put_in_each_mapped_with_the_others_as_covariates(prob
         assert found.pval_beta[row] == pytest.approx(alone.pval_beta[0], rel=1e-3)
 
 
-class Lookup(NamedTuple):
-    """What would be found given other markers, written down."""
+def looked_up(found):
+    """A search whose best marker and p-value given others are written down."""
 
-    found: dict
-
-    def best(self, gene, given):
-        marker, pvalue = self.found[frozenset(given)]
+    def search(gene, given):
+        marker, pvalue = found[frozenset(given)]
         return {"marker": marker, "pval_beta": pvalue}
+
+    return search
 
 
 def test_a_first_signal_that_others_explain_is_dropped():
     # Marker 1 is the shadow of 2 and 3: with both in the model, its search finds nothing new.
-    search = Lookup(
+    search = looked_up(
         {
             frozenset({1}): (2, 1e-9),
             frozenset({1, 2}): (3, 1e-9),
@@ -71,7 +69,7 @@ def test_a_first_signal_that_others_explain_is_dropped():
 
 
 def test_two_searches_that_end_at_one_marker_are_one_signal():
-    search = Lookup(
+    search = looked_up(
         {frozenset({1}): (2, 1e-9), frozenset({1, 2}): (9, 0.5), frozenset({2}): (2, 1e-9)}
     )
     found = _independent(0, {"marker": 1, "pval_beta": 1e-20}, search, 0.01)
