@@ -1,0 +1,264 @@
+"""cis mapping beside tensorQTL: the same numbers without kinship, and the time it takes with one.
+
+Usage: ``python benchmarks/against_tensorqtl.py``; prints a table and writes
+``results/against_tensorqtl.json``. Needs ``pip install tensorqtl``. Both run on the cores that the
+process is given: pin it (``taskset``) to compare on one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from common import median_ratio, side_by_side, write_result
+
+import lmmlite_jax as lmm
+
+
+class Problem(NamedTuple):
+    """Genes of relatives on one chromosome, markers a thousand base pairs apart."""
+
+    K: np.ndarray
+    Y: np.ndarray
+    G: np.ndarray
+    X: np.ndarray
+    e: np.ndarray
+    position: np.ndarray
+    start: np.ndarray
+    window: np.ndarray
+
+
+def problem(n: int, M: int, m: int, p: int = 10) -> Problem:
+    """N individuals in families, M markers, m genes of which every second has a signal."""
+    rng = np.random.default_rng(1)
+    K = lmm.simulate_cohort(n, 1, seed=1).kinship
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.float64)
+    position = 1000 * np.arange(M)
+    start = np.sort(rng.integers(0, position[-1], m))
+    root = np.linalg.cholesky(K + 1e-9 * np.eye(n))
+    h = rng.uniform(0, 0.9, m)
+    Y = np.sqrt(h) * (root @ rng.standard_normal((n, m)))
+    Y += np.sqrt(1 - h) * rng.standard_normal((n, m))
+    Y[:, ::2] += 0.35 * G[:, np.searchsorted(position, start[::2])]
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    one = np.ones(M, dtype=int)
+    window = lmm.cis_windows(one, position, one[:m], start)
+    return Problem(K, Y, G, X, rng.standard_normal(n), position, start, window)
+
+
+def frames(data: Problem) -> dict[str, Any]:
+    """Return what tensorQTL takes."""
+    import pandas as pd
+
+    samples = [f"s{i}" for i in range(len(data.Y))]
+    markers = [f"v{j}" for j in range(data.G.shape[1])]
+    genes = [f"g{t}" for t in range(data.Y.shape[1])]
+    return {
+        "genotype_df": pd.DataFrame(data.G.T, markers, samples),
+        "variant_df": pd.DataFrame({"chrom": "1", "pos": data.position}, markers),
+        "phenotype_df": pd.DataFrame(data.Y.T, genes, samples),
+        "phenotype_pos_df": pd.DataFrame(
+            {"chr": "1", "start": data.start, "end": data.start}, genes
+        ),
+        "covariates_df": pd.DataFrame(data.X[:, 1:], samples),
+    }
+
+
+def quietly(run: Any, *args: Any, **options: Any) -> Any:
+    """Run without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return run(*args, **options)
+
+
+def one_table(batches: Any) -> Any:
+    """Tables of pairs, by gene and marker."""
+    import pandas as pd
+
+    table = pd.concat([batch.to_pandas() for batch in batches])
+    return table.sort_values(["phenotype_id", "variant_id"], ignore_index=True)
+
+
+def pairs_in_double(data: Problem, interaction: bool) -> dict[str, np.ndarray]:
+    """TensorQTL's own functions of tensors, in double precision, gene by gene."""
+    import torch
+    from tensorqtl import cis, core
+
+    covariates = torch.tensor(data.X[:, 1:])
+    residualizer = core.Residualizer(covariates)
+    columns: list[list[np.ndarray]] = []
+    for t, (low, high) in enumerate(data.window):
+        G, y = torch.tensor(data.G[:, low:high].T), torch.tensor(data.Y[:, t])
+        if interaction:
+            e = torch.tensor(data.e[:, None])
+            found = core.calculate_interaction_nominal(G, y[None], e, residualizer)
+            tstat, b, se = (x.numpy() for x in found[:3])
+            columns.append([core.get_t_pval(tstat, residualizer.dof - 2), b, se])
+        else:
+            tstat, b, se, *alleles = (
+                x.numpy() for x in cis.calculate_cis_nominal(G, y, residualizer)
+            )
+            pvalue = core.get_t_pval(tstat, residualizer.dof)
+            columns.append([pvalue, b, se, *alleles])
+    stacked = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    if not interaction:
+        names = ("pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count")
+        return dict(zip(names, stacked, strict=True))
+    return {
+        name: values[:, k]
+        for k, which in enumerate(("g", "i", "gi"))
+        for name, values in zip(
+            (f"pval_{which}", f"b_{which}", f"b_{which}_se"), stacked, strict=True
+        )
+    }
+
+
+def released_nominal(data: Problem, tables: dict[str, Any]) -> Any:
+    """TensorQTL's nominal mode as released, in single precision."""
+    import pandas as pd
+    from tensorqtl import cis
+
+    with tempfile.TemporaryDirectory() as folder:
+        quietly(cis.map_nominal, **tables, prefix="all", output_dir=folder, verbose=False)
+        return pd.read_parquet(Path(folder) / "all.cis_qtl_pairs.1.parquet")
+
+
+def differences(ours: Any, theirs: Any) -> dict[str, float]:
+    """Largest relative difference of each column; of effects, relative to at least their se."""
+    found = {}
+    for name in theirs:
+        a, b = np.asarray(ours[name], float), np.asarray(theirs[name], float)
+        scale = np.abs(b)
+        if f"{name}_se" in theirs:
+            scale = np.maximum(scale, np.asarray(theirs[f"{name}_se"], float))
+        found[name] = float(np.max(np.abs(a - b) / np.where(scale > 0, scale, 1.0)))
+    return found
+
+
+def spread(a: Any, b: Any) -> float:
+    """Root mean square of log10 ratios of p-values."""
+    return float(np.sqrt(np.mean(np.log10(np.asarray(a) / np.asarray(b)) ** 2)))
+
+
+def compare(data: Problem, permutations: int) -> dict[str, Any]:
+    """Agreement without kinship."""
+    from tensorqtl import cis
+
+    tables, arrays = frames(data), (data.Y, data.G)
+    ours = one_table(lmm.map_cis_nominal(None, *arrays, data.X, window=data.window))
+    result: dict[str, Any] = {"pairs": len(ours)}
+    result["nominal_double"] = differences(ours, pairs_in_double(data, False))
+    released = released_nominal(data, tables)
+    same = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
+    result["nominal_released"] = differences(ours, released[same])
+    products = one_table(
+        lmm.map_cis_interaction(
+            None, *arrays, data.e, data.X, window=data.window, maf_threshold_interaction=0.0
+        )
+    )
+    result["interaction_double"] = differences(products, pairs_in_double(data, True))
+
+    mapped = lmm.map_cis(None, *arrays, data.X, window=data.window, permutations=permutations)
+    best = mapped.to_pandas(position=data.position, start=data.start, end=data.start)
+    first, second = (
+        quietly(cis.map_cis, **tables, nperm=permutations, seed=seed, verbose=False)
+        for seed in (1, 2)
+    )
+    result["cis_released"] = differences(best, first[["num_var", *same]])
+    variants = first["variant_id"].str[1:].astype(int).to_numpy()
+    result["cis_same_variant"] = float(np.mean(best["variant_id"].to_numpy() == variants))
+    for name in ("pval_perm", "pval_beta", "beta_shape2", "true_df"):
+        result[f"{name}_log10_spread"] = {
+            "ours_tensorqtl": spread(best[name], first[name]),
+            "tensorqtl_other_seed": spread(second[name], first[name]),
+        }
+    side = best[list(first.columns)].head(5).T
+    result["side_by_side"] = {
+        name: {"ours": [str(x) for x in side.loc[name]], "tensorqtl": [str(x) for x in row]}
+        for name, row in first.head(5).T.iterrows()
+    }
+    return result
+
+
+def race(data: Problem, permutations: int, rounds: int) -> dict[str, Any]:
+    """Seconds for the best markers of all genes."""
+    import torch
+    from tensorqtl import cis
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    tables = frames(data)
+    arrays, options = (data.Y, data.G, data.X), {"window": data.window}
+
+    def ours(K: Any) -> Any:
+        return lmm.map_cis(K, *arrays, **options, permutations=permutations)
+
+    rivals = {
+        "kinship": lambda: ours(data.K),
+        "no kinship": lambda: ours(None),
+        "tensorqtl, no kinship": lambda: quietly(
+            cis.map_cis, **tables, nperm=permutations, seed=1, verbose=False
+        ),
+    }
+    first, warm = side_by_side(rivals, rounds)
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "genes": data.Y.shape[1],
+        "markers_a_window": float(np.diff(data.window).mean()),
+        "permutations": permutations,
+        "first": first,
+        "warm": warm,
+        "kinship_over_tensorqtl": median_ratio(warm["kinship"], warm["tensorqtl, no kinship"]),
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print both tables."""
+    agreement = result["agreement"]
+    print(f"largest relative differences over {agreement['pairs']} pairs, no kinship")
+    for part in ("nominal_double", "nominal_released", "interaction_double", "cis_released"):
+        print(f"  {part}")
+        for name, value in agreement[part].items():
+            print(f"    {name:14}{value:10.1e}")
+    print("  same best variant", agreement["cis_same_variant"])
+    print("spread of log10 over genes    ours to tensorQTL   tensorQTL to itself, other seed")
+    for name, values in agreement.items():
+        if name.endswith("_spread"):
+            print(
+                f"  {name:28}{values['ours_tensorqtl']:12.4f}{values['tensorqtl_other_seed']:22.4f}"
+            )
+    print("side by side, the first genes")
+    for name, row in agreement["side_by_side"].items():
+        for who, values in row.items():
+            print(f"  {name:16}{who:10}" + "".join(f"{value[:14]:>16}" for value in values))
+    print("seconds")
+    for name, seconds in result["race"]["warm"].items():
+        print(f"  {name:24}{statistics.median(seconds):10.2f}")
+    print("  kinship over tensorQTL", round(result["race"]["kinship_over_tensorqtl"], 2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--genes", type=int, default=200)
+    parser.add_argument("--permutations", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if importlib.util.find_spec("tensorqtl") is None:
+        sys.exit("tensorQTL is not installed: pip install tensorqtl")
+    result = {
+        "agreement": compare(problem(500, 4000, 40), options.permutations),
+        "race": race(problem(500, 20_000, options.genes), options.permutations, options.rounds),
+    }
+    show(result)
+    write_result("against_tensorqtl", result)
+
+
+if __name__ == "__main__":
+    main()
