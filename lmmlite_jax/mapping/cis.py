@@ -274,7 +274,7 @@ def map_cis(
     check_options(tol, NO_PRIOR)
     m, p = len(data.counts), data.design.shape[1]
     windows = as_windows(window, m, data.genotypes.markers)
-    method = Method("null", "wald", 1, p, "float64", tol)
+    method = Method("null", "wald", 1, "float64", tol)
     status = status_of_counts(data.counts, p)
     found = {name: np.full(m, np.nan) for name in COLUMNS}
     marker = np.full(m, -1)
@@ -367,7 +367,7 @@ def best_nearby(
     top = np.where(tested, pairs.lod, -1.0).argmax(axis=0)
     best = Pairs(*(None if x is None else x[top, np.arange(top.size)] for x in pairs))
     share = np.asarray(-np.expm1(-best.lod * 2 * LN10 / near.block.n))
-    permuted = permuted_shares(near, tested, method.covariates, permutations, seed, dtype)
+    permuted = permuted_shares(near, tested, permutations, seed, dtype)
     fitted = beta_approximation(permuted, share, float(near.block.traits.dof) - 1)
     alleles = allele_statistics(near.dosages[:, np.minimum(top, near.size - 1)])
     columns = {
@@ -390,23 +390,22 @@ def best_nearby(
 def permuted_shares(
     near: Neighbourhood,
     tested: np.ndarray,
-    p: int,
     permutations: int,
     seed: int,
     dtype: str,
 ) -> np.ndarray:
     """Largest share of residual variance that any marker explains in each permutation (T, P).
 
-    ``tested`` (S, T) says which pairs count; p covariates.
+    ``tested`` (S, T) says which pairs count.
     """
     Kva = near.pattern.projection.Kva[0]
     inverse, residuals, weights = _standardised(
         near.markers, near.block.traits, Kva, near.block.hsq, tested, dtype=dtype
     )
-    values = near.markers.values[0].astype(dtype).T
+    values = near.markers.values[:, 0].astype(dtype).T
     some = tested.any(axis=0)
     start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
-    real = int(near.pattern.n[0]) - p
+    real = int(near.block.traits.dof)
     found = [
         np.asarray(_largest_shares(values, inverse, residuals, weights, orders, start, stop))
         for orders in _orders(real, Kva.size, permutations, seed)
@@ -440,7 +439,7 @@ def _standardised(
     """
     h = jnp.where(jnp.isnan(hsq), 0.0, hsq)
     roots = 1 / jnp.sqrt(h * Kva[:, None] + (1 - h))
-    d = markers.squares[0, 0].T @ traits.weights
+    d = markers.squares[:, 0, 0].T @ traits.weights
     inverse = jnp.where(tested, 1 / jnp.where(tested, d, 1.0), 0.0)
     residuals = traits.weighted / roots / jnp.sqrt(traits.rss)
     return inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)

@@ -211,7 +211,7 @@ class _Search(NamedTuple):
                 effects=False,
             )
         )
-        method = Method("null", "wald", 1, design.shape[1], "float64", self.engine.tol)
+        method = Method("null", "wald", 1, "float64", self.engine.tol)
         (group,) = engine.groups(self.data.values, np.array([gene]))
         (near,) = neighbourhoods(
             self.data, self.windows, group, method, maf_threshold=self.maf_threshold

@@ -13,9 +13,10 @@ import numpy as np
 from lmmlite_jax.mapping.association import Markers, Traits, effects_of_block
 from lmmlite_jax.mapping.cis import cis_data, distances, names_at, pairs_nearby
 from lmmlite_jax.mapping.collect import Method
-from lmmlite_jax.mapping.scan import SEVERAL_COLUMNS_AT_ONCE, ScanData
+from lmmlite_jax.mapping.scan import ScanData
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.mapping.windows import (
+    FEWEST_MARKERS,
     Neighbourhood,
     allele_statistics,
     as_windows,
@@ -203,7 +204,7 @@ def map_cis_nominal(
     if test not in tests:
         raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}.")
     check_options(tol, NO_PRIOR)
-    method = Method(variance, test, 1, data.design.shape[1], "float64", tol)
+    method = Method(variance, test, 1, "float64", tol)
     options = Options(reml=test == "wald" if variance == "refit" else reml)
 
     def batches() -> Iterator[CisPairs]:
@@ -286,7 +287,7 @@ def map_cis_interaction(
             "interaction is a linear combination of the covariates: leave it out of X, where it "
             "joins by itself."
         )
-    method = Method("null", "wald", 3, data.design.shape[1], "float64", tol)
+    method = Method("null", "wald", 3, "float64", tol)
     options = Options(reml=reml)
 
     def batches() -> Iterator[CisInteractions]:
@@ -357,8 +358,8 @@ def _interactions_of(near: Neighbourhood, e: np.ndarray, threshold: float) -> Ci
     inside = near.inside()
     gene, marker = np.nonzero(inside.T)
     statistics = np.full((4, *inside.shape, 3), np.nan)
-    for start in range(0, kept.size, SEVERAL_COLUMNS_AT_ONCE):
-        some = slice(start, start + SEVERAL_COLUMNS_AT_ONCE)
+    for start in range(0, kept.size, FEWEST_MARKERS):
+        some = slice(start, start + FEWEST_MARKERS)
         if inside[some].any():
             block = jax.tree.map(lambda a, some=some: a[..., some], near.markers)
             statistics[:, some] = _each_coefficient(block, near.block.traits, near.block.n)
