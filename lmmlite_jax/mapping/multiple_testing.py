@@ -95,8 +95,8 @@ def null_proportion(pvalue: Any) -> float:
     --------
     >>> import numpy as np
     >>> from lmmlite_jax.mapping.multiple_testing import null_proportion
-    >>> print(null_proportion(np.linspace(0, 1, 1001) ** 2).round(2))
-    0.5
+    >>> print(f"{null_proportion(np.linspace(0, 1, 1001) ** 2):.2f}")
+    0.51
     """
     pvalues = _as_pvalues(pvalue)
     pvalues = pvalues[~np.isnan(pvalues)]

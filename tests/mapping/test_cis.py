@@ -63,12 +63,12 @@ def test_permuted_shares_are_those_of_dense_products(monkeypatch):
     window[0] = [0, 700]
     Y[:2, 1] = np.nan
     data = cis_data(K, Y, G, X, None, None, False, False)
-    method = Method("null", "wald", 1, 2, "float64", 1e-8)
+    method = Method("null", "wald", 1, "float64", 1e-8)
     found = 0
     ((engine, _, genes),) = engines(data, window, Options(), 1e-8)
     for group in engine.groups(data.values, genes):
         for near in neighbourhoods(data, window, group, method, maf_threshold=0.21):
-            shares = permuted_shares(near, near.inside(), 2, 40, 1, "float64")
+            shares = permuted_shares(near, near.inside(), 40, 1, "float64")
             projection = near.pattern.projection
             real = int(near.pattern.n[0]) - 2
             basis = np.asarray(projection.Kve_t[0])[:real][:, : real + 2]
