@@ -2,11 +2,21 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("lmmlite_jax", "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Share compiled programs between the processes of a run, whose time is mostly compilation."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = TemporaryDirectory(prefix="lmmlite-jax-programs-")
+        config.add_cleanup(folder.cleanup)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
 def _shared(folder: str) -> Path:

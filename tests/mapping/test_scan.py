@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from helpers import centred, dense_loglik, random_kinship, with_variance
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
@@ -22,9 +22,13 @@ def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
 
 
 def slow(K, y, columns, X, hsq):
-    """β and se of a marker's columns, and the share of the residual squares they explain."""
+    """β and se of a marker's columns, and the residual squares without and with them.
+
+    The variance that X X' adds lies in the covariates: it changes none of them, and makes V regular
+    where h² = 1 and the covariates absorb the null space of K.
+    """
     n, p = X.shape
-    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n))
+    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n) + X @ X.T)
 
     def fit(design):
         gram = design.T @ inverse @ design
@@ -42,7 +46,9 @@ def assert_pair(result, j, t, K, y, columns, X, hsq, rtol=1e-8):
     n, p = X.shape
     df = columns.shape[1]
     found = np.asarray(result.beta)[j, t], np.asarray(result.se)[j, t]
-    np.testing.assert_allclose(np.atleast_1d(found[0])[:df], beta, rtol=rtol, atol=1e-12)
+    # Of an effect far below its standard error, that part of the standard error.
+    close = 1e-10 * se.max()
+    np.testing.assert_allclose(np.atleast_1d(found[0])[:df], beta, rtol=rtol, atol=close)
     np.testing.assert_allclose(np.atleast_1d(found[1])[:df], se, rtol=rtol)
     lod = n / 2 * np.log10(rss0 / rss1)
     assert float(result.lod[j, t]) == pytest.approx(lod, rel=rtol, abs=1e-9)
@@ -51,6 +57,7 @@ def assert_pair(result, j, t, K, y, columns, X, hsq, rtol=1e-8):
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@example(seed=141, p=1, k=3, kinship="centred", missing=False)  # a trait of h² = 1
 @given(
     seed=st.integers(0, 10**6),
     p=st.sampled_from([1, 4]),
