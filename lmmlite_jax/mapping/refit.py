@@ -273,10 +273,9 @@ def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points
     )
     loglik = jnp.zeros(())
     if not reml:
-        loglik = -0.5 * (
-            null.log_determinant(hsq.reshape(-1)).reshape(hsq.shape)
-            + terms.dof * jnp.log(a - b**2 / d)
-        )
+        # A trait at a time: XLA takes long to compile this for all.
+        logdet = lax.map(null.log_determinant, hsq)
+        loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
     return _Fits(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
 
 
