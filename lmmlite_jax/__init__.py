@@ -7,6 +7,8 @@ from lmmlite_jax.mapping.kinship import kinship
 from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
 from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
+from lmmlite_jax.model.components import ComponentsFit, fit_components
+from lmmlite_jax.model.derivatives import heritability, log_likelihood
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
 from lmmlite_jax.model.result import LMMFit, Status
@@ -16,6 +18,7 @@ from lmmlite_jax.model.traits import fit_traits
 
 __all__ = [
     "Cohort",
+    "ComponentsFit",
     "LMMFit",
     "MLSolution",
     "Projection",
@@ -25,13 +28,16 @@ __all__ = [
     "Status",
     "calc_ll",
     "eigen_rotation",
+    "fit_components",
     "fit_lmm",
     "fit_traits",
     "genomic_inflation",
     "get_ml_soln",
+    "heritability",
     "kinship",
     "load_recla",
     "lod_peaks",
+    "log_likelihood",
     "permutation_threshold",
     "projected_rotation",
     "scan",
