@@ -17,6 +17,8 @@ from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
 from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
 from lmmlite_jax.mapping.windows import cis_windows
+from lmmlite_jax.model.components import ComponentsFit, fit_components
+from lmmlite_jax.model.derivatives import heritability, log_likelihood
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
 from lmmlite_jax.model.result import LMMFit, Status
@@ -30,6 +32,7 @@ __all__ = [
     "CisPairs",
     "CisResult",
     "Cohort",
+    "ComponentsFit",
     "LMMFit",
     "MLSolution",
     "Projection",
@@ -41,13 +44,16 @@ __all__ = [
     "calc_ll",
     "cis_windows",
     "eigen_rotation",
+    "fit_components",
     "fit_lmm",
     "fit_traits",
     "genomic_inflation",
     "get_ml_soln",
+    "heritability",
     "kinship",
     "load_recla",
     "lod_peaks",
+    "log_likelihood",
     "map_cis",
     "map_cis_independent",
     "map_cis_interaction",

@@ -194,7 +194,8 @@ def boundary_pvalue(lrt: Float[Array, "*m"]) -> Float[Array, "*m"]:
 
     Self and Liang 1987.
     """
-    return jnp.where(lrt > 0, 0.5 * erfc(jnp.sqrt(lrt / 2)), 1.0)
+    positive = jnp.where(lrt > 0, lrt, 1.0)  # the root has no derivative at zero
+    return jnp.where(lrt > 0, 0.5 * erfc(jnp.sqrt(positive / 2)), jnp.where(lrt <= 0, 1.0, lrt))
 
 
 def constant_status(left: Float[Array, "*m"], whole: Float[Array, "*m"]) -> Int[Array, "*m"]:

@@ -212,7 +212,7 @@ def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
         lambda triangle: jax.scipy.linalg.solve_triangular(triangle, jnp.eye(p)), triangles
     )
     in_null = Q * null[:, None]
-    cosines, G = jnp.linalg.eigh(in_null.T @ in_null)
+    cosines, G = _directions(in_null.T @ in_null)
     pinned = cosines > ANGLE_TOLERANCE
     lengths = jnp.sqrt(jnp.where(pinned, cosines, 1.0))
 
@@ -238,6 +238,30 @@ def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
             _effect_variance(Kva, Q @ G, to_beta, pinned, G, inverses, skeleton),
         ),
     )
+
+
+@jax.custom_jvp
+def _directions(gram: Array) -> tuple[Array, Array]:
+    """Squared cosines between the covariates and the null space of K, and their directions.
+
+    Equal cosines are zero or one, both extreme, so that a change of the covariates turns none of
+    their directions into another to first order: the derivative leaves out those quotients, 0/0.
+    """
+    cosines, G = jnp.linalg.eigh(gram)
+    return cosines, G
+
+
+@_directions.defjvp
+def _directions_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (gram,), (change,) = primals, tangents
+    cosines, G = _directions(gram)
+    turned = G.T @ ((change + change.T) / 2) @ G
+    gaps = cosines[None, :] - cosines[:, None]
+    apart = jnp.abs(gaps) > ANGLE_TOLERANCE
+    rotation = jnp.where(apart, turned / jnp.where(apart, gaps, 1.0), 0.0)
+    return (cosines, G), (jnp.diagonal(turned), G @ rotation)
 
 
 def _effect_variance(

@@ -27,7 +27,7 @@ MAX_STEPS = 60
 
 FLAT = 1e-10
 """A likelihood whose slope in logit h, a degree of freedom, stays below this does not depend
-on h."""
+on h; nor one below ten times the error of its skeleton."""
 
 
 class Maximum(NamedTuple):
@@ -71,11 +71,16 @@ def global_maximum(
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
     ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. `grid_points`
     says how many are enough where K is not singular.
+
+    Derivatives of the maximum do not go through the search: see `_stationary`.
     """
-    grid = search_grid(profile.skeleton.nodes, tol if not check_boundary else 0.0, points)
+    differentiable = profile
+    profile = lax.stop_gradient(profile)
+    grid = search_grid(profile.skeleton.nodes, 0.0 if check_boundary else tol, points)
     slopes = jax.vmap(profile.slope)(grid)
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
-    flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= FLAT * profile.dof
+    rounding = jnp.maximum(FLAT, 10 * jnp.asarray(profile.skeleton.error))
+    flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= rounding * profile.dof
 
     low_is_maximum = slopes[0] <= 0
     best_value = jnp.where(low_is_maximum, profile.loglik(grid[0]), -jnp.inf)
@@ -104,7 +109,29 @@ def global_maximum(
         lambda state: jnp.any(state[0]), refine_next, (peaks, best_value, best_hsq)
     )
     unbounded = spike & jnp.isnan(best_hsq)
-    return Maximum(jnp.where(flat, jnp.nan, best_hsq), flat, unbounded)
+    inside = (best_hsq > grid[0]) & (best_hsq < grid[-1]) & ~flat
+    hsq = _stationary(differentiable, jnp.where(flat, jnp.nan, best_hsq), inside)
+    return Maximum(hsq, flat, unbounded)
+
+
+@jax.custom_jvp
+def _stationary(profile: Profile, hsq: Array, inside: Array) -> Array:
+    """Maxima found, with the derivative that the implicit function theorem gives them.
+
+    The slope is zero ``inside``: dĥ = -d(slope) / curvature. A maximum at a boundary stays there.
+    """
+    return hsq
+
+
+@_stationary.defjvp
+def _stationary_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    (profile, hsq, inside), (change, _, _) = primals, tangents
+    hsq = _stationary(profile, hsq, inside)
+    at = jnp.where(inside, hsq, 0.5)
+    moved = jax.jvp(lambda profile: profile.slope(at), (profile,), (change,))[1]
+    curvature = profile.curvature(at)
+    regular = inside & (curvature < 0)
+    return hsq, jnp.where(regular, -moved / jnp.where(regular, curvature, -1.0), 0.0)
 
 
 def grid_points(nodes: np.ndarray, singular: bool) -> int:

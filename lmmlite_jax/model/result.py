@@ -34,6 +34,7 @@ class Status(IntEnum):
     ML_UNBOUNDED = 5
     EXACT = 6
     NOT_FINITE = 7
+    NOT_CONVERGED = 8
     COLLINEAR = 100
 
 
@@ -46,6 +47,7 @@ REASONS = {
     Status.ML_UNBOUNDED: "ML unbounded: K is singular along the covariates, use REML",
     Status.NOT_FINITE: "missing values, or K not positive semidefinite (inside a trace)",
     Status.EXACT: "likelihood unbounded at h² = 1: the trait lies in the range of a singular K",
+    Status.NOT_CONVERGED: "no maximum found: the steps ran out, or the likelihood has no bound",
 }
 
 

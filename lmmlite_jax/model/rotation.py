@@ -8,11 +8,13 @@ likelihoods need no covariates at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from lmmlite_jax.model.inputs import (
@@ -218,6 +220,7 @@ def project(
     others instead, where sorting finds them: zero would mix them with K's own null space.
     Eigenvalues are rounded to zero relative to ``largest``.
     """
+    K, X = _undifferentiable(K, X)
     p = X.shape[1]
     K = (K + K.T) / 2
     Q, R = jnp.linalg.qr(X)
@@ -229,6 +232,25 @@ def project(
     Kva = clean_spectrum(values[p:], False, largest)
     cross = jnp.where(Kva[:, None] > 0, Kve_t @ KQ, 0.0)
     return Projection(Kva, Kve_t, Q.T, R, inner, cross)
+
+
+@jax.custom_jvp
+def _undifferentiable(K: Array, X: Array) -> tuple[Array, Array]:
+    """K and X as they are; derivatives, which would go through eigenvectors, are refused."""
+    return K, X
+
+
+@partial(_undifferentiable.defjvp, symbolic_zeros=True)
+def _undifferentiable_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Any, Any]
+) -> tuple[tuple[Array, Array], tuple[Any, Any]]:
+    if not all(isinstance(change, SymbolicZero) for change in tangents):
+        raise NotImplementedError(
+            "fit_traits and projected_rotation are not differentiable in K and X, whose "
+            "eigenvectors may have no derivative: use heritability or log_likelihood, or fit_lmm "
+            "for derivatives in X."
+        )
+    return primals, tuple(jnp.zeros_like(primal) for primal in primals)
 
 
 def clean_spectrum(
@@ -244,7 +266,8 @@ def check_spectrum(Kva: Any, clip_negative: bool) -> Any:
     """Refuse a spectrum that no variance matrix can have; return it as it came."""
     if is_traced(Kva):
         return Kva
-    smallest, largest = float(np.min(Kva)), float(np.max(Kva))
+    values = np.asarray(Kva)  # a JAX array would become part of a trace here
+    smallest, largest = float(values.min()), float(values.max())
     if not largest > 0:
         raise ValueError(
             f"K has no positive eigenvalue, its largest is {largest:.3g}: it is no kinship matrix."

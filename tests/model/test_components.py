@@ -1,0 +1,264 @@
+"""Several kinships against a dense reference, `fit_lmm` and lme4."""
+
+import jax
+import numpy as np
+import pytest
+from helpers import centred, random_kinship
+from scipy.optimize import minimize
+
+import lmmlite_jax as lmm
+
+N = 40
+FAMILIES = np.kron(np.eye(N // 4), 0.5 * np.eye(4) + 0.5)
+HOUSES = np.kron(np.eye(N // 2), np.ones((2, 2)))
+
+
+def simulated(seed):
+    """Two kinships, covariates and a trait; the first is singular in every third cohort."""
+    rng = np.random.default_rng(seed)
+    first = random_kinship(rng, N, rank=10 if seed % 3 == 0 else None)
+    second = FAMILIES if seed % 2 else HOUSES
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    variances = rng.dirichlet([1, 1, 1]) * (rng.random(3) < 0.8) + [0, 0, 0.05]
+    V = variances[0] * first + variances[1] * second + variances[2] * np.eye(N)
+    y = 20 * np.linalg.cholesky(V) @ rng.standard_normal(N) + X @ [300.0, 5.0]
+    return [first, second], y, X
+
+
+def dense_loglik(proportions, kinships, y, X, reml):
+    """Log likelihood with σ² and β at their best, constants as in R/lmmlite."""
+    n, p = X.shape
+    V = (1 - sum(proportions)) * np.eye(n)
+    V = V + sum(h * K for h, K in zip(proportions, kinships, strict=True))
+    inverse = np.linalg.inv(V)
+    gram = X.T @ inverse @ X
+    residual = y - X @ np.linalg.solve(gram, X.T @ inverse @ y)
+    rss = residual @ inverse @ residual
+    value = -0.5 * (np.linalg.slogdet(V)[1] + n * np.log(rss))
+    if reml:
+        value += 0.5 * (p * np.log(2 * np.pi * rss / (n - p)) + np.linalg.slogdet(X.T @ X)[1])
+        value -= 0.5 * np.linalg.slogdet(gram)[1]
+    return value
+
+
+def slow_maximum(kinships, y, X, reml):
+    """Best of the maxima that SciPy's simplex finds, started again where it stopped."""
+    size = len(kinships)
+
+    def loss(h):
+        h = np.maximum(h, 0)
+        return np.inf if h.sum() > 1 - 1e-9 else -dense_loglik(h, kinships, y, X, reml)
+
+    starts = [np.full(size, 0.3), *(0.05 + 0.8 * np.eye(size)), np.full(size, 0.02)]
+    options = {"xatol": 1e-9, "fatol": 1e-11, "maxiter": 2000}
+    best = None
+    for start in starts:
+        for _ in range(3):
+            found = minimize(loss, np.maximum(start, 0), method="Nelder-Mead", options=options)
+            start = found.x
+        if best is None or found.fun < best:
+            best = found.fun
+    return -best
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_twenty_cohorts_against_a_dense_likelihood_and_a_generic_optimiser(reml):
+    at_zero = 0
+    for seed in range(10) if reml else range(10, 20):
+        kinships, y, X = simulated(seed)
+        fit = lmm.fit_components(kinships, y, X, reml)
+        assert fit.reasons == ("",)
+        loglik = float(fit.loglik)
+        assert loglik == pytest.approx(slow_maximum(kinships, y, X, reml), abs=1e-6)
+        # The log likelihood reported is that of the estimates reported.
+        own = dense_loglik(np.asarray(fit.proportion), kinships, y, X, reml)
+        assert loglik == pytest.approx(own, abs=1e-9)
+        at_zero += int(np.any(np.asarray(fit.sigmasq) == 0))
+    assert at_zero >= 1
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_one_kinship_is_fit_lmm(reml):
+    rng = np.random.default_rng(3)
+    K = random_kinship(rng, N)
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    root = np.linalg.cholesky(K)
+    Y = root @ rng.standard_normal((N, 8)) + rng.standard_normal((N, 8)) + 50
+    rot = lmm.eigen_rotation(K, Y, X)
+    expected = lmm.fit_lmm(rot.Kva, rot.y, rot.X, reml, compute_se=True)
+    fit = lmm.fit_components([K], Y, X, reml)
+    hsq = np.asarray(expected.hsq)
+    inside = (hsq > 0) & (hsq < 1)
+    assert inside.sum() >= 4
+    np.testing.assert_allclose(fit.loglik, expected.loglik, rtol=1e-11)
+    np.testing.assert_allclose(fit.beta, expected.beta, rtol=1e-6)
+    np.testing.assert_allclose(fit.beta_se, expected.beta_se, rtol=1e-6)
+    np.testing.assert_allclose(fit.sigmasq_e, expected.sigmasq_e, rtol=1e-6)
+    for ours, theirs in (
+        (fit.proportion, expected.hsq),
+        (fit.sigmasq, expected.sigmasq_g),
+        (fit.lrt, expected.lrt),
+        (fit.lrt_pvalue, expected.lrt_pvalue),
+    ):
+        np.testing.assert_allclose(ours[0], theirs, rtol=1e-6, atol=1e-9)
+    for ours, theirs in (
+        (fit.proportion_se[0], expected.hsq_se),
+        (fit.sigmasq_se[0], expected.sigmasq_g_se),
+        (fit.sigmasq_e_se, expected.sigmasq_e_se),
+    ):
+        np.testing.assert_allclose(np.asarray(ours)[inside], theirs[inside], rtol=1e-5)
+
+
+LME4 = {
+    # σ² of donors, of batches and of the residual; β; their standard errors; log likelihood;
+    # likelihood ratios of no donors and of no batches.
+    True: (
+        [0.799752474, 0.178204481, 0.58145554],
+        [10.1673659, 0.798491219],
+        [0.265963926, 0.0825707571],
+        -240.954199,
+        [101.565906, 24.5696726],
+    ),
+    False: (
+        [0.772237623, 0.167068982, 0.577863849],
+        [10.1676159, 0.798441317],
+        [0.260706113, 0.0823057398],
+        -238.911354,
+        [101.625884, 24.3785964],
+    ),
+}
+"""lme4 1.1-31 (Debian's r-cran-lme4, R 4.2.2) on the design of the test below:
+
+    i <- 0:179; donor <- (7 * i * i + 3 * i + i %/% 40) %% 26; batch <- (i * i + i %/% 9) %% 8
+    x <- (i %% 5) / 2
+    y <- 10 + 0.8 * x + 1.2 * sin(5 * donor^2 + 1) + 0.5 * sin(3 * batch^2 + 2)
+    y <- y + 1.1 * sin(17 * i^2)
+    lmer(y ~ x + (1 | factor(donor)) + (1 | factor(batch)), REML = reml, control =
+         lmerControl(optimizer = "bobyqa", optCtrl = list(rhoend = 1e-10, maxfun = 1e5)))
+"""
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_repeated_donors_and_batches_are_lme4s(reml):
+    i = np.arange(180)
+    donor, batch = (7 * i * i + 3 * i + i // 40) % 26, (i * i + i // 9) % 8
+    X = np.column_stack([np.ones(180), (i % 5) / 2])
+    y = 10 + 0.8 * X[:, 1] + 1.2 * np.sin(5 * donor**2 + 1) + 0.5 * np.sin(3 * batch**2 + 2)
+    y = y + 1.1 * np.sin(17 * i**2)
+    kinships = {
+        name: (group[:, None] == group).astype(float)
+        for name, group in (("donor", donor), ("batch", batch))
+    }
+    fit = lmm.fit_components(kinships, y, X, reml)
+    variances, beta, beta_se, loglik, lrt = LME4[reml]
+    n, p = X.shape
+    dof = n - p if reml else n
+    # lme4 divides by n in ML; R/lmmlite, whose convention is ours, by n - p in both.
+    ours = np.append(fit.sigmasq, fit.sigmasq_e) * (n - p) / dof
+    np.testing.assert_allclose(ours, variances, rtol=2e-5)
+    np.testing.assert_allclose(fit.beta, beta, rtol=1e-6)
+    np.testing.assert_allclose(fit.beta_se * np.sqrt((n - p) / dof), beta_se, rtol=1e-5)
+    np.testing.assert_allclose(fit.lrt, lrt, rtol=1e-6)
+    # lme4 keeps the constants that R/lmmlite drops.
+    constants = 0.5 * dof * (np.log(2 * np.pi / dof) + 1)
+    if reml:
+        constants += 0.5 * (np.linalg.slogdet(X.T @ X)[1] + p * np.log(2 * np.pi / dof))
+    assert float(fit.loglik) == pytest.approx(loglik + constants, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    kinships, y, X = simulated(1)
+    rng = np.random.default_rng(0)
+    Y = np.column_stack([y, y + 3 * rng.standard_normal(N), X @ [1.0, 2.0], y, y])
+    Y[:7, 1] = np.nan
+    Y[3:, 3] = np.nan
+    Y[:, 4] = np.nan
+    return kinships, Y, X
+
+
+class TestManyTraits:
+    def test_missing_values_leave_out_individuals_of_that_trait_alone(self, problem):
+        kinships, Y, X = problem
+        fit = lmm.fit_components(kinships, Y, X)
+        np.testing.assert_array_equal(fit.n, [N, N - 7, N, 3, 0])
+        for j, seen in ((0, slice(None)), (1, slice(7, None))):
+            one = lmm.fit_components([K[seen, seen] for K in kinships], Y[seen, j], X[seen])
+            for name in ("sigmasq", "sigmasq_se", "proportion", "beta", "beta_se", "loglik", "lrt"):
+                together, alone = getattr(fit, name)[..., j], getattr(one, name)
+                np.testing.assert_allclose(together, alone, rtol=1e-6, atol=1e-8, err_msg=name)
+
+    def test_traits_without_a_fit_say_why_and_are_nan(self, problem):
+        kinships, Y, X = problem
+        fit = lmm.fit_components(kinships, Y, X)
+        reasons = ["", "", "constant", "fewer than p + 2", "no individual"]
+        assert all(r in found for r, found in zip(reasons, fit.reasons, strict=True))
+        assert fit.reasons[:2] == ("", "")
+        for name in ("sigmasq", "sigmasq_e", "beta", "loglik", "lrt", "lrt_pvalue", "beta_se"):
+            values = np.asarray(getattr(fit, name))
+            assert np.isnan(values[..., 2:]).all()
+            assert np.isfinite(values[..., :2]).all()
+
+    def test_too_few_steps_are_a_reason(self, problem):
+        kinships, Y, X = problem
+        fit = lmm.fit_components(kinships, Y, X, max_steps=1)
+        assert all("no maximum found" in reason for reason in fit.reasons[:2])
+        assert np.isnan(fit.loglik).all()
+
+    def test_a_table_with_the_names_that_came_in(self, problem):
+        kinships, Y, X = problem
+        fit = lmm.fit_components(dict(zip(("kin", "home"), kinships, strict=True)), Y, X)
+        table = fit.to_pandas().iloc[:2]
+        assert list(table["sigmasq_kin"]) == list(fit.sigmasq[0, :2])
+        assert list(table["lrt_pvalue_home"]) == list(fit.lrt_pvalue[1, :2])
+        assert list(table["reason"]) == ["", ""]
+
+    def test_the_result_is_a_pytree(self, problem):
+        kinships, Y, X = problem
+        fit = lmm.fit_components(kinships, Y[:, 0], X, tests=False)
+        assert fit.lrt is None
+        doubled = jax.tree.map(lambda a: np.asarray(2 * a), fit)
+        np.testing.assert_array_equal(doubled.sigmasq, 2 * fit.sigmasq)
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_test_of_a_component_is_the_fit_without_it(reml):
+    kinships, y, X = simulated(5)
+    fit = lmm.fit_components(kinships, y, X, reml)
+    for c in range(2):
+        # As many traits as in the test above, whose compiled program serves.
+        without = lmm.fit_components([kinships[1 - c]], np.tile(y[:, None], 8), X, reml)
+        expected = 2 * (float(fit.loglik) - float(without.loglik[0]))
+        assert float(fit.lrt[c]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_ml_spike_of_centred_kinships_is_not_returned():
+    """A trait all heritable: ML has no bound where K is singular along the intercept."""
+    rng = np.random.default_rng(4)
+    kinships = [centred(random_kinship(rng, N)), centred(FAMILIES)]
+    y = np.linalg.cholesky(kinships[0] + 1e-9 * np.eye(N)) @ rng.standard_normal(N)
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    fit = lmm.fit_components(kinships, y, X, reml=False)
+    assert np.isnan(fit.loglik) or float(fit.proportion.sum()) < 1 - 1e-6
+    assert np.isfinite(lmm.fit_components(kinships, y, X).loglik)
+
+
+class TestRefusals:
+    def test_kinships_that_cannot_be_told_apart(self):
+        rng = np.random.default_rng(0)
+        K, y = random_kinship(rng, N), rng.standard_normal(N)
+        with pytest.raises(ValueError, match=r"kinships\[1\] is a combination of the identity"):
+            lmm.fit_components([K, 0.5 * K + 0.5 * np.eye(N)], y)
+        with pytest.raises(ValueError, match=r"kinships\['same'\] is a combination"):
+            lmm.fit_components({"K": K, "same": K + 1}, y)  # the intercept absorbs what is added
+        with pytest.raises(ValueError, match=r"kinships\[0\] is a combination of the identity"):
+            lmm.fit_components([np.eye(N)], y)
+
+    def test_kinships_that_are_none(self):
+        y = np.arange(4.0)
+        with pytest.raises(ValueError, match="kinships is empty"):
+            lmm.fit_components([], y)
+        with pytest.raises(ValueError, match=r"shape \(4, 4\), kinships\[1\] has \(5, 5\)"):
+            lmm.fit_components([np.eye(4), np.eye(5)], y)
+        with pytest.raises(ValueError, match="smallest eigenvalue is -1"):
+            lmm.fit_components([np.diag([1.0, 1, 1, -1])], y)
