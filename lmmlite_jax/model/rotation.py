@@ -250,7 +250,8 @@ def _undifferentiable_jvp(
             "eigenvectors may have no derivative: use heritability or log_likelihood, or fit_lmm "
             "for derivatives in X."
         )
-    return primals, tuple(jnp.zeros_like(primal) for primal in primals)
+    K, X = primals
+    return primals, (jnp.zeros_like(K), jnp.zeros_like(X))
 
 
 def clean_spectrum(
