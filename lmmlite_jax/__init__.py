@@ -3,10 +3,20 @@
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.simulate import simulate_cohort
+from lmmlite_jax.mapping.cis import CisResult, map_cis
+from lmmlite_jax.mapping.cis_independent import CisIndependent, map_cis_independent
+from lmmlite_jax.mapping.cis_nominal import (
+    CisInteractions,
+    CisPairs,
+    map_cis_interaction,
+    map_cis_nominal,
+)
 from lmmlite_jax.mapping.kinship import kinship
+from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_values
 from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
 from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
+from lmmlite_jax.mapping.windows import cis_windows
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
 from lmmlite_jax.model.result import LMMFit, Status
@@ -15,15 +25,21 @@ from lmmlite_jax.model.skeleton import Skeleton, skeleton
 from lmmlite_jax.model.traits import fit_traits
 
 __all__ = [
+    "CisIndependent",
+    "CisInteractions",
+    "CisPairs",
+    "CisResult",
     "Cohort",
     "LMMFit",
     "MLSolution",
     "Projection",
+    "QValues",
     "Rotation",
     "ScanResult",
     "Skeleton",
     "Status",
     "calc_ll",
+    "cis_windows",
     "eigen_rotation",
     "fit_lmm",
     "fit_traits",
@@ -32,8 +48,14 @@ __all__ = [
     "kinship",
     "load_recla",
     "lod_peaks",
+    "map_cis",
+    "map_cis_independent",
+    "map_cis_interaction",
+    "map_cis_nominal",
+    "nominal_thresholds",
     "permutation_threshold",
     "projected_rotation",
+    "q_values",
     "scan",
     "simulate_cohort",
     "skeleton",

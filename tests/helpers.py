@@ -48,3 +48,19 @@ def with_variance(rng, K, hsq, m):
     root = vectors * np.sqrt(np.clip(values, 0, None))
     g = root @ rng.standard_normal((len(K), m))
     return np.sqrt(hsq) * g + np.sqrt(1 - hsq) * rng.standard_normal((len(K), m))
+
+
+def dense_pair(hsq, K, y, columns, X):
+    """β and standard errors of a marker's columns, and both residual sums of squares, from V."""
+    n, p = X.shape
+    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n))
+
+    def fit(design):
+        gram = design.T @ inverse @ design
+        beta = np.linalg.solve(gram, design.T @ inverse @ y)
+        return beta, (y - design @ beta) @ inverse @ (y - design @ beta), np.linalg.inv(gram)
+
+    _, rss0, _ = fit(X)
+    beta, rss1, variance = fit(np.column_stack([X, columns]))
+    sigmasq = rss1 / (n - p - columns.shape[1])
+    return beta[p:], np.sqrt(sigmasq * np.diag(variance)[p:]), rss0, rss1

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 def phenotypes_of(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.ndarray:
     """Phenotypes (C, s, T) of blocks of traits, zero where there is no individual or trait."""
     complete = len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0
-    if complete and traits.min() >= 0 and np.ptp(traits) == traits.size - 1:
+    if complete and traits.min() >= 0 and np.all(np.diff(traits[0]) == 1):
         return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
     present = (members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
     return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)

@@ -1,0 +1,439 @@
+"""The best of the markers near each gene, and how often chance does as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+from lmmlite_jax.mapping.association import Markers, Traits
+from lmmlite_jax.mapping.beta_approximation import FEWEST_PERMUTATIONS, beta_approximation
+from lmmlite_jax.mapping.collect import All, Method, Pairs
+from lmmlite_jax.mapping.scan import ScanData, scan_data
+from lmmlite_jax.mapping.windows import (
+    FEWEST_MARKERS,
+    Neighbourhood,
+    allele_statistics,
+    as_windows,
+    engines,
+    neighbourhoods,
+    status_of_counts,
+)
+from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
+from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.result import reasons_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "COLUMNS",
+    "BestMarkers",
+    "BestNearby",
+    "CisResult",
+    "best_nearby",
+    "check_permutations",
+    "cis_data",
+    "map_cis",
+    "names_at",
+    "pairs_nearby",
+]
+
+PERMUTATIONS_AT_ONCE = 1024
+"""Permutations whose products with a block of markers stay in cache."""
+
+LN10 = float(np.log(10))
+
+
+@dataclass(frozen=True)
+class BestMarkers:
+    """The best marker in each of R searches near a gene; names are tensorQTL's.
+
+    Attributes
+    ----------
+    marker : (R,)
+        Best marker, -1 without one.
+    num_var : (R,)
+        Markers tested: those in the window that are frequent enough and vary beside the
+        covariates.
+    slope, slope_se : (R,)
+        Effect of a copy of the counted allele, in the trait's units, and its standard error.
+    pval_nominal, log10p : (R,)
+        p-value of the F test of the best marker, and its -log10, which does not underflow.
+    lod : (R,)
+        n/2 log10(rss₀/rss₁) of the best marker.
+    pval_perm : (R,)
+        Share of permutations in which the best marker does as well, the data counted in.
+    pval_beta : (R,)
+        The same by the beta approximation, which resolves small ones.
+    beta_shape1, beta_shape2, true_df, pval_true_df : (R,)
+        Shapes and degrees of freedom of the approximation, and the best marker's p-value with
+        these degrees of freedom.
+    af, ma_samples, ma_count : (R,)
+        Of the best marker among the individuals observed: frequency of the counted allele,
+        carriers of the minor allele, and its copies.
+    hsq : (R,)
+        Heritability without the marker; NaN without kinship.
+    n : (R,)
+        Individuals observed.
+    """
+
+    marker: AnyArray
+    num_var: AnyArray
+    slope: AnyArray
+    slope_se: AnyArray
+    pval_nominal: AnyArray
+    log10p: AnyArray
+    lod: AnyArray
+    pval_perm: AnyArray
+    pval_beta: AnyArray
+    beta_shape1: AnyArray
+    beta_shape2: AnyArray
+    true_df: AnyArray
+    pval_true_df: AnyArray
+    af: AnyArray
+    ma_samples: AnyArray
+    ma_count: AnyArray
+    hsq: AnyArray
+    n: AnyArray
+
+    def table(self, rows: np.ndarray, genes: Any, markers: tuple[str, ...] | None) -> pd.DataFrame:
+        """Return tensorQTL's table of some rows, indexed by their genes (needs pandas)."""
+        import pandas as pd
+
+        columns = {name: np.asarray(getattr(self, name))[rows] for name in COLUMNS}
+        table = pd.DataFrame(columns, index=pd.Index(genes, name="phenotype_id"))
+        table.insert(5, "variant_id", names_at(markers, np.asarray(self.marker)[rows]))
+        return table
+
+
+COLUMNS = (
+    "num_var",
+    "beta_shape1",
+    "beta_shape2",
+    "true_df",
+    "pval_true_df",
+    "ma_samples",
+    "ma_count",
+    "af",
+    "pval_nominal",
+    "slope",
+    "slope_se",
+    "pval_perm",
+    "pval_beta",
+    "log10p",
+    "lod",
+    "hsq",
+    "n",
+)
+"""Columns of tables of best markers, tensorQTL's before our own."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class CisResult(BestMarkers):
+    """The best marker near each of m genes: the fields of `BestMarkers`, of shape (m,), and these.
+
+    Attributes
+    ----------
+    reasons : tuple of str
+        Why a gene has no test; empty where it has, or where no marker is near.
+    markers, traits : tuple of str or None
+        Names, where data frames came in.
+    """
+
+    reasons: tuple[str, ...] = field(metadata={"static": True})
+    markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+    traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return tensorQTL's table, one row a gene that has a test (needs pandas)."""
+        tested = np.flatnonzero(np.asarray(self.marker) >= 0)
+        return self.table(tested, names_at(self.traits, tested), self.markers)
+
+
+@in_float64
+def map_cis(
+    K: Any,
+    Y: Any,
+    G: Any,
+    X: Any = None,
+    *,
+    window: Any,
+    permutations: int = 10_000,
+    seed: int = 0,
+    maf_threshold: float = 0.0,
+    chromosome: Any = None,
+    weights: Any = None,
+    reml: bool = True,
+    clip_negative: bool = False,
+    scale_kinship: bool = False,
+    tol: float = 1e-8,
+    dtype: str = "float32",
+) -> CisResult:
+    """Find the best marker near each gene, with p-values by permutation (tensorQTL's ``cis``).
+
+    Parameters
+    ----------
+    K, Y, G, X, chromosome, weights, clip_negative, scale_kinship, tol
+        As in `scan`; G with one column a marker. A kinship that leaves the gene's chromosome out
+        comes as a dict, as in `scan`.
+    window : (m, 2) array of int
+        For each gene (trait) its first marker and the one after its last, as `cis_windows` makes
+        them.
+    permutations : int
+        How many. The order of the individuals in each depends on ``seed`` and the number observed
+        alone, so that genes may be mapped a chromosome at a time.
+    seed : int
+        Seed of the permutations.
+    maf_threshold : float
+        Markers whose minor allele is rarer among the individuals observed are left out.
+    reml : bool
+        Likelihood that estimates the heritabilities.
+    dtype : "float32" or "float64"
+        Precision of the products with permuted residuals. All else is in double precision.
+
+    Returns
+    -------
+    CisResult
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+
+    Notes
+    -----
+    Phenotypes of relatives are not exchangeable. What is permuted are the n - p residuals of the
+    null model, rotated and divided by their standard deviations at the gene's own h². FastQTL's
+    beta approximation is Ongen et al. 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=120, m=3, seed=1)
+    >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 90)).astype(float)
+    >>> Y = cohort.pheno + 20 * G[:, [7, 40, 80]]
+    >>> window = np.array([[0, 30], [30, 60], [50, 90]])
+    >>> result = lmm.map_cis(
+    ...     cohort.kinship, Y, G, cohort.covar, window=window, permutations=100
+    ... )
+    >>> print(result.marker, result.num_var, result.pval_perm.round(4))
+    [ 7 40 80] [30 30 40] [0.0099 0.0099 0.0099]
+    """
+    check_permutations(permutations, dtype)
+    data = cis_data(K, Y, G, X, weights, chromosome, clip_negative, scale_kinship)
+    check_options(tol, NO_PRIOR)
+    m, p = len(data.counts), data.design.shape[1]
+    windows = as_windows(window, m, data.genotypes.markers)
+    method = Method("null", "wald", 1, p, "float64", tol)
+    status = status_of_counts(data.counts, p)
+    found = {name: np.full(m, np.nan) for name in COLUMNS}
+    marker = np.full(m, -1)
+    for name in ("num_var", "ma_samples", "ma_count"):
+        found[name] = np.zeros(m, dtype=np.int64)
+    found["n"] = data.counts
+    for engine, _, genes in engines(data, windows, Options(reml=reml), tol):
+        for group in engine.groups(data.values, genes):
+            used = group.traits >= 0
+            status[group.traits[used]] = np.asarray(group.fit.status)[used]
+            found["hsq"][group.traits[used]] = np.asarray(group.fit.hsq)[used]
+            for near in neighbourhoods(data, windows, group, method, maf_threshold=maf_threshold):
+                best = best_nearby(near, method, permutations, seed, dtype)
+                marker[best.genes] = best.marker
+                for name, values in best.columns.items():
+                    found[name][best.genes] = values
+    return CisResult(
+        marker,
+        **found,
+        reasons=reasons_of(status, data.covariates),
+        markers=data.genotypes.names,
+        traits=data.traits,
+    )
+
+
+def check_permutations(permutations: int, dtype: str) -> None:
+    """Refuse too few permutations and unknown types."""
+    if permutations < FEWEST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations must be at least {FEWEST_PERMUTATIONS}, got {permutations}."
+        )
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
+
+
+def cis_data(
+    K: Any,
+    Y: Any,
+    G: Any,
+    X: Any,
+    weights: Any,
+    chromosome: Any,
+    clip_negative: bool,
+    scale_kinship: bool,
+) -> ScanData:
+    """Check what every function of this kind takes."""
+    data = scan_data(Y, G, X, weights, None, K, chromosome, clip_negative, scale_kinship)
+    if data.genotypes.columns > 1:
+        raise ValueError(
+            f"G must have one column a marker here, got {data.genotypes.columns}: use scan for "
+            "markers of several."
+        )
+    return data
+
+
+def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
+    """Statistics (S, T) of pairs; NaN where a marker is in no gene's window."""
+    S = near.kept.size
+    kept = All(S, near.genes.size, method)
+    used = np.flatnonzero(near.inside().any(axis=1))
+    width = min(FEWEST_MARKERS, S)
+    for part in np.unique(used // width):
+        some = slice(part * width, (part + 1) * width)
+        block = jax.tree.map(lambda a, some=some: a[..., some], near.markers)
+        kept.add(np.arange(some.start, some.stop), block, near.block)
+    return kept.pairs()[0]
+
+
+def names_at(names: tuple[str, ...] | None, numbers: np.ndarray) -> np.ndarray:
+    """Names where there are any, numbers otherwise."""
+    return numbers if names is None else np.asarray(names, dtype=object)[numbers]
+
+
+class BestNearby(NamedTuple):
+    """Genes that have a test, their best markers, and columns of `CisResult`."""
+
+    genes: np.ndarray
+    marker: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def best_nearby(
+    near: Neighbourhood, method: Method, permutations: int, seed: int, dtype: str
+) -> BestNearby:
+    """Best markers of some genes, with p-values by permutation."""
+    pairs = pairs_nearby(near, method)
+    tested: np.ndarray = near.inside() & np.isfinite(pairs.lod)
+    genes = np.flatnonzero(tested.any(axis=0))
+    top = np.where(tested, pairs.lod, -1.0).argmax(axis=0)
+    best = Pairs(*(None if x is None else x[top, np.arange(top.size)] for x in pairs))
+    share = np.asarray(-np.expm1(-best.lod * 2 * LN10 / near.block.n))
+    permuted = permuted_shares(near, tested, method.covariates, permutations, seed, dtype)
+    fitted = beta_approximation(permuted, share, float(near.block.traits.dof) - 1)
+    alleles = allele_statistics(near.dosages[:, np.minimum(top, near.size - 1)])
+    columns = {
+        **fitted._asdict(),
+        **alleles._asdict(),
+        "num_var": tested.sum(axis=0),
+        "slope": best.beta,
+        "slope_se": best.se,
+        "pval_nominal": 10**-best.log10p,
+        "log10p": best.log10p,
+        "lod": best.lod,
+    }
+    return BestNearby(
+        near.genes[genes],
+        near.first + top[genes],
+        {name: values[genes] for name, values in columns.items()},
+    )
+
+
+def permuted_shares(
+    near: Neighbourhood,
+    tested: np.ndarray,
+    p: int,
+    permutations: int,
+    seed: int,
+    dtype: str,
+) -> np.ndarray:
+    """Largest share of residual variance that any marker explains in each permutation (T, P).
+
+    ``tested`` (S, T) says which pairs count; p covariates.
+    """
+    Kva = near.pattern.projection.Kva[0]
+    inverse, residuals, weights = _standardised(
+        near.markers, near.block.traits, Kva, near.block.hsq, tested, dtype=dtype
+    )
+    values = near.markers.values[0].astype(dtype).T
+    some = tested.any(axis=0)
+    start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
+    real = int(near.pattern.n[0]) - p
+    found = [
+        np.asarray(_largest_shares(values, inverse, residuals, weights, orders, start, stop))
+        for orders in _orders(real, Kva.size, permutations, seed)
+    ]
+    return np.concatenate(found, axis=1)[:, :permutations].astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
+    """Permutations (C, width, size) of the first ``real`` elements, the others being padding.
+
+    They come in C parts of one width; those beyond the number asked for repeat the first.
+    """
+    parts = -(-permutations // PERMUTATIONS_AT_ONCE)
+    width = -(-permutations // parts)
+    rng = np.random.default_rng(seed)
+    first = rng.permuted(np.tile(np.arange(real, dtype=np.int32), (permutations, 1)), axis=1)
+    rest = np.broadcast_to(np.arange(real, size, dtype=np.int32), (permutations, size - real))
+    orders = np.concatenate([first, rest], axis=1)
+    return np.resize(orders, (parts, width, size))
+
+
+@partial(jax.jit, static_argnames="dtype")
+def _standardised(
+    markers: Markers, traits: Traits, Kva: Array, hsq: Array, tested: Array, *, dtype: str
+) -> tuple[Array, Array, Array]:
+    """What permutations need, in any precision.
+
+    1/d of each pair (S, T), zero where there is no test; and for each gene (T, q) its whitened
+    residuals, scaled to squares that sum to 1, and the square roots of the weights.
+    """
+    h = jnp.where(jnp.isnan(hsq), 0.0, hsq)
+    roots = 1 / jnp.sqrt(h * Kva[:, None] + (1 - h))
+    d = markers.squares[0, 0].T @ traits.weights
+    inverse = jnp.where(tested, 1 / jnp.where(tested, d, 1.0), 0.0)
+    residuals = traits.weighted / roots / jnp.sqrt(traits.rss)
+    return inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)
+
+
+@jax.jit
+def _largest_shares(
+    values: Array,
+    inverse: Array,
+    residuals: Array,
+    roots: Array,
+    orders: Array,
+    start: Array,
+    stop: Array,
+) -> Array:
+    """Largest share (T, P) of genes in orders (P, q) of their residuals.
+
+    Blocks of the markers (S, q) of a gene's window are multiplied by all permutations of the gene,
+    and only the maxima of their products kept.
+    """
+    S, q = values.shape
+    width = min(FEWEST_MARKERS, S)
+
+    def of_gene(gene: Array) -> Array:
+        permuted = residuals[gene][orders] * roots[gene]
+        own = inverse[:, gene]
+
+        def add(k: Any, largest: Array) -> Array:
+            begin = jnp.minimum(start[gene] + k * width, S - width)
+            block = lax.dynamic_slice(values, (begin, 0), (width, q))
+            scale = lax.dynamic_slice(own, (begin,), (width,))
+            product = jnp.matmul(permuted, block.T, precision=lax.Precision.HIGHEST)
+            return jnp.maximum(largest, jnp.max(product**2 * scale, axis=1))
+
+        blocks = -(-(stop[gene] - start[gene]) // width)
+        return lax.fori_loop(0, blocks, add, jnp.zeros(len(orders), values.dtype))
+
+    return lax.map(of_gene, jnp.arange(start.size))

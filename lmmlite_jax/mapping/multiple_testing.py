@@ -1,0 +1,197 @@
+"""Which genes are significant among thousands.
+
+Storey and Tibshirani's q-values (2003, PNAS 100:9440), as the R package qvalue computes them. With
+π₀ the proportion of true null hypotheses, they are π₀ times Benjamini and Hochberg's adjusted
+p-values, which SciPy has; what is left to do here is π₀.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import beta, false_discovery_control
+
+__all__ = ["QValues", "nominal_thresholds", "null_proportion", "q_values"]
+
+_CUTS = np.arange(1, 20) / 20
+"""p-values above which π₀ is estimated."""
+
+_SPLINE_DF = 3.0
+
+
+class QValues(NamedTuple):
+    """q-values (m,), and the proportion π₀ of true null hypotheses."""
+
+    qvalue: np.ndarray
+    pi0: float
+
+
+def q_values(pvalue: Any, pi0: float | None = None) -> QValues:
+    """q-value of each p-value: the false discovery rate if it and all smaller ones are called.
+
+    Parameters
+    ----------
+    pvalue : (m,) array
+        p-values, NaN where there is no test.
+    pi0 : float, optional
+        Proportion of true null hypotheses; 1 gives Benjamini and Hochberg's adjusted p-values.
+        Estimated by `null_proportion` where left out.
+
+    Returns
+    -------
+    QValues
+        NaN where the p-value is.
+
+    Raises
+    ------
+    ValueError
+        If p-values are not between 0 and 1, or π₀ cannot be estimated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> p = np.concatenate([np.full(20, 1e-4), (np.arange(80) + 0.5) / 80])
+    >>> qvalue, pi0 = lmm.q_values(p)
+    >>> print(round(pi0, 2), qvalue[:20].max().round(5))
+    0.8 0.0004
+    """
+    pvalues = _as_pvalues(pvalue)
+    known = ~np.isnan(pvalues)
+    if pi0 is None:
+        pi0 = null_proportion(pvalues)
+    elif not 0 < pi0 <= 1:
+        raise ValueError(f"pi0 must be above 0 and at most 1, got {pi0}.")
+    qvalue = np.full(pvalues.size, np.nan)
+    if known.any():
+        qvalue[known] = pi0 * false_discovery_control(pvalues[known])
+    return QValues(qvalue, pi0)
+
+
+def null_proportion(pvalue: Any) -> float:
+    """Proportion π₀ of true null hypotheses.
+
+    The share of p-values above λ, over 1 - λ, at λ = 0.05, 0.10, …, 0.95, smoothed by a natural
+    cubic spline with 3 degrees of freedom and read at 0.95.
+
+    Parameters
+    ----------
+    pvalue : (m,) array
+        p-values, NaN where there is no test.
+
+    Returns
+    -------
+    float
+        At most 1.
+
+    Raises
+    ------
+    ValueError
+        If p-values are not between 0 and 1, or no proportion is found: too few p-values, or none
+        of them large.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lmmlite_jax.mapping.multiple_testing import null_proportion
+    >>> print(null_proportion(np.linspace(0, 1, 1001) ** 2).round(2))
+    0.5
+    """
+    pvalues = _as_pvalues(pvalue)
+    pvalues = pvalues[~np.isnan(pvalues)]
+    if pvalues.size == 0 or pvalues.max() < _CUTS[-1]:
+        raise ValueError(
+            f"the proportion of true null hypotheses cannot be estimated from {pvalues.size} "
+            f"p-values of which none is above {_CUTS[-1]}: set pi0=1 for Benjamini and Hochberg's "
+            "method."
+        )
+    above = np.array([np.mean(pvalues >= cut) for cut in _CUTS]) / (1 - _CUTS)
+    estimate = float(_smoother() @ above)
+    if estimate <= 0:
+        raise ValueError(
+            f"the proportion of true null hypotheses is estimated at {estimate:.3g} from "
+            f"{pvalues.size} p-values: set pi0=1 for Benjamini and Hochberg's method."
+        )
+    return min(estimate, 1.0)
+
+
+def nominal_thresholds(
+    pval_beta: Any, beta_shape1: Any, beta_shape2: Any, fdr: float = 0.05, pi0: float | None = None
+) -> np.ndarray:
+    """Nominal p-value below which a marker of each gene is significant, as tensorQTL defines it.
+
+    The limit between genes that are significant and those that are not, halfway between their
+    ``pval_beta``, is put through the inverse of each gene's beta law.
+
+    Parameters
+    ----------
+    pval_beta, beta_shape1, beta_shape2 : (m,) arrays
+        As `map_cis` returns them.
+    fdr : float
+        False discovery rate of genes.
+    pi0 : float, optional
+        As in `q_values`.
+
+    Returns
+    -------
+    (m,) array
+        NaN where no gene is significant, or the gene has no test.
+
+    Raises
+    ------
+    ValueError
+        If ``fdr`` is not between 0 and 1, and as in `q_values`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lmmlite_jax import nominal_thresholds
+    >>> p = np.array([1e-6, 1e-3, 0.5, 0.97])
+    >>> nominal_thresholds(p, np.ones(4), np.full(4, 100.0), pi0=1).round(4)
+    array([0.0029, 0.0029, 0.0029, 0.0029])
+    """
+    if not 0 < fdr < 1:
+        raise ValueError(f"fdr must lie between 0 and 1, got {fdr}.")
+    pvalues = _as_pvalues(pval_beta)
+    qvalue = q_values(pvalues, pi0).qvalue
+    significant, other = pvalues[qvalue <= fdr], pvalues[qvalue > fdr]
+    if significant.size == 0:
+        return np.full(pvalues.size, np.nan)
+    limit = significant.max()
+    if other.size:
+        limit = (limit + other.min()) / 2
+    return np.asarray(beta.ppf(limit, np.asarray(beta_shape1), np.asarray(beta_shape2)))
+
+
+def _as_pvalues(pvalue: Any) -> np.ndarray:
+    values = np.asarray(pvalue, dtype=np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"p-values must be of shape (m,), got {values.shape}.")
+    wrong = ~(np.isnan(values) | ((values >= 0) & (values <= 1)))
+    if wrong.any():
+        raise ValueError(f"p-values must lie between 0 and 1, got {values[wrong][0]:g}.")
+    return values
+
+
+@cache
+def _smoother() -> np.ndarray:
+    """Weights (19,) that take values at the cuts to the spline's value at the last.
+
+    The spline minimises Σ (y - f)² + c ∫ f''², whose penalty is f' D' B⁻¹ D f with D the second
+    divided differences and B the tridiagonal matrix of Green and Silverman (1994); c is such that
+    the trace of the smoother is the degrees of freedom.
+    """
+    m, gap = _CUTS.size, _CUTS[1] - _CUTS[0]
+    D = (np.eye(m - 2, m) - 2 * np.eye(m - 2, m, 1) + np.eye(m - 2, m, 2)) / gap
+    B = gap * (4 * np.eye(m - 2) + np.eye(m - 2, k=1) + np.eye(m - 2, k=-1)) / 6
+    values, vectors = np.linalg.eigh(D.T @ np.linalg.solve(B, D))
+    penalty = np.where(values > 1e-9 * values[-1], values, 0.0)  # lines are not penalised
+
+    def excess(log_c: float) -> float:
+        return float(np.sum(1 / (1 + np.exp(log_c) * penalty)) - _SPLINE_DF)
+
+    c = np.exp(brentq(excess, -30.0, 30.0, xtol=1e-12))
+    return (vectors[-1] / (1 + c * penalty)) @ vectors.T

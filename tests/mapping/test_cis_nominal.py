@@ -1,0 +1,175 @@
+"""All pairs of genes and markers near them, against generalised least squares."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+from helpers import dense_pair, random_kinship, with_variance
+
+import lmmlite_jax as lmm
+
+
+def problem(seed, n=50, M=300, m=5, wide=30):
+    rng = np.random.default_rng(seed)
+    K = random_kinship(rng, n)
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    G = rng.binomial(2, rng.uniform(0.2, 0.8, M), (n, M)).astype(float)
+    G[0, ::9] = np.nan
+    start = rng.integers(0, M - wide, m)
+    window = np.column_stack([start, start + rng.integers(1, wide, m)])
+    window[0] = [10, 280]  # more than one block of markers
+    Y = with_variance(rng, K, 0.5, m)
+    Y[1, 2] = np.nan
+    return K, Y, G, X, window
+
+
+def together(batches):
+    """One array for each column, by gene and marker."""
+    batches = list(batches)
+    names = vars(batches[0])
+    columns = {
+        name: np.concatenate([np.asarray(getattr(one, name)) for one in batches]) for name in names
+    }
+    order = np.lexsort((columns["marker"], columns["gene"]))
+    return {name: values[order] for name, values in columns.items()}
+
+
+def in_windows(window):
+    return np.array([(t, j) for t, (start, stop) in enumerate(window) for j in range(start, stop)])
+
+
+@pytest.mark.parametrize("kinship", [True, False])
+def test_every_pair_is_generalised_least_squares(kinship):
+    K, Y, G, X, window = problem(1)
+    found = together(lmm.map_cis_nominal(K if kinship else None, Y, G, X, window=window))
+    np.testing.assert_array_equal(
+        np.column_stack([found["gene"], found["marker"]]), in_windows(window)
+    )
+    imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    for i in range(0, found["gene"].size, 7):
+        t, j = found["gene"][i], found["marker"][i]
+        seen = ~np.isnan(Y[:, t])
+        g, hsq = imputed[seen, j], found["hsq"][i] if kinship else 0.0
+        (beta,), (se,), rss0, rss1 = dense_pair(
+            hsq, K[np.ix_(seen, seen)], Y[seen, t], g[:, None], X[seen]
+        )
+        n = seen.sum()
+        # Both are solutions of well-conditioned systems in double precision.
+        assert found["slope"][i] == pytest.approx(beta, rel=1e-7, abs=1e-12)
+        assert found["slope_se"][i] == pytest.approx(se, rel=1e-7)
+        assert found["lod"][i] == pytest.approx(n / 2 * np.log10(rss0 / rss1), rel=1e-6, abs=1e-12)
+        pvalue = 2 * scipy.stats.t.sf(abs(beta / se), n - 3)
+        assert found["pval_nominal"][i] == pytest.approx(pvalue, rel=1e-6)
+        assert found["af"][i] == pytest.approx(g.mean() / 2, rel=1e-12)
+        assert found["n"][i] == n
+
+
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_refits_are_those_of_the_scan(test):
+    K, Y, G, X, window = problem(2)
+    window[0] = [10, 60]
+    found = together(lmm.map_cis_nominal(K, Y, G, X, window=window, variance="refit", test=test))
+    scan = lmm.scan(K, Y, G, X, variance="refit", test=test)
+    at = found["marker"], found["gene"]
+    # The same maximum, searched for from blocks of other sizes: to the search's tolerance of 1e-8.
+    np.testing.assert_allclose(found["hsq"], scan.hsq[at], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found["slope"], scan.beta[at], rtol=1e-6)
+    np.testing.assert_allclose(found["log10p"], scan.log10p[at], rtol=1e-6, atol=1e-9)
+
+
+def test_rare_markers_are_left_out_and_monomorphic_ones_have_no_number():
+    K, Y, G, X, window = problem(3, m=3)
+    G[:, 15] = 1.0
+    af = np.nanmean(G, axis=0) / 2
+    found = together(lmm.map_cis_nominal(K, Y, G, X, window=window, maf_threshold=0.31))
+    pairs = in_windows(window)
+    common = np.minimum(af, 1 - af)[pairs[:, 1]] >= 0.31
+    # The one individual not observed for a gene may carry a marker over the threshold.
+    near = np.abs(np.minimum(af, 1 - af)[pairs[:, 1]] - 0.31) < 0.02
+    kept = {(t, j) for t, j in zip(found["gene"], found["marker"], strict=True)}
+    for pair, is_common, is_near in zip(pairs, common, near, strict=True):
+        if not is_near:
+            assert (tuple(pair) in kept) == is_common
+    monomorphic = found["marker"] == 15
+    assert monomorphic.any()
+    assert np.isnan(found["slope"][monomorphic]).all()
+    assert np.isfinite(found["slope"][~monomorphic]).all()
+
+
+def test_the_table_has_tensorqtls_columns():
+    pytest.importorskip("pandas")
+    K, Y, G, X, window = problem(4, m=2)
+    (first, *_) = lmm.map_cis_nominal(K, Y, G, X, window=window)
+    position, start = np.arange(300) * 10, np.array([500, 700])
+    table = first.to_pandas(
+        traits=("a", "b"),
+        position=position,
+        start=start,
+        end=start + 5,
+        markers=tuple(f"rs{j}" for j in range(300)),
+    )
+    assert list(table.columns) == [
+        "phenotype_id", "variant_id", "start_distance", "end_distance", "af", "ma_samples",
+        "ma_count", "pval_nominal", "slope", "slope_se", "log10p", "lod", "hsq", "n",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(
+        table["start_distance"], position[first.marker] - start[first.gene]
+    )
+    assert not jax.config.jax_enable_x64
+
+
+def test_interactions_are_generalised_least_squares_of_three_columns():
+    K, Y, G, X, window = problem(5, n=60)
+    e = np.random.default_rng(5).standard_normal(60)
+    found = together(
+        lmm.map_cis_interaction(K, Y, G, e, X, window=window, maf_threshold_interaction=0.1)
+    )
+    imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    fits = lmm.fit_traits(K, Y, np.column_stack([X, e]))
+    for i in range(0, found["gene"].size, 5):
+        t = found["gene"][i]
+        seen = ~np.isnan(Y[:, t])
+        g = imputed[seen, found["marker"][i]]
+        columns = np.column_stack([g, e[seen], g * e[seen]])
+        hsq = found["hsq"][i]
+        beta, se, *_ = dense_pair(hsq, K[np.ix_(seen, seen)], Y[seen, t], columns, X[seen])
+        assert hsq == pytest.approx(float(fits.hsq[t]), rel=1e-6)
+        pvalue = 2 * scipy.stats.t.sf(abs(beta / se), seen.sum() - 5)
+        for k, name in enumerate(("g", "i", "gi")):
+            # Three correlated columns: a condition number of some hundreds.
+            assert found[f"b_{name}"][i] == pytest.approx(beta[k], rel=1e-6)
+            assert found[f"b_{name}_se"][i] == pytest.approx(se[k], rel=1e-6)
+            assert found[f"pval_{name}"][i] == pytest.approx(pvalue[k], rel=1e-5)
+
+
+def test_interactions_need_markers_that_vary_in_both_halves():
+    K, Y, G, X, window = problem(6, n=60, m=1)
+    e = np.linspace(-1, 1, 60)
+    G[:30, 20] = 0.0
+    found = together(
+        lmm.map_cis_interaction(K, Y, G, e, X, window=window, maf_threshold_interaction=0.05)
+    )
+    imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)[:, 10:280]
+    af = np.stack([imputed[half].mean(axis=0) / 2 for half in (slice(0, 30), slice(30, 60))])
+    varied = (np.minimum(af, 1 - af) >= 0.05 - 1e-7).all(axis=0)
+    assert 20 not in found["marker"]
+    np.testing.assert_array_equal(found["marker"], 10 + np.flatnonzero(varied))
+
+
+def test_an_interaction_among_the_covariates_is_refused():
+    K, Y, G, X, window = problem(7)
+    with pytest.raises(ValueError, match="leave it out of X"):
+        lmm.map_cis_interaction(K, Y, G, 2 * X[:, 1] + 1, X, window=window)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variance": "both"}, "variance must be 'null' or 'refit'"),
+        ({"test": "score", "variance": "refit"}, "test must be one of wald, lrt here"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_refused_at_once(change, message):
+    K, Y, G, X, window = problem(8)
+    with pytest.raises(ValueError, match=message):
+        lmm.map_cis_nominal(K, Y, G, X, window=window, **change)
