@@ -16,6 +16,7 @@ from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_
 from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
 from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
+from lmmlite_jax.mapping.trans import TransPairs, map_trans
 from lmmlite_jax.mapping.windows import cis_windows
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
@@ -38,6 +39,7 @@ __all__ = [
     "ScanResult",
     "Skeleton",
     "Status",
+    "TransPairs",
     "calc_ll",
     "cis_windows",
     "eigen_rotation",
@@ -52,6 +54,7 @@ __all__ = [
     "map_cis_independent",
     "map_cis_interaction",
     "map_cis_nominal",
+    "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
     "projected_rotation",

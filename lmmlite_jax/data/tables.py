@@ -149,6 +149,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         with open(unfinished, "xb") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(unfinished, path)
     except OSError as error:
         # A full disk names no file.

@@ -40,6 +40,7 @@ __all__ = [
     "ScanData",
     "ScanResult",
     "blocks_of_patterns",
+    "check_choices",
     "null_models",
     "rotated_markers",
     "scan",
@@ -204,7 +205,7 @@ def scan(
     [7 7 7 7] (4,)
     """
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
-    _check_choices(variance, test, keep, dtype, data.genotypes.columns)
+    check_choices(variance, test, keep, dtype, data.genotypes.columns)
     check_options(tol, NO_PRIOR)
     if variance == "refit":
         reml = test == "wald"
@@ -436,7 +437,8 @@ def _with_interaction(
     return design, replace(genotypes, interaction=e[:, 0])
 
 
-def _check_choices(variance: str, test: str, keep: Any, dtype: str, columns: int) -> None:
+def check_choices(variance: str, test: str, keep: Any, dtype: str, columns: int) -> None:
+    """Refuse what a scan cannot do."""
     if variance not in ("null", "refit"):
         raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
     tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")

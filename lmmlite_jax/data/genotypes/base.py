@@ -85,6 +85,11 @@ class GenotypeFile(ABC):
         self.notes = tuple(notes)
         self._lock = threading.Lock()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        return (self.path,)
+
     def read(self, which: Any = slice(None), samples: Any = None) -> np.ndarray:
         """Read the dosages of some variants.
 

@@ -51,6 +51,11 @@ class BgenFile(GenotypeFile):
         self._whole = reader
         self._of_thread = threading.local()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The .bgen, and the .sample if there is one."""
+        return (self.path, self._beside) if self._beside.is_file() else (self.path,)
+
     def close(self) -> None:
         """Close the file."""
         self._whole.close()

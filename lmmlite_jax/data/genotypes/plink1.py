@@ -37,6 +37,12 @@ class Plink1File(GenotypeFile):
             num_threads=1,
         )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The .bed, .bim and .fam."""
+        name = self.path.name
+        return tuple(self.path.with_name(name + end) for end in (".bed", ".bim", ".fam"))
+
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
         rows = slice(None) if samples is None else samples
         dosages: np.ndarray = self._bed.read((rows, variants), dtype="float32")
