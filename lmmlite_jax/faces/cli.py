@@ -70,7 +70,7 @@ class Variance(StrEnum):
 
 
 def _with_hyphens(token: str) -> str:
-    """tensorQTL's options have underscores."""
+    """Spell options with underscores, which are tensorQTL's, as ours."""
     return token.replace("_", "-")
 
 

@@ -66,7 +66,7 @@ class Genotypes:
         if isinstance(self.values, np.ndarray):
             read = (self.values[:, part] for part in parts)
         else:
-            read = self.values.in_turn(markers, width)
+            read = (block for block in self.values.in_turn(markers, width))
         for part, values in zip(parts, read, strict=True):
             missing = np.zeros(part.size, dtype=np.int64)
             yield part, replace(self, values=values, names=None, missing=missing)

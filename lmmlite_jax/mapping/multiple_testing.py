@@ -207,7 +207,7 @@ def _effective_tests_of(values: np.ndarray) -> int:
     n, M = values.shape
     centred = values - values.mean(axis=0)
     covariance = centred.T @ centred / n
-    # Distance of the covariance from its target, a multiple of the identity, and its sampling error.
+    # How far the covariance is from its target, a multiple of the identity, and its own error.
     distance = (np.sum(covariance**2) - np.trace(covariance) ** 2 / M) / M
     squares = centred**2
     error = (np.sum(squares.sum(axis=1) ** 2) / n - np.sum(covariance**2)) / (M * n)

@@ -25,7 +25,6 @@ from lmmlite_jax.model.engine import Group
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.pattern import Pattern
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -205,9 +204,7 @@ class _Search(NamedTuple):
     least: float
     maf_threshold: float
 
-    def units(
-        self, options: Options, wanted: Callable[[TransUnit], bool]
-    ) -> Iterator[TransPairs]:
+    def units(self, options: Options, wanted: Callable[[TransUnit], bool]) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""
         data, method = self.data, self.method
         n = len(data.values)

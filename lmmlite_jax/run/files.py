@@ -184,7 +184,10 @@ def map_files(
             "version": version("lmmlite-jax"),
         }
         bar = _no_bar if bar is None else bar
-        with inputs.dosages, Parts(_beside(prefix, f"{mode}.parts"), fingerprint, resume=resume) as parts:
+        with (
+            inputs.dosages,
+            Parts(_beside(prefix, f"{mode}.parts"), fingerprint, resume=resume) as parts,
+        ):
             if resume:
                 say(f"resumed: {parts.resumed} pieces of the work are done")
             matrix = inputs.kinship
@@ -269,8 +272,9 @@ def _computed(
         with bar("variants for the kinship", len(inputs.variants)) as advance:
             found = inputs.computed_kinship(loco=loco, progress=advance)
         arrays = found if isinstance(found, dict) else {"": found}
+        named: dict[str, Any] = {f"of {name}": matrix for name, matrix in arrays.items()}
         with whole_file(kept) as stream:
-            np.savez(stream, **{f"of {name}": matrix for name, matrix in arrays.items()})
+            np.savez(stream, **named)
     with np.load(kept) as stored:
         matrices = {name.removeprefix("of "): stored[name] for name in stored.files}
     each = "each chromosome's from all others" if loco else "one"
@@ -285,9 +289,7 @@ def _write(frame: pd.DataFrame, path: Path, *, indexed: bool) -> None:
             frame.to_parquet(stream, index=indexed)
             return
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
-            frame.to_csv(
-                packed, sep="\t", index=indexed, float_format="%.6g", lineterminator="\n"
-            )
+            frame.to_csv(packed, sep="\t", index=indexed, float_format="%.6g", lineterminator="\n")
 
 
 def _described(path: Path) -> dict[str, Any]:

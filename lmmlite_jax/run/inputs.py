@@ -189,7 +189,7 @@ def read_inputs(
     if matrices is not None:
         here = np.ix_(rows["kinship"], rows["kinship"])
         chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
-        matrix = chosen[""] if "" in chosen else chosen
+        matrix = chosen.get("", chosen)
     given = (phenotypes, annotation, covariates, interaction, kinship, samples_map)
     return Inputs(
         matched.samples,

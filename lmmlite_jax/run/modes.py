@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,10 +12,9 @@ import numpy as np
 
 from lmmlite_jax.data._names import few
 from lmmlite_jax.data._optional import require
-from lmmlite_jax.data.tables import read_table
 from lmmlite_jax.mapping.cis import COLUMNS, BestMarkers, best_markers, check_permutations, cis_data
 from lmmlite_jax.mapping.cis_independent import signals_of_genes
-from lmmlite_jax.mapping.cis_nominal import CisInteractions, map_cis_interaction, map_cis_nominal
+from lmmlite_jax.mapping.cis_nominal import map_cis_interaction, map_cis_nominal
 from lmmlite_jax.mapping.collect import Method
 from lmmlite_jax.mapping.multiple_testing import effective_tests, nominal_thresholds, q_values
 from lmmlite_jax.mapping.scan import ScanData
@@ -187,9 +185,8 @@ class Mapping:
                 np.asarray(self.inputs.features, dtype=object)[found["gene"]], name="phenotype_id"
             )
         )
-        place = table.columns.get_loc("ma_samples")
-        for name, values in reversed(list(self._places(found).items())):
-            table.insert(place, name, values)
+        for name, values in self._places(found).items():
+            _insert(table, "ma_samples", name, values)
         return table
 
     def _places(self, found: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -223,11 +220,12 @@ class Mapping:
         )
         significant = int((qvalue <= self.settings.fdr).sum())
         self.facts |= {"pi0": float(proportion), "significant": significant}
-        self.log(f"{significant} of {len(table)} features at a false discovery rate of "
-                 f"{self.settings.fdr:g} (proportion of true null hypotheses {proportion:.3g})")
-        place = table.columns.get_loc("pval_beta") + 1
-        table.insert(place, "qval", qvalue)
-        table.insert(place + 1, "pval_nominal_threshold", thresholds)
+        self.log(
+            f"{significant} of {len(table)} features at a false discovery rate of "
+            f"{self.settings.fdr:g} (proportion of true null hypotheses {proportion:.3g})"
+        )
+        _insert(table, "log10p", "qval", qvalue)
+        _insert(table, "log10p", "pval_nominal_threshold", thresholds)
         return table
 
     def _independent(self, table: pd.DataFrame) -> Table:
@@ -267,7 +265,7 @@ class Mapping:
         self.facts["signals"] = len(signals)
         self.log(f"{len(signals)} independent signals of {signals['gene'].nunique()} features")
         named = self._named_best(signals)
-        named.insert(named.columns.get_loc("pval_beta") + 1, "rank", signals["rank"].to_numpy())
+        _insert(named, "log10p", "rank", signals["rank"].to_numpy())
         return Table("cis_independent_qtl.txt.gz", named.reset_index())
 
     def _nominal(self) -> Iterator[Table]:
@@ -326,8 +324,8 @@ class Mapping:
             raise ValueError("No pair is left: the least frequency of minor alleles is too high.")
         if term is not None:
             top = require("pandas", "io").concat(tops)
-            top["pval_emt"] = np.minimum(top["tests_emt"] * top["pval_gi"], 1)
-            top["pval_adj_bh"] = q_values(top["pval_emt"], 1.0).qvalue
+            _insert(top, "log10p_gi", "pval_emt", np.minimum(top["tests_emt"] * top["pval_gi"], 1))
+            _insert(top, "log10p_gi", "pval_adj_bh", q_values(top["pval_emt"], 1.0).qvalue)
             yield Table("cis_qtl_top_assoc.txt.gz", top)
 
     def _interaction(self) -> np.ndarray | None:
@@ -340,7 +338,7 @@ class Mapping:
             )
         return term.to_numpy()[:, 0]
 
-    def _effective_tests(self, pairs: CisInteractions) -> dict[int, int]:
+    def _effective_tests(self, pairs: Any) -> dict[int, int]:
         """Number of independent tests near each gene."""
         tests = {}
         for gene in np.unique(pairs.gene):
@@ -364,7 +362,7 @@ class Mapping:
         rows = tested.groupby("gene")["log10p_gi"].idxmax()
         tests = [self.parts.facts[f"gene {gene}"] for gene in rows.index]
         top = table.loc[rows].set_index("phenotype_id")
-        top.insert(top.columns.get_loc("b_gi_se") + 1, "tests_emt", tests)
+        _insert(top, "log10p_gi", "tests_emt", tests)
         return top
 
     def _trans(self) -> Iterator[Table]:
@@ -418,7 +416,9 @@ class Mapping:
         found = found.sort_values(["marker", "gene"], ignore_index=True)
         units = {key: fact for key, fact in self.parts.facts.items() if key.startswith("unit ")}
         first = [fact for key, fact in units.items() if key.split()[2] == "0"]
-        status = status_of_counts((~np.isnan(inputs.values)).sum(axis=0), inputs.covariates.shape[1])
+        status = status_of_counts(
+            (~np.isnan(inputs.values)).sum(axis=0), inputs.covariates.shape[1]
+        )
         for fact in units.values():
             for trait, code in fact["irregular"].items():
                 status[int(trait)] = code
@@ -459,6 +459,11 @@ class Mapping:
             counts[reason] = len(having)
             self.log(f"{len(having)} features: {reason} ({few(having)})")
         self.facts["irregular"] = counts
+
+
+def _insert(table: pd.DataFrame, before: str, name: str, values: Any) -> None:
+    """Put a column before another."""
+    table.insert(list(table.columns).index(before), name, values)
 
 
 def _by_gene(stage: str, genes: np.ndarray, status: np.ndarray) -> dict[str, int]:

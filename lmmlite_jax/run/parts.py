@@ -37,20 +37,27 @@ class Parts:
         Inputs and options on which results depend, as JSON holds them.
     resume : bool
         Whether to go on with what is there; it is removed otherwise.
+
+    Attributes
+    ----------
     seconds : float
         Results are written when so much time has passed since they last were.
+    facts : dict
+        Keys of the pieces of work whose results are in files, with the fact each came with.
+    resumed : int
+        How many of them there were at the beginning.
 
     Raises
     ------
     ValueError
         If the parts that are to be resumed are of other inputs or options.
+
     """
 
-    def __init__(
-        self, folder: Path, fingerprint: Mapping[str, Any], *, resume: bool, seconds: float = 10.0
-    ) -> None:
+    seconds = 10.0
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
         self.folder = folder
-        self.seconds = seconds
         self.facts: dict[str, Any] = {}
         self._frames: dict[str, list[pd.DataFrame]] = {}
         self._unwritten: dict[str, Any] = {}
@@ -74,7 +81,7 @@ class Parts:
         self._written = time.monotonic()
 
     def add(self, frame: pd.DataFrame, facts: Mapping[str, Any], kind: str = "pairs") -> None:
-        """Take results of a kind, and the keys of the work that they come from, with a fact each."""
+        """Take results of a kind, and the keys of their pieces of work with a fact each."""
         if self._frames.keys() - {kind}:
             self.write()
         self._frames.setdefault(kind, []).append(frame)
