@@ -16,6 +16,7 @@ from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_
 from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
 from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
+from lmmlite_jax.mapping.trans import TransPairs, map_trans
 from lmmlite_jax.mapping.windows import cis_windows
 from lmmlite_jax.model.components import ComponentsFit, fit_components
 from lmmlite_jax.model.derivatives import heritability, log_likelihood
@@ -41,6 +42,7 @@ __all__ = [
     "ScanResult",
     "Skeleton",
     "Status",
+    "TransPairs",
     "calc_ll",
     "cis_windows",
     "eigen_rotation",
@@ -58,6 +60,7 @@ __all__ = [
     "map_cis_independent",
     "map_cis_interaction",
     "map_cis_nominal",
+    "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
     "projected_rotation",

@@ -2,7 +2,7 @@
 
 from lmmlite_jax.data.chromosomes import match_chromosomes
 from lmmlite_jax.data.cohort import Cohort
-from lmmlite_jax.data.genotypes import Block, GenotypeFile, open_genotypes
+from lmmlite_jax.data.genotypes import Block, FileDosages, GenotypeFile, open_genotypes
 from lmmlite_jax.data.kinship_files import (
     genotype_kinship,
     read_kinship,
@@ -33,6 +33,7 @@ __all__ = [
     "Block",
     "Cohort",
     "Dropped",
+    "FileDosages",
     "GenotypeFile",
     "MatchReport",
     "Matched",

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 
 __all__ = [
     "check_delimiter",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data.genotypes import GenotypeFile
 from lmmlite_jax.data.tables import (
     check_place,

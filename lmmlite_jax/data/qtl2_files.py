@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data._text import check_readable
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Qtl2Cross:
             raise ValueError(f"{self.path}: {name} is damaged in the zip: {error}.") from error
 
     def _read(self, name: str) -> pd.DataFrame:
-        """Text of one file, missing where it holds one of the control file's `na.strings`."""
+        """Text of one file, missing where it is empty or one of the control file's `na.strings`."""
         if self.path.suffix.lower() == ".zip":
             text = self._text(name)
         else:
@@ -196,7 +196,8 @@ class Qtl2Cross:
                 f"{separator!r}: wrong delimiter."
             )
         table = table.set_index(table.columns[0])
-        return table.where(~table.isin([missing] if isinstance(missing, str) else list(missing)))
+        missing = [missing] if isinstance(missing, str) else list(missing)
+        return table.where(~table.isin([*missing, ""]))
 
 
 def _parse_control(text: str, where: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 from lmmlite_jax.data.cohort import Cohort
 
 __all__ = ["load_recla"]

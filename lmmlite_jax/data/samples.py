@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 
 if TYPE_CHECKING:
     import pandas as pd

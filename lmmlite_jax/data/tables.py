@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data._text import (
     check_delimiter,
     check_readable,
@@ -149,6 +149,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         with open(unfinished, "xb") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(unfinished, path)
     except OSError as error:
         # A full disk names no file.

@@ -1,4 +1,4 @@
-"""The command line: ``lmmlite-jax`` with ``demo``, ``herit`` and ``kinship``."""
+"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship`` and ``map``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -32,9 +33,8 @@ from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
-
-if TYPE_CHECKING:
-    import pandas as pd
+from lmmlite_jax.run import map_files
+from lmmlite_jax.run.inputs import with_intercept
 
 __all__ = ["app"]
 
@@ -51,6 +51,27 @@ class KinshipMethod(StrEnum):
     standardized = "standardized"
     centered = "centered"
     allele_probs = "allele_probs"
+
+
+class Mode(StrEnum):
+    """What `lmmlite_jax.run.map_files` maps."""
+
+    cis = "cis"
+    cis_nominal = "cis_nominal"
+    cis_independent = "cis_independent"
+    trans = "trans"
+
+
+class Variance(StrEnum):
+    """When `lmmlite_jax.scan` estimates heritabilities."""
+
+    null = "null"
+    refit = "refit"
+
+
+def _with_hyphens(token: str) -> str:
+    """Spell options with underscores, which are tensorQTL's, as ours."""
+    return token.replace("_", "-")
 
 
 app = typer.Typer(
@@ -120,7 +141,7 @@ def herit(
             fit = lmm.fit_traits(
                 matched.kinship,
                 matched.pheno,
-                None if matched.covar is None else _with_intercept(matched.covar),
+                None if matched.covar is None else with_intercept(matched.covar),
                 reml=not ml,
                 compute_se=se,
                 interval=interval,
@@ -162,11 +183,112 @@ def kinship(
             log.print(f"{genotypes}: {len(file.samples)} samples, {len(file.variants)} variants")
             for note in file.notes:
                 log.print(f"  {note}")
-            with _variant_bar(log, len(file.variants)) as advance:
+            with _bar(log, "variants", len(file.variants)) as advance:
                 result = genotype_kinship(file, method.value, loco=loco, progress=advance)
         write_kinship(result, out)
     matrices = f"{len(result)} matrices, one without each chromosome" if loco else "one matrix"
     log.print(f"{out}: {matrices}")
+
+
+@app.command(name="map", context_settings={"token_normalize_func": _with_hyphens})
+def map_qtl(
+    genotypes: Annotated[
+        Path,
+        typer.Argument(
+            help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
+        ),
+    ],
+    phenotypes: Annotated[
+        Path, typer.Argument(help="BED, a table of features × samples, or R/qtl2's zip.")
+    ],
+    prefix: Annotated[Path, typer.Argument(help="Of the names of the files written.")],
+    kinship: Annotated[
+        str,
+        typer.Option(
+            help="A file; auto or loco to compute it from the genotypes, of all variants or for "
+            "each chromosome of those on all others; or none for ordinary regression."
+        ),
+    ],
+    mode: Annotated[Mode, typer.Option(help="What is mapped.")] = Mode.cis,
+    covariates: Annotated[
+        Path | None, typer.Option(help="Covariates, samples in rows or columns.")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help="Base pairs around a feature: 1000000, or 5000000 left out by trans."),
+    ] = None,
+    maf_threshold: Annotated[
+        float, typer.Option(help="Least frequency of a minor allele.", min=0, max=0.5)
+    ] = 0.0,
+    permutations: Annotated[int, typer.Option(help="Permutations of cis modes.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the permutations.", min=0)] = 0,
+    interaction: Annotated[
+        Path | None, typer.Option(help="A covariate whose product with variants is tested.")
+    ] = None,
+    maf_threshold_interaction: Annotated[
+        float,
+        typer.Option(help="Least frequency in either half of the samples by it.", min=0, max=0.5),
+    ] = 0.05,
+    pval_threshold: Annotated[
+        float, typer.Option(help="Largest p-value that trans writes.", min=0, max=1)
+    ] = 1e-5,
+    fdr: Annotated[
+        float, typer.Option(help="False discovery rate of features.", min=0, max=1)
+    ] = 0.05,
+    samples_map: Annotated[
+        Path | None, typer.Option(help="Ids in the genotypes and in the phenotypes.")
+    ] = None,
+    annotation: Annotated[
+        Path | None, typer.Option(help="Places of features: feature_id, chromosome, start, end.")
+    ] = None,
+    variance: Annotated[
+        Variance, typer.Option(help="Heritability without variants, or again for every pair.")
+    ] = Variance.null,
+    clip_kinship: Annotated[
+        bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
+    ] = False,
+    scale_kinship: Annotated[
+        bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
+    ] = False,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder of the files written.")
+    ] = Path("."),
+    output_text: Annotated[
+        bool, typer.Option("--output-text", help="Text in place of Parquet from trans.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same command was interrupted.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+) -> None:
+    """Map QTL from files: cis, cis_nominal, cis_independent or trans."""
+    log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    with _one_sentence_errors():
+        map_files(
+            genotypes,
+            phenotypes,
+            output_dir / prefix,
+            mode=mode.value,
+            kinship=kinship,
+            covariates=covariates,
+            interaction=interaction,
+            samples_map=samples_map,
+            annotation=annotation,
+            window=window,
+            maf_threshold=maf_threshold,
+            maf_threshold_interaction=maf_threshold_interaction,
+            permutations=permutations,
+            seed=seed,
+            pval_threshold=pval_threshold,
+            fdr=fdr,
+            variance=variance.value,
+            clip_kinship=clip_kinship,
+            scale_kinship=scale_kinship,
+            output_text=output_text,
+            resume=resume,
+            log=log.print,
+            bar=partial(_bar, log),
+        )
 
 
 @app.command()
@@ -213,7 +335,7 @@ def demo(
 
 
 @contextmanager
-def _variant_bar(log: Console, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(log: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar with rate and time left, and give the function that moves it."""
     columns = (
         TextColumn("{task.description}"),
@@ -223,7 +345,7 @@ def _variant_bar(log: Console, total: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:
-        task = bar.add_task("variants", total=total, rate="")
+        task = bar.add_task(what, total=total, rate="")
         started = time.perf_counter()
 
         def advance(count: int) -> None:
@@ -243,17 +365,9 @@ def _one_sentence_errors() -> Iterator[None]:
         sentence = str(error).replace("clip_negative=True", "--clip-kinship")
         typer.echo(f"Error: {sentence}", err=True)
         raise typer.Exit(2) from error
-
-
-def _with_intercept(covar: pd.DataFrame) -> pd.DataFrame:
-    first = covar.iloc[0]
-    if ((covar == first).all() & (first != 0)).any():
-        return covar
-    if "intercept" in covar.columns:
-        raise ValueError("The covariate 'intercept' is not constant: give it another name.")
-    with_intercept = covar.copy()
-    with_intercept.insert(0, "intercept", 1.0)
-    return with_intercept
+    except KeyboardInterrupt as error:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(130) from error
 
 
 def _fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

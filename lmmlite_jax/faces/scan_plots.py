@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import betaincinv, ndtri, ndtri_exp
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 from lmmlite_jax.faces.plots import _BLUE, _GREY, _MOST_NAMED, _panel
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,7 +38,9 @@ __all__ = [
     "BestMarkers",
     "BestNearby",
     "CisResult",
+    "Fits",
     "Names",
+    "best_markers",
     "best_nearby",
     "check_permutations",
     "cis_data",
@@ -281,16 +284,13 @@ def map_cis(
     for name in ("num_var", "ma_samples", "ma_count"):
         found[name] = np.zeros(m, dtype=np.int64)
     found["n"] = data.counts
-    for engine, _, genes in engines(data, windows, Options(reml=reml), tol):
-        for group in engine.groups(data.values, genes):
-            used = group.traits >= 0
-            status[group.traits[used]] = np.asarray(group.fit.status)[used]
-            found["hsq"][group.traits[used]] = np.asarray(group.fit.hsq)[used]
-            for near in neighbourhoods(data, windows, group, method, maf_threshold=maf_threshold):
-                best = best_nearby(near, method, permutations, seed, dtype)
-                marker[best.genes] = best.marker
-                for name, values in best.columns.items():
-                    found[name][best.genes] = values
+    for near, of_genes in best_markers(
+        data, windows, method, Options(reml=reml), permutations, seed, maf_threshold, dtype
+    ):
+        status[near.genes], found["hsq"][near.genes] = near.status, near.hsq
+        marker[of_genes.genes] = of_genes.marker
+        for name, values in of_genes.columns.items():
+            found[name][of_genes.genes] = values
     status[marker >= 0] = Status.OK  # tested, even where K does not identify a heritability
     return CisResult(
         marker,
@@ -299,6 +299,40 @@ def map_cis(
         markers=data.genotypes.names,
         traits=data.traits,
     )
+
+
+class Fits(NamedTuple):
+    """Genes (T,) that were fitted without markers, with their status and heritability."""
+
+    genes: np.ndarray
+    status: np.ndarray
+    hsq: np.ndarray
+
+
+def best_markers(
+    data: ScanData,
+    windows: np.ndarray,
+    method: Method,
+    options: Options,
+    permutations: int,
+    seed: int,
+    maf_threshold: float,
+    dtype: str,
+    wanted: np.ndarray | None = None,
+) -> Iterator[tuple[Fits, BestNearby]]:
+    """Best markers of some neighbouring genes after the others, as in `neighbourhoods`."""
+    for engine, _, genes in engines(data, windows, options, method.tol):
+        status = np.zeros(len(windows), dtype=int)
+        for group in engine.groups(data.values, genes):
+            used = group.traits >= 0
+            status[group.traits[used]] = np.asarray(group.fit.status)[used]
+            for near in neighbourhoods(
+                data, windows, group, method, maf_threshold=maf_threshold, wanted=wanted
+            ):
+                here = near.genes >= 0
+                genes = near.genes[here]
+                fits = Fits(genes, status[genes], np.asarray(near.block.hsq)[here])
+                yield fits, best_nearby(near, method, permutations, seed, dtype)
 
 
 def check_permutations(permutations: int, dtype: str) -> None:

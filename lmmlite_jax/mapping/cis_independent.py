@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -30,7 +30,7 @@ from lmmlite_jax.model.precision import AnyArray, in_float64
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CisIndependent", "map_cis_independent"]
+__all__ = ["CisIndependent", "Signal", "map_cis_independent", "signals_of_genes"]
 
 Signal: TypeAlias = dict[str, Any]
 """One row of the result: a marker, and the columns of `BestMarkers`."""
@@ -153,23 +153,11 @@ clip_negative, scale_kinship, tol, dtype
     best = np.asarray(cis.marker)
     if best.size != m:
         raise ValueError(f"cis is the result of {best.size} genes, and Y has {m}.")
-    significant = (best >= 0) & (np.asarray(cis.pval_beta) <= threshold)
-    outside = significant & ((best < windows[:, 0]) | (best >= windows[:, 1]))
-    if outside.any():
-        raise ValueError(
-            f"cis is not of these windows: the best marker of gene {np.flatnonzero(outside)[0]} "
-            "lies outside its window."
-        )
     signals: list[Signal] = []
-    for engine, sample, genes in engines(data, windows, Options(reml=reml), tol):
-        _, largest = shared_skeleton(sample.weighted_kinship())
-        search = _Search(
-            data, windows, engine, sample, largest, reml, permutations, seed, maf_threshold, dtype
-        )
-        for gene in genes[significant[genes]]:
-            first = {name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *COLUMNS)}
-            for signal in _independent(int(gene), first, search.best, threshold):
-                signals.append({**signal, "gene": int(gene), "n": data.counts[gene]})
+    for _, of_gene in signals_of_genes(
+        data, windows, cis, threshold, reml, permutations, seed, maf_threshold, dtype, tol
+    ):
+        signals += of_gene
     signals.sort(key=lambda signal: (signal["gene"], signal["rank"]))
     return CisIndependent(
         **{
@@ -179,6 +167,43 @@ clip_negative, scale_kinship, tol, dtype
         markers=data.genotypes.names,
         traits=data.traits,
     )
+
+
+def signals_of_genes(
+    data: ScanData,
+    windows: np.ndarray,
+    cis: BestMarkers,
+    threshold: float,
+    reml: bool,
+    permutations: int,
+    seed: int,
+    maf_threshold: float,
+    dtype: str,
+    tol: float,
+    wanted: np.ndarray | None = None,
+) -> Iterator[tuple[int, list[Signal]]]:
+    """Signals of one significant (and ``wanted``) gene after the other, as in its table."""
+    best = np.asarray(cis.marker)
+    significant = (best >= 0) & (np.asarray(cis.pval_beta) <= threshold)
+    outside = significant & ((best < windows[:, 0]) | (best >= windows[:, 1]))
+    if outside.any():
+        raise ValueError(
+            f"cis is not of these windows: the best marker of gene {np.flatnonzero(outside)[0]} "
+            "lies outside its window."
+        )
+    chosen = significant if wanted is None else significant & wanted
+    for engine, sample, genes in engines(data, windows, Options(reml=reml), tol):
+        _, largest = shared_skeleton(sample.weighted_kinship())
+        search = _Search(
+            data, windows, engine, sample, largest, reml, permutations, seed, maf_threshold, dtype
+        )
+        for gene in genes[chosen[genes]]:
+            first = {name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *COLUMNS)}
+            found = _independent(int(gene), first, search.best, threshold)
+            yield (
+                int(gene),
+                [{**signal, "gene": int(gene), "n": data.counts[gene]} for signal in found],
+            )
 
 
 class _Search(NamedTuple):

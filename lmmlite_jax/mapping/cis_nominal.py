@@ -27,6 +27,7 @@ from lmmlite_jax.mapping.windows import (
 from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.inputs import as_covariates, collinear_column
+from lmmlite_jax.model.precision import each_in_float64
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ LN10 = float(np.log(10))
 class _Pairs:
     """What tables of pairs have in common: fields are columns, except for names."""
 
+    genes: np.ndarray
     gene: np.ndarray
     marker: np.ndarray
     af: np.ndarray
@@ -72,7 +74,7 @@ class _Pairs:
             "variant_id": names_at(markers, self.marker),
             **distances(self.gene, self.marker, position, start, end),
         }
-        for item in fields(self)[2:]:
+        for item in fields(self)[3:]:
             columns[item.name] = getattr(self, item.name)
         return pd.DataFrame(columns)
 
@@ -83,8 +85,10 @@ class CisPairs(_Pairs):
 
     Attributes
     ----------
+    genes : (genes,)
+        Numbers of the genes (columns of Y) that were mapped.
     gene, marker : (pairs,)
-        Numbers of the gene (column of Y) and the marker.
+        Numbers of the gene and the marker.
     af, ma_samples, ma_count : (pairs,)
         Of the marker among the individuals observed: frequency of the counted allele, carriers of
         the minor allele, and its copies.
@@ -116,7 +120,7 @@ class CisInteractions(_Pairs):
 
     Attributes
     ----------
-    gene, marker, af, ma_samples, ma_count
+    genes, gene, marker, af, ma_samples, ma_count
         As in `CisPairs`.
     pval_g, b_g, b_g_se, pval_i, b_i, b_i_se, pval_gi, b_gi, b_gi_se : (pairs,)
         p-value, effect and standard error of the marker g, the interacting covariate i and their
@@ -160,6 +164,7 @@ def map_cis_nominal(
     clip_negative: bool = False,
     scale_kinship: bool = False,
     tol: float = 1e-8,
+    wanted: Any = None,
 ) -> Iterator[CisPairs]:
     """Test every gene with every marker near it (tensorQTL's ``cis_nominal``).
 
@@ -172,6 +177,8 @@ def map_cis_nominal(
     maf_threshold : float
         Pairs with a marker whose minor allele is rarer among the individuals observed are left
         out.
+    wanted : (m,) array of bool, optional
+        Genes that are still to be mapped; all by default. What is computed for them is the same.
 
     Yields
     ------
@@ -211,11 +218,11 @@ def map_cis_nominal(
         for engine, _, genes in engines(data, windows, options, tol):
             for group in engine.groups(data.values, genes):
                 for near in neighbourhoods(
-                    data, windows, group, method, maf_threshold=maf_threshold
+                    data, windows, group, method, maf_threshold=maf_threshold, wanted=wanted
                 ):
                     yield _pairs_of(near, method)
 
-    return _each_in_float64(batches())
+    return each_in_float64(batches())
 
 
 def map_cis_interaction(
@@ -233,6 +240,7 @@ def map_cis_interaction(
     clip_negative: bool = False,
     scale_kinship: bool = False,
     tol: float = 1e-8,
+    wanted: Any = None,
 ) -> Iterator[CisInteractions]:
     """Test whether effects of markers near a gene depend on a covariate (``--interaction``).
 
@@ -248,6 +256,8 @@ def map_cis_interaction(
     maf_threshold_interaction : float
         Markers whose minor allele is rarer in either half of the individuals observed, below or
         above the median of the interacting covariate, are left out.
+    wanted : (m,) array of bool, optional
+        Genes that are still to be mapped, as in `map_cis_nominal`.
 
     Yields
     ------
@@ -298,25 +308,17 @@ def map_cis_interaction(
                 engine.groups(data.values, genes), without.groups(data.values, genes), strict=True
             ):
                 group = group._replace(fit=fitted.fit)
-                for near in neighbourhoods(data, windows, group, method, interaction=e[:, 0]):
+                for near in neighbourhoods(
+                    data, windows, group, method, interaction=e[:, 0], wanted=wanted
+                ):
                     yield _interactions_of(near, e[near.members, 0], maf_threshold_interaction)
 
-    return _each_in_float64(batches())
+    return each_in_float64(batches())
 
 
 def _data(*arguments: Any) -> ScanData:
     with jax.enable_x64(True):
         return cis_data(*arguments)
-
-
-def _each_in_float64(batches: Iterator[Any]) -> Iterator[Any]:
-    """Work on each batch with 64-bit types enabled, and hand it over without."""
-    while True:
-        with jax.enable_x64(True):
-            one = next(batches, None)
-        if one is None:
-            return
-        yield one
 
 
 def _pairs_of(near: Neighbourhood, method: Method) -> CisPairs:
@@ -340,6 +342,7 @@ def _pairs_of(near: Neighbourhood, method: Method) -> CisPairs:
 def _identity(near: Neighbourhood, gene: np.ndarray, marker: np.ndarray) -> dict[str, np.ndarray]:
     alleles = allele_statistics(near.dosages)
     return {
+        "genes": near.genes[near.genes >= 0],
         "gene": near.genes[gene],
         "marker": near.first + marker,
         **{name: values[marker] for name, values in alleles._asdict().items()},

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from lmmlite_jax.model.inputs import Labelled, as_traits
 
-__all__ = ["Genotypes", "as_genotypes"]
+__all__ = ["DosageReader", "Genotypes", "as_genotypes"]
+
+
+@runtime_checkable
+class DosageReader(Protocol):
+    """Dosages (n, M) that are read when they are asked for, as from a file."""
+
+    shape: tuple[int, int]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read all individuals of some markers: ``reader[:, markers]``."""
+
+    def in_turn(self, markers: np.ndarray, width: int) -> Iterator[np.ndarray]:
+        """Read ascending markers (n, width), the next while the last are worked on."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Genotypes:
 
     Attributes
     ----------
-    values : (n, M) or (n, M, k)
+    values : (n, M) or (n, M, k), or DosageReader
         As given; NaN where missing.
     names, individuals : tuple of str or None
         Of markers and individuals, where a data frame came in.
@@ -28,7 +42,7 @@ class Genotypes:
         How many genotypes of each marker were replaced by its mean so far.
     """
 
-    values: np.ndarray
+    values: np.ndarray | DosageReader
     names: tuple[str, ...] | None
     individuals: tuple[str, ...] | None
     missing: np.ndarray
@@ -44,7 +58,18 @@ class Genotypes:
         """Columns a marker, k."""
         if self.interaction is not None:
             return 2
-        return self.values.shape[2] if self.values.ndim == 3 else 1
+        return self.values.shape[2] if len(self.values.shape) == 3 else 1
+
+    def in_turn(self, markers: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, Genotypes]]:
+        """Ascending markers in memory, ``width`` at a time, with their numbers."""
+        parts = [markers[start : start + width] for start in range(0, markers.size, width)]
+        if isinstance(self.values, np.ndarray):
+            read = (self.values[:, part] for part in parts)
+        else:
+            read = (block for block in self.values.in_turn(markers, width))
+        for part, values in zip(parts, read, strict=True):
+            missing = np.zeros(part.size, dtype=np.int64)
+            yield part, replace(self, values=values, names=None, missing=missing)
 
     def block(self, markers: np.ndarray, width: int) -> np.ndarray:
         """(n, width, k): some markers without gaps, and zeros after them."""
@@ -65,6 +90,10 @@ class Genotypes:
 
 def as_genotypes(G: Any, n: int) -> Genotypes:
     """Genotypes of n individuals; infinite ones refused."""
+    if isinstance(G, DosageReader):
+        if G.shape[0] != n:
+            raise ValueError(f"G has {G.shape[0]} individuals and Y has {n}.")
+        return Genotypes(G, None, None, np.zeros(G.shape[1], dtype=np.int64))
     if np.ndim(G) == 3:
         values = np.asarray(G)
         if values.shape[0] != n:

@@ -14,12 +14,15 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import beta, false_discovery_control
 
-__all__ = ["QValues", "nominal_thresholds", "null_proportion", "q_values"]
+__all__ = ["QValues", "effective_tests", "nominal_thresholds", "null_proportion", "q_values"]
 
 _CUTS = np.arange(1, 20) / 20
 """p-values above which π₀ is estimated."""
 
 _SPLINE_DF = 3.0
+
+_MARKERS_TOGETHER = 200
+_VARIANCE_EXPLAINED = 0.99
 
 
 class QValues(NamedTuple):
@@ -166,6 +169,55 @@ def nominal_thresholds(
     if other.size:
         limit = (limit + other.min()) / 2
     return np.asarray(beta.ppf(limit, np.asarray(beta_shape1), np.asarray(beta_shape2)))
+
+
+def effective_tests(dosages: np.ndarray) -> int:
+    """Number of independent tests among correlated markers (eigenMT).
+
+    Of each 200 markers in a row, how many eigenvalues of their correlation matrix, shrunk as Ledoit
+    and Wolf do, make up 99% of the variance.
+
+    Parameters
+    ----------
+    dosages : (n, M) array
+        Markers that vary, without gaps.
+
+    Returns
+    -------
+    int
+
+    References
+    ----------
+    Davis et al. 2016, Am J Hum Genet 98:216; Ledoit and Wolf 2004, J Multivar Anal 88:365.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lmmlite_jax.mapping.multiple_testing import effective_tests
+    >>> one = np.random.default_rng(1).binomial(2, 0.3, (300, 1))
+    >>> effective_tests(np.repeat(one, 50, axis=1)), effective_tests(one)
+    (1, 1)
+    """
+    values = np.asarray(dosages, dtype=float)
+    return sum(
+        _effective_tests_of(values[:, start : start + _MARKERS_TOGETHER])
+        for start in range(0, values.shape[1], _MARKERS_TOGETHER)
+    )
+
+
+def _effective_tests_of(values: np.ndarray) -> int:
+    n, M = values.shape
+    centred = values - values.mean(axis=0)
+    covariance = centred.T @ centred / n
+    # How far the covariance is from its target, a multiple of the identity, and its own error.
+    distance = (np.sum(covariance**2) - np.trace(covariance) ** 2 / M) / M
+    squares = centred**2
+    error = (np.sum(squares.sum(axis=1) ** 2) / n - np.sum(covariance**2)) / (M * n)
+    shrinkage = min(error / distance, 1.0) if distance > 0 else 0.0
+    shrunk = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / M * np.eye(M)
+    scale = 1 / np.sqrt(shrunk.diagonal())
+    eigenvalues = np.maximum(np.linalg.eigvalsh(scale[:, None] * shrunk * scale), 0)[::-1]
+    return int(np.searchsorted(np.cumsum(eigenvalues), _VARIANCE_EXPLAINED * M)) + 1
 
 
 def _as_pvalues(pvalue: Any) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 import numpy as np
 from scipy.stats import chi2
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 
 if TYPE_CHECKING:
     import pandas as pd

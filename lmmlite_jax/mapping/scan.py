@@ -42,6 +42,7 @@ __all__ = [
     "ScanData",
     "ScanResult",
     "blocks_of_patterns",
+    "check_choices",
     "null_models",
     "rotated_markers",
     "scan",
@@ -223,7 +224,7 @@ def scan(
     [7 7 7 7] (4,)
     """
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
-    _check_choices(variance, test, keep, dtype, data.genotypes.columns)
+    check_choices(variance, test, keep, dtype, data.genotypes.columns)
     check_options(tol, NO_PRIOR)
     if variance == "refit":
         reml = test == "wald"
@@ -232,7 +233,7 @@ def scan(
     status[counts == 0] = Status.ALL_MISSING
     method = Method(variance, test, data.genotypes.columns, dtype, tol)
     kept = _collector(keep, data.genotypes.markers, m, method)
-    hsq = []
+    hsq, width = [], data.block_width()
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
         hsq.append(np.full(m, np.nan))
         for groups in batches:
@@ -242,7 +243,9 @@ def scan(
                 status[group.traits[used]] = np.asarray(group.fit.status)[used]
             for one, blocks in blocks_of_patterns(groups, method):
                 skeleton = groups[0].rotated.profile.skeleton
-                for numbers, markers in rotated_markers(data, chosen, one, skeleton, dtype):
+                for numbers, markers in rotated_markers(
+                    data.genotypes, chosen, width, one, skeleton, dtype
+                ):
                     for block in blocks:
                         kept.add(numbers, markers, block)
 
@@ -361,13 +364,17 @@ def blocks_of_patterns(
 
 
 def rotated_markers(
-    data: ScanData, chosen: np.ndarray, one: Pattern, skeleton: Skeleton, dtype: str
+    genotypes: Genotypes,
+    chosen: np.ndarray,
+    width: int,
+    one: Pattern,
+    skeleton: Skeleton,
+    dtype: str,
 ) -> Iterator[tuple[np.ndarray, Markers]]:
     """Blocks of the markers chosen, rotated once for all traits of a pattern."""
-    width = data.block_width()
     for start in range(0, chosen.size, width):
         numbers = chosen[start : start + width]
-        G = data.genotypes.block(numbers, width)
+        G = genotypes.block(numbers, width)
         yield numbers, rotate_markers(one, G, skeleton, dtype=dtype)
 
 
@@ -464,7 +471,8 @@ def _with_interaction(
     return design, replace(genotypes, interaction=e[:, 0])
 
 
-def _check_choices(variance: str, test: str, keep: Any, dtype: str, columns: int) -> None:
+def check_choices(variance: str, test: str, keep: Any, dtype: str, columns: int) -> None:
+    """Refuse what a scan cannot do."""
     if variance not in ("null", "refit"):
         raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
     tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")

@@ -245,10 +245,12 @@ def neighbourhoods(
     *,
     maf_threshold: float = 0.0,
     interaction: np.ndarray | None = None,
+    wanted: np.ndarray | None = None,
 ) -> Iterator[Neighbourhood]:
     """Genes of a group of fits with the markers near them.
 
-    With an ``interaction`` i (n,) a marker has the columns i, g and g·i.
+    With an ``interaction`` i (n,) a marker has the columns i, g and g·i. Neighbours of whom none
+    is ``wanted`` (m,) are passed over.
     """
     heritability = np.asarray(group.fit.hsq)
     for c, numbers in enumerate(group.traits):
@@ -269,6 +271,8 @@ def neighbourhoods(
             part = slice(begin, begin + width)
             place = np.arange(begin, begin + width)
             genes = np.where((place >= low) & (place < high), numbers[part], -1)
+            if wanted is not None and not wanted[genes[genes >= 0]].any():
+                continue
             own = np.where((genes >= 0)[:, None], windows[genes], 0)
             first = int(own[genes >= 0, 0].min())
             count = int(own[:, 1].max()) - first

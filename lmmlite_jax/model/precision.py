@@ -7,19 +7,20 @@ setting, which keep them; with 64-bit types enabled, or inside a trace, they are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 
-__all__ = ["AnyArray", "in_float64", "is_traced"]
+__all__ = ["AnyArray", "each_in_float64", "in_float64", "is_traced"]
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def in_float64(function: Callable[P, R]) -> Callable[P, R]:
@@ -34,6 +35,16 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
         return jax.tree.map(np.asarray, result)
 
     return wrapped
+
+
+def each_in_float64(results: Iterator[T]) -> Iterator[T]:
+    """Work on each result with 64-bit types enabled, and hand it over without."""
+    while True:
+        with jax.enable_x64(True):
+            one = next(results, None)
+        if one is None:
+            return
+        yield one
 
 
 def is_traced(*values: Any) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data._text import check_readable
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class GenotypeFile(ABC):
         self.variants = variants
         self.notes = tuple(notes)
         self._lock = threading.Lock()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read."""
+        return (self.path,)
 
     def read(self, which: Any = slice(None), samples: Any = None) -> np.ndarray:
         """Read the dosages of some variants.

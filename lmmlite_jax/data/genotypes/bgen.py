@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.genotypes.base import GenotypeFile, multiallelic_note, variant_table
 
@@ -50,6 +50,11 @@ class BgenFile(GenotypeFile):
         self._indexed = path.with_name(f"{path.name}.bgi").exists()
         self._whole = reader
         self._of_thread = threading.local()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The .bgen, and the .sample if there is one."""
+        return (self.path, self._beside) if self._beside.is_file() else (self.path,)
 
     def close(self) -> None:
         """Close the file."""

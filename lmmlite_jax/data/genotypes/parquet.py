@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.genotypes.base import GenotypeFile, check_dosages, variant_table
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.genotypes.base import GenotypeFile, spaced_lines, variant_table
 
@@ -36,6 +36,12 @@ class Plink1File(GenotypeFile):
             count_A1=True,
             num_threads=1,
         )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The .bed, .bim and .fam."""
+        name = self.path.name
+        return tuple(self.path.with_name(name + end) for end in (".bed", ".bim", ".fam"))
 
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
         rows = slice(None) if samples is None else samples

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lmmlite_jax.data._optional import require
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.genotypes.base import GenotypeFile, multiallelic_note, variant_table
 
@@ -52,6 +52,12 @@ class Plink2File(GenotypeFile):
         super().__init__(prefix, samples, variants, [*multiallelic_note(M - kept.size), *notes])
         self._reader = reader
         self._numbers = kept
+        self._files = (pgen, pvar, psam)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The .pgen, .pvar and .psam."""
+        return self._files
 
     def close(self) -> None:
         """Close the file."""

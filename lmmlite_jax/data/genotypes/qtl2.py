@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few
-from lmmlite_jax.data._optional import require
 from lmmlite_jax.data.genotypes.base import GenotypeFile, variant_table
 from lmmlite_jax.data.qtl2_files import Qtl2Cross
 

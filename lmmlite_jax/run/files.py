@@ -1,0 +1,314 @@
+"""A whole run, from files to files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from lmmlite_jax.data import open_genotypes
+from lmmlite_jax.data.tables import whole_file
+from lmmlite_jax.run.inputs import Inputs, Kinship, read_inputs
+from lmmlite_jax.run.modes import MODES, Mapping, Settings
+from lmmlite_jax.run.parts import Parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["map_files"]
+
+_WINDOWS = {"trans": 5_000_000}
+_WINDOW = 1_000_000
+_PACKAGES = ("lmmlite-jax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
+
+
+def map_files(
+    genotypes: str | os.PathLike[str],
+    phenotypes: str | os.PathLike[str],
+    prefix: str | os.PathLike[str],
+    *,
+    mode: str,
+    kinship: str | os.PathLike[str],
+    covariates: str | os.PathLike[str] | None = None,
+    interaction: str | os.PathLike[str] | None = None,
+    samples_map: str | os.PathLike[str] | None = None,
+    annotation: str | os.PathLike[str] | None = None,
+    window: int | None = None,
+    maf_threshold: float = 0.0,
+    maf_threshold_interaction: float = 0.05,
+    permutations: int = 10_000,
+    seed: int = 0,
+    pval_threshold: float = 1e-5,
+    fdr: float = 0.05,
+    variance: str = "null",
+    clip_kinship: bool = False,
+    scale_kinship: bool = False,
+    output_text: bool = False,
+    resume: bool = False,
+    log: Callable[[str], None] | None = None,
+    bar: Callable[[str, int], AbstractContextManager[Callable[[int], object]]] | None = None,
+) -> dict[str, Any]:
+    """Map QTL from files to files, as ``lmmlite-jax map`` does.
+
+    Parameters
+    ----------
+    genotypes
+        As for `open_genotypes`.
+    phenotypes, annotation
+        As for `read_phenotypes`. The modes that begin with cis need places.
+    prefix : path
+        Of the names of the files that are written.
+    mode : {"cis", "cis_nominal", "cis_independent", "trans"}
+        The best variant near each feature with permutations; every pair within the window; several
+        signals a feature, each given the others; or all pairs over a threshold but for those near.
+    kinship : path, "auto", "loco" or "none"
+        A file for `read_kinship` or `read_loco_kinship`; the kinship computed from the genotypes,
+        of all variants or for each chromosome of those on all others; or ordinary regression.
+    covariates, interaction, samples_map : path, optional
+        As for `read_covariates`, `read_interaction` and `read_samples_map`; an interaction is for
+        "cis_nominal".
+    window : int, optional
+        Base pairs before the start and after the end of a feature that are near it: 1,000,000, and
+        5,000,000 for "trans", where they are left out.
+    maf_threshold : float
+        Pairs with a variant whose minor allele is rarer are left out.
+    maf_threshold_interaction : float
+        The same in either half of the samples, by the interacting covariate.
+    permutations, seed : int
+        As for `map_cis`.
+    pval_threshold : float
+        Largest p-value in "trans".
+    fdr : float
+        False discovery rate of features, for thresholds and for "cis_independent".
+    variance : {"null", "refit"}
+        As for `scan`; "refit" is for "cis_nominal" and "trans".
+    clip_kinship, scale_kinship : bool
+        ``clip_negative`` and ``scale_kinship`` of `scan`.
+    output_text : bool
+        Whether "trans" writes text in place of Parquet.
+    resume : bool
+        Whether to go on where the same run was interrupted.
+    log, bar : function, optional
+        Told lines of the log; and a context that gives a function told of progress.
+
+    Returns
+    -------
+    dict
+        The summary, which is in ``PREFIX.MODE.summary.json`` too.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        If a file or an option cannot be used, nothing can be mapped, or parts are of another run.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> import lmmlite_jax as lmm
+    >>> from lmmlite_jax.run import map_files
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> cohort = lmm.simulate_cohort(n=120, m=2, seed=1)
+    >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 30)).astype(float)
+    >>> variants = pd.DataFrame({"chrom": "1", "pos": np.arange(30) * 1000 + 1},
+    ...                         index=[f"rs{j}" for j in range(30)])
+    >>> pd.concat([variants, pd.DataFrame(G.T, variants.index, cohort.individuals)],
+    ...           axis=1).to_parquet(folder / "dosages.parquet")
+    >>> Y = pd.DataFrame((cohort.pheno + 20 * G[:, [7, 20]]).T, ["g1", "g2"], cohort.individuals)
+    >>> Y.to_csv(folder / "expression.csv")
+    >>> summary = map_files(folder / "dosages.parquet", folder / "expression.csv", folder / "run",
+    ...                     mode="trans", kinship="none", pval_threshold=1e-8)
+    >>> pd.read_parquet(folder / "run.trans_qtl_pairs.parquet")[["variant_id", "phenotype_id"]]
+      variant_id phenotype_id
+    0        rs7           g1
+    1       rs20           g2
+    """
+    started = time.perf_counter()
+    _check_options(mode, variance, interaction, output_text, maf_threshold)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if log is not None:
+            log(line)
+
+    prefix = Path(prefix)
+    if not prefix.parent.is_dir():
+        raise FileNotFoundError(f"{prefix}: there is no folder {prefix.parent} to write to.")
+    settings = Settings(
+        mode,
+        _WINDOWS.get(mode, _WINDOW) if window is None else window,
+        maf_threshold,
+        maf_threshold_interaction,
+        permutations,
+        seed,
+        pval_threshold,
+        fdr,
+        variance,
+        clip_kinship,
+        scale_kinship,
+    )
+    computed = str(kinship) in ("auto", "loco", "none")
+    with open_genotypes(genotypes) as file:
+        inputs = read_inputs(
+            file,
+            phenotypes,
+            covariates=covariates,
+            interaction=interaction,
+            kinship=None if computed else kinship,
+            samples_map=samples_map,
+            annotation=annotation,
+            near=mode != "trans",
+            log=say,
+        )
+        files = [_described(path) for path in inputs.files]
+        read = time.perf_counter()
+        fingerprint = {
+            **asdict(settings),
+            "kinship": str(kinship) if computed else "file",
+            "files": {one["path"]: one["sha256"] for one in files},
+            "version": version("lmmlite-jax"),
+        }
+        bar = _no_bar if bar is None else bar
+        with (
+            inputs.dosages,
+            Parts(_beside(prefix, f"{mode}.parts"), fingerprint, resume=resume) as parts,
+        ):
+            if resume:
+                say(f"resumed: {parts.resumed} pieces of the work are done")
+            matrix = inputs.kinship
+            if str(kinship) in ("auto", "loco"):
+                matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
+            work = Mapping(inputs, settings, matrix, parts, bar, say)
+            written = []
+            for table in work.tables():
+                ending = table.ending
+                if output_text:
+                    ending = ending.replace(".parquet", ".txt.gz")
+                target = _beside(prefix, ending)
+                _write(table.frame, parts.place(target), indexed=table.frame.index.name is not None)
+                written.append((target, len(table.frame)))
+            for target, _ in written:
+                os.replace(parts.place(target), target)
+            finished = time.perf_counter()
+            for target, rows in written:
+                say(f"{target}: {rows} rows")
+            summary = {
+                "command": {
+                    "genotypes": str(genotypes),
+                    "phenotypes": str(phenotypes),
+                    "annotation": None if annotation is None else str(annotation),
+                    "prefix": str(prefix),
+                    "kinship": str(kinship),
+                    **asdict(settings),
+                },
+                "inputs": files,
+                "samples": _samples(inputs),
+                "variants": len(inputs.variants),
+                "features": len(inputs.features),
+                "covariates": list(inputs.covariates.columns),
+                "results": {**work.facts, "files": [_described(path) for path, _ in written]},
+                "versions": {name: version(name) for name in _PACKAGES},
+                "machine": {
+                    "python": platform.python_version(),
+                    "platform": platform.platform(),
+                    "device": str(jax.devices()[0].device_kind),
+                },
+                "seconds": {
+                    "reading": round(read - started, 3),
+                    "mapping": round(finished - read, 3),
+                    "total": round(time.perf_counter() - started, 3),
+                },
+                "resumed": parts.resumed > 0,
+                "log": lines,
+            }
+            with whole_file(_beside(prefix, f"{mode}.summary.json")) as stream:
+                stream.write((json.dumps(summary, indent=1) + "\n").encode())
+            parts.remove()
+    return summary
+
+
+def _check_options(
+    mode: str, variance: str, interaction: Any, output_text: bool, maf_threshold: float
+) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    if variance == "refit" and mode not in ("cis_nominal", "trans"):
+        raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
+    if interaction is not None and mode != "cis_nominal":
+        raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+    if interaction is not None and variance == "refit":
+        raise ValueError("variance 'refit' is for pairs without an interaction.")
+    if output_text and mode != "trans":
+        raise ValueError(f"Text in place of Parquet is for the mode trans, not {mode}.")
+    if not 0 <= maf_threshold < 0.5:
+        raise ValueError(f"maf_threshold must be at least 0 and below 0.5, got {maf_threshold}.")
+
+
+def _computed(
+    inputs: Inputs,
+    loco: bool,
+    folder: Path,
+    bar: Callable[[str, int], AbstractContextManager[Callable[[int], object]]],
+    log: Callable[[str], None],
+) -> Kinship:
+    """Kinship from the genotypes, kept with the parts so that a resumed run has the same."""
+    kept = folder / "kinship.npz"
+    if not kept.exists():
+        with bar("variants for the kinship", len(inputs.variants)) as advance:
+            found = inputs.computed_kinship(loco=loco, progress=advance)
+        arrays = found if isinstance(found, dict) else {"": found}
+        named: dict[str, Any] = {f"of {name}": matrix for name, matrix in arrays.items()}
+        with whole_file(kept) as stream:
+            np.savez(stream, **named)
+    with np.load(kept) as stored:
+        matrices = {name.removeprefix("of "): stored[name] for name in stored.files}
+    each = "each chromosome's from all others" if loco else "one"
+    log(f"kinship computed from the genotypes, {each}")
+    return matrices if loco else matrices[""]
+
+
+def _write(frame: pd.DataFrame, path: Path, *, indexed: bool) -> None:
+    """Write a table as tensorQTL does."""
+    with whole_file(path) as stream:
+        if path.suffix == ".parquet":
+            frame.to_parquet(stream, index=indexed)
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+            frame.to_csv(packed, sep="\t", index=indexed, float_format="%.6g", lineterminator="\n")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"path": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}
+
+
+def _samples(inputs: Inputs) -> dict[str, Any]:
+    return {
+        "kept": inputs.report.kept,
+        "dropped": [asdict(one) for one in inputs.report.dropped],
+    }
+
+
+def _beside(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(f"{prefix.name}.{ending}")
+
+
+@contextmanager
+def _no_bar(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    yield lambda count: None

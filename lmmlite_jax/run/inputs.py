@@ -1,0 +1,308 @@
+"""What a run maps: files read, samples matched, places found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmlite_jax._optional import require
+from lmmlite_jax.data import (
+    FileDosages,
+    GenotypeFile,
+    MatchReport,
+    genotype_kinship,
+    match_chromosomes,
+    match_ids,
+    read_covariates,
+    read_interaction,
+    read_kinship,
+    read_loco_kinship,
+    read_phenotypes,
+    read_samples_map,
+)
+from lmmlite_jax.data._names import few
+from lmmlite_jax.mapping.windows import cis_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Inputs", "Kinship", "read_inputs", "with_intercept"]
+
+Kinship = np.ndarray | dict[str, np.ndarray] | None
+"""One matrix (n, n), one for each chromosome, or none."""
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Matched data of n samples, m features and M variants.
+
+    Attributes
+    ----------
+    samples : tuple of n str
+        Their ids in the genotypes.
+    genotypes : GenotypeFile
+        The open file.
+    dosages : FileDosages
+        Those of the samples, (n, M), variants by chromosome and position.
+    variants : (M × 4) pandas.DataFrame
+        As in `GenotypeFile`, in the order of `dosages`.
+    values : (n, m) array
+        Phenotypes, NaN where missing.
+    features : tuple of m str
+        Their ids.
+    positions : (m × 3) pandas.DataFrame or None
+        ``chrom``, ``start`` and ``end`` of the features, chromosomes named as the variants' are; a
+        feature whose place is not known has an empty ``chrom``.
+    covariates : (n × p) pandas.DataFrame
+        With an intercept.
+    interaction : (n × terms) pandas.DataFrame or None
+        Interaction terms.
+    kinship : (n, n) array, dict of them by chromosome, or None
+        None for ordinary regression, and where it is to be computed from the genotypes.
+    report : MatchReport
+        Which samples are kept, and which are not and why.
+    files : tuple of pathlib.Path
+        All that were read.
+    """
+
+    samples: tuple[str, ...]
+    genotypes: GenotypeFile
+    dosages: FileDosages
+    variants: pd.DataFrame
+    values: np.ndarray
+    features: tuple[str, ...]
+    positions: pd.DataFrame | None
+    covariates: pd.DataFrame
+    interaction: pd.DataFrame | None
+    kinship: Kinship
+    report: MatchReport
+    files: tuple[Path, ...]
+
+    def chromosome(self) -> np.ndarray:
+        """Chromosome of each variant."""
+        return self.variants["chrom"].to_numpy(dtype=object)
+
+    def windows(self, distance: int) -> np.ndarray:
+        """First variant of each feature and the one after its last, equal where there is none."""
+        assert self.positions is not None
+        return cis_windows(
+            self.chromosome(),
+            self.variants["pos"].to_numpy(),
+            self.positions["chrom"].to_numpy(dtype=object),
+            self.positions["start"].to_numpy(),
+            self.positions["end"].to_numpy(),
+            distance=distance,
+        )
+
+    def computed_kinship(self, *, loco: bool, progress: Callable[[int], object]) -> Kinship:
+        """Kinship of the samples from all variants, standardised; one a chromosome for ``loco``."""
+        found = genotype_kinship(
+            self.genotypes, loco=loco, samples=self.dosages.samples, progress=progress
+        )
+        if isinstance(found, dict):
+            return {name: matrix.to_numpy() for name, matrix in found.items()}
+        return found.to_numpy()
+
+
+def read_inputs(
+    genotypes: GenotypeFile,
+    phenotypes: str | os.PathLike[str],
+    *,
+    covariates: str | os.PathLike[str] | None = None,
+    interaction: str | os.PathLike[str] | None = None,
+    kinship: str | os.PathLike[str] | None = None,
+    samples_map: str | os.PathLike[str] | None = None,
+    annotation: str | os.PathLike[str] | None = None,
+    near: bool = True,
+    log: Log = lambda line: None,
+) -> Inputs:
+    """Read what goes with genotypes, and match samples and chromosomes.
+
+    Parameters
+    ----------
+    genotypes : GenotypeFile
+        As from `open_genotypes`.
+    phenotypes, annotation
+        As for `read_phenotypes`.
+    covariates, interaction, samples_map : path, optional
+        As for `read_covariates`, `read_interaction` and `read_samples_map`.
+    kinship : path, optional
+        As for `read_kinship`, or for `read_loco_kinship` if it holds several.
+    near : bool
+        Whether places of features are needed, so that those without are left out.
+    log : function
+        Told what was read, matched and left out, a line at a time.
+
+    Returns
+    -------
+    Inputs
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a file cannot be used, or samples or places do not match.
+    """
+    log(f"{genotypes.path}: {len(genotypes.samples)} samples, {len(genotypes.variants)} variants")
+    for note in genotypes.notes:
+        log(f"  {note}")
+    values, positions = read_phenotypes(phenotypes, annotation)
+    log(f"{phenotypes}: {len(values)} features, {len(values.columns)} samples")
+    links = None if samples_map is None else read_samples_map(samples_map)
+    ids: dict[str, list[str]] = {
+        "genotypes": list(genotypes.samples),
+        "phenotypes": list(values.columns),
+    }
+    known = {*ids["genotypes"], *ids["phenotypes"]}
+    incomplete: dict[str, list[str]] = {}
+    covar = term = None
+    if covariates is not None:
+        covar = _read_named("covariates", read_covariates, covariates, known, ids, incomplete, log)
+    if interaction is not None:
+        term = _read_named(
+            "interaction", read_interaction, interaction, known, ids, incomplete, log
+        )
+    matrices = None
+    if kinship is not None:
+        matrices = _read_kinships(Path(kinship), genotypes, log)
+        ids["kinship"] = list(next(iter(matrices.values())).index)
+    matched = match_ids(ids, links, incomplete)
+    for line in str(matched.report).splitlines():
+        log(line.strip() if line.startswith("  ") is False else line)
+    rows = matched.rows
+    values, positions = _placed(values, positions, genotypes, near=near, log=log)
+    order = _sorted(genotypes, log)
+    pd = require("pandas", "io")
+    samples = pd.Index(matched.samples)
+    table = pd.DataFrame(index=samples)
+    if covar is not None:
+        table = covar.iloc[rows["covariates"]].set_axis(samples)
+    matrix: Kinship = None
+    if matrices is not None:
+        here = np.ix_(rows["kinship"], rows["kinship"])
+        chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
+        matrix = chosen.get("", chosen)
+    given = (phenotypes, annotation, covariates, interaction, kinship, samples_map)
+    return Inputs(
+        matched.samples,
+        genotypes,
+        FileDosages(genotypes, rows["genotypes"], order),
+        genotypes.variants.iloc[order],
+        values.to_numpy()[:, rows["phenotypes"]].T,
+        tuple(values.index),
+        positions,
+        with_intercept(table),
+        None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
+        matrix,
+        matched.report,
+        (*genotypes.files, *dict.fromkeys(Path(path) for path in given if path is not None)),
+    )
+
+
+def with_intercept(covariates: pd.DataFrame) -> pd.DataFrame:
+    """Covariates with an intercept before them, unless one is constant."""
+    first = covariates.iloc[0]
+    if len(first) and ((covariates == first).all() & (first != 0)).any():
+        return covariates
+    if "intercept" in covariates.columns:
+        raise ValueError("The covariate 'intercept' is not constant: give it another name.")
+    with_it = covariates.copy()
+    with_it.insert(0, "intercept", 1.0)
+    return with_it
+
+
+def _read_named(
+    name: str,
+    read: Callable[[Any, Collection[str]], pd.DataFrame],
+    path: str | os.PathLike[str],
+    known: Collection[str],
+    ids: dict[str, list[str]],
+    incomplete: dict[str, list[str]],
+    log: Log,
+) -> pd.DataFrame:
+    """Read a table of samples, and note whose they are and who lacks a value."""
+    table = read(path, known)
+    ids[name] = list(table.index)
+    incomplete[name] = list(table.index[table.isna().any(axis=1)])
+    log(f"{path}: {name} {few(table.columns, 20)}")
+    return table
+
+
+def _read_kinships(path: Path, genotypes: GenotypeFile, log: Log) -> dict[str, pd.DataFrame]:
+    """Kinships by chromosome, or one under an empty name."""
+    if path.suffix.lower() == ".npz" and path.is_file():
+        with np.load(path) as stored:
+            several = any(name.startswith("without_") for name in stored.files)
+        if several:
+            found = read_loco_kinship(path)
+            log(f"{path}: kinships without each of {len(found)} chromosomes")
+            return found
+    kinship = read_kinship(path)
+    pd = require("pandas", "io")
+    if isinstance(kinship.index, pd.RangeIndex):
+        if len(kinship) != len(genotypes.samples):
+            raise ValueError(
+                f"{path} names no samples and has {len(kinship)} rows, the genotypes have "
+                f"{len(genotypes.samples)} samples: use a kinship that names its samples."
+            )
+        log(f"{path}: no ids, its rows are taken in the genotypes' order")
+        names = pd.Index(genotypes.samples)
+        kinship = kinship.set_axis(names, axis=0).set_axis(names, axis=1)
+    log(f"{path}: kinship of {len(kinship)} samples")
+    return {"": kinship}
+
+
+def _placed(
+    values: pd.DataFrame,
+    positions: pd.DataFrame | None,
+    genotypes: GenotypeFile,
+    *,
+    near: bool,
+    log: Log,
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Features and their places; without a place they stay only if none is needed."""
+    if positions is None:
+        if near:
+            raise ValueError(
+                "The phenotypes have no places on the genome, which cis mapping needs: give "
+                "them as a BED file, or name an annotation."
+            )
+        return values, None
+    nowhere = genotypes.variants["pos"] <= 0
+    placed = genotypes.variants["chrom"].isin(positions["chrom"])
+    if near and (nowhere & placed).any():
+        names = genotypes.variants.index[nowhere & placed]
+        raise ValueError(
+            f"{genotypes.path}: {len(names)} variants have no position in base pairs "
+            f"({few(names)}), which cis mapping needs: give a physical map."
+        )
+    positions, notes = match_chromosomes(genotypes.variants["chrom"], positions)
+    for note in notes:
+        log(note)
+    without = values.index[~values.index.isin(positions.index)]
+    if len(without):
+        fate = "left out" if near else "tested against all variants"
+        log(f"{len(without)} features without a place are {fate} ({few(without)})")
+    if near:
+        return values.loc[positions.index], positions
+    whole = positions.reindex(values.index)
+    whole["chrom"] = whole["chrom"].astype(object).fillna("")
+    return values, whole.fillna({"start": 0, "end": 0}).astype({"start": int, "end": int})
+
+
+def _sorted(genotypes: GenotypeFile, log: Log) -> np.ndarray:
+    """Order of variants by chromosome, as they first appear, and position."""
+    pd = require("pandas", "io")
+    code = pd.factorize(genotypes.variants["chrom"])[0]
+    order = np.lexsort((genotypes.variants["pos"].to_numpy(), code))
+    if np.any(np.diff(order) < 0):
+        log("the variants are not in order of position, and are taken in it")
+    return order

@@ -1,0 +1,159 @@
+"""What a run has finished, kept on disk so that it can be continued after any interruption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from lmmlite_jax._optional import require
+from lmmlite_jax.data.tables import whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Parts"]
+
+_FINGERPRINT = "fingerprint.json"
+_MOST_ROWS = 2_000_000
+
+
+class Parts:
+    """Results of pieces of work, each named by a key, in a folder of files.
+
+    Results are collected in memory and written together from time to time. A file appears whole or
+    not at all, and what it holds counts as done. A context manager: on an error the folder stays,
+    to be resumed from, unless there is nothing in it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if it does not exist.
+    fingerprint : dict
+        Inputs and options on which results depend, as JSON holds them.
+    resume : bool
+        Whether to go on with what is there; it is removed otherwise.
+
+    Attributes
+    ----------
+    seconds : float
+        Results are written when so much time has passed since they last were.
+    facts : dict
+        Keys of the pieces of work whose results are in files, with the fact each came with.
+    resumed : int
+        How many of them there were at the beginning.
+
+    Raises
+    ------
+    ValueError
+        If the parts that are to be resumed are of other inputs or options.
+
+    """
+
+    seconds = 10.0
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+        self._frames: dict[str, list[pd.DataFrame]] = {}
+        self._unwritten: dict[str, Any] = {}
+        known = folder / _FINGERPRINT
+        if folder.exists() and not known.exists() and any(folder.iterdir()):
+            raise ValueError(f"{folder} holds something else than parts of a run: move it away.")
+        folder.mkdir(exist_ok=True)
+        if known.exists() and resume:
+            _check_same(json.loads(known.read_text(encoding="utf-8")), fingerprint, folder)
+            for unfinished in folder.glob(".*"):
+                unfinished.unlink()
+        else:
+            self.remove()
+            folder.mkdir()
+            with whole_file(known) as stream:
+                stream.write(json.dumps(fingerprint, indent=1).encode())
+        for file in self._files():
+            self.facts |= _facts_of(file)
+        self.resumed = len(self.facts)
+        self._number = max((int(file.name[:6]) for file in self._files()), default=0)
+        self._written = time.monotonic()
+
+    def add(self, frame: pd.DataFrame, facts: Mapping[str, Any], kind: str = "pairs") -> None:
+        """Take results of a kind, and the keys of their pieces of work with a fact each."""
+        if self._frames.keys() - {kind}:
+            self.write()
+        self._frames.setdefault(kind, []).append(frame)
+        self._unwritten |= facts
+        rows = sum(len(held) for held in self._frames[kind])
+        if time.monotonic() - self._written >= self.seconds or rows > _MOST_ROWS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is in memory."""
+        pd, arrow = require("pandas", "io"), require("pyarrow", "io")
+        parquet = require("pyarrow.parquet", "io")
+        for kind, frames in self._frames.items():
+            table = arrow.Table.from_pandas(pd.concat(frames), preserve_index=False)
+            facts = json.dumps(self._unwritten).encode()
+            noted = {**(table.schema.metadata or {}), b"facts": facts}
+            self._number += 1
+            with whole_file(self.folder / f"{self._number:06d}.{kind}.parquet") as stream:
+                parquet.write_table(table.replace_schema_metadata(noted), stream)
+        self.facts |= self._unwritten
+        self._frames, self._unwritten = {}, {}
+        self._written = time.monotonic()
+
+    def frame(self, kind: str = "pairs", **equal: Any) -> pd.DataFrame | None:
+        """All results of a kind, or the rows with the values given; None if there is no result."""
+        self.write()
+        pd, parquet = require("pandas", "io"), require("pyarrow.parquet", "io")
+        filters = [(name, "=", value) for name, value in equal.items()] or None
+        tables = [parquet.read_table(file, filters=filters) for file in self._files(kind)]
+        frames = [table.to_pandas() for table in tables]
+        some = [frame for frame in frames if len(frame)] or frames[:1]
+        return pd.concat(some, ignore_index=True) if some else None
+
+    def place(self, path: Path) -> Path:
+        """Where to write a file that is then moved to its place."""
+        return self.folder / path.name
+
+    def remove(self) -> None:
+        """Remove the folder: the run is finished."""
+        for file in self._files():
+            file.unlink()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and not self._files():
+            shutil.rmtree(self.folder)
+
+    def _files(self, kind: str = "*") -> list[Path]:
+        return sorted(self.folder.glob(f"[0-9]*.{kind}.parquet"))
+
+
+def _facts_of(file: Path) -> dict[str, Any]:
+    schema = require("pyarrow.parquet", "io").read_schema(file)
+    facts: dict[str, Any] = json.loads(schema.metadata[b"facts"])
+    return facts
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Raise if the parts are of something else, and say what differs."""
+    now = json.loads(json.dumps(now))
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if names:
+        which = "; ".join(f"{name} was {before.get(name)}, is {now.get(name)}" for name in names)
+        raise ValueError(
+            f"{folder} is of another run ({which}): repeat that one, or leave --resume out to "
+            "start again."
+        )
