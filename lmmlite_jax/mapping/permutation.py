@@ -91,21 +91,23 @@ def permutation_threshold(
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
     m, p = len(data.counts), data.design.shape[1]
     method = Method("null", "wald", data.genotypes.columns, dtype, tol)
-    largest = np.full((m, permutations), np.nan)
+    largest, width = np.full((m, permutations), np.nan), data.block_width()
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
         for groups in batches:
             skeleton = groups[0].rotated.profile.skeleton
             for one, blocks in blocks_of_patterns(groups, method):
                 Kva = one.projection.Kva[0]
                 orders = _orders(int(one.n[0]) - p, Kva.size, permutations, seed)
-                for _, markers in rotated_markers(data, chosen, one, skeleton, dtype):
+                for _, markers in rotated_markers(
+                    data.genotypes, chosen, width, one, skeleton, dtype
+                ):
                     for block in blocks:
                         used = np.flatnonzero(block.numbers >= 0)
                         pairs = np.indices((used.size, permutations)).reshape(2, -1)
-                        width = min(COLUMNS_AT_ONCE, pairs.shape[1])
-                        for start in range(0, pairs.shape[1], width):
-                            t, i = pairs[:, start : start + width]
-                            padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, width - t.size)))
+                        columns = min(COLUMNS_AT_ONCE, pairs.shape[1])
+                        for start in range(0, pairs.shape[1], columns):
+                            t, i = pairs[:, start : start + columns]
+                            padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, columns - t.size)))
                             share = _largest_share(
                                 markers, block.traits, Kva, block.hsq, orders, *padded
                             )
