@@ -1,4 +1,4 @@
-"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship`` and ``map``."""
+"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship``, ``map`` and ``plot``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
+from lmmlite_jax.faces.run_plots import plot_run
 from lmmlite_jax.run import map_files
 from lmmlite_jax.run.inputs import with_intercept
 
@@ -289,6 +290,30 @@ def map_qtl(
             log=log.print,
             bar=partial(_bar, log),
         )
+
+
+@app.command(context_settings={"token_normalize_func": _with_hyphens})
+def plot(
+    prefix: Annotated[Path, typer.Argument(help="Of the files that map has written.")],
+    mode: Annotated[Mode, typer.Option(help="What was mapped.")] = Mode.cis,
+    feature: Annotated[
+        str | None,
+        typer.Option(help="Whose locus cis_nominal shows: of the smallest p-value if left out."),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder of the run's files.")
+    ] = Path("."),
+    suffix: Annotated[str, typer.Option(help="png, pdf or svg.")] = "png",
+) -> None:
+    """Draw the results of map: QQ, Manhattan, eQTL map, locus and heritabilities."""
+    whole = output_dir / prefix
+    with _one_sentence_errors():
+        for name, axes in plot_run(whole, mode.value, feature).items():
+            path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix}")
+            figure = axes.get_figure(root=True)
+            assert figure is not None
+            figure.savefig(path, dpi=200, bbox_inches="tight")
+            typer.echo(str(path))
 
 
 @app.command()

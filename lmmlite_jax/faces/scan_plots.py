@@ -15,7 +15,14 @@ from lmmlite_jax.faces.plots import _BLUE, _GREY, _MOST_NAMED, _panel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_eqtl_map", "plot_hsq_histogram", "plot_lod", "plot_manhattan", "plot_qq"]
+__all__ = [
+    "plot_eqtl_map",
+    "plot_hsq_histogram",
+    "plot_locus",
+    "plot_lod",
+    "plot_manhattan",
+    "plot_qq",
+]
 
 # Okabe and Ito's colours less the yellow, which is lost on white.
 _COLOURS = (_BLUE, "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -387,6 +394,75 @@ def plot_eqtl_map(
     axes.tick_params(which="minor", length=0)
     axes.grid(which="minor", color="0.85", linewidth=0.6)
     axes.set_axisbelow(True)
+    return axes
+
+
+def plot_locus(
+    log10p: Any, position: Any, start: Any, end: Any, name: str = "", ax: Axes | None = None
+) -> Axes:
+    """Draw -log10 p of the variants near a gene, and the gene.
+
+    Parameters
+    ----------
+    log10p : (M,) array_like
+        Minus the decimal logarithms of p-values. NaN is left out.
+    position : (M,) array_like
+        Positions of the variants in base pairs.
+    start, end : float
+        Of the gene, in base pairs. It is drawn as a bar below the axis of p = 1.
+    name : str
+        Title.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Save it with ``axes.figure.savefig(path)``.
+
+    Raises
+    ------
+    ValueError
+        If lengths do not agree, or there is nothing to draw, or a value is infinite or log10p
+        negative, or the gene ends before it starts.
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.faces.scan_plots import plot_locus
+    >>> axes = plot_locus([0.2, 6.1, 0.9], [1_010_000, 1_060_000, 1_300_000], 1_050_000, 1_090_000)
+    >>> axes.get_xlabel()
+    'position (Mb)'
+    """
+    heights = _log10p("log10p", log10p)
+    place = _numbers("position", position, heights.size, "log10p")
+    if not start <= end:
+        raise ValueError(f"the gene starts at {start} and ends at {end}: give its start first.")
+    drawn = _drawable("log10p and position", heights, place)
+    axes, _ = _axes(ax, 8.0, 4.0)
+    axes.scatter(
+        place[drawn] / 1e6,
+        heights[drawn],
+        s=_dot(int(drawn.sum())),
+        color=_BLUE,
+        linewidths=0,
+        rasterized=drawn.sum() > _MOST_VECTOR,
+        zorder=2,
+    )
+    top = max(1.0, 1.05 * heights[drawn].max())
+    axes.plot(
+        [start / 1e6, end / 1e6],
+        [-0.04 * top] * 2,
+        color=_COLOURS[1],
+        linewidth=5,
+        solid_capstyle="butt",
+        marker="|",
+        zorder=3,
+    )
+    axes.set_ylim(-0.08 * top, top)
+    axes.set(xlabel="position (Mb)", ylabel=_LOG10P)
+    axes.set_title(name, loc="left")
     return axes
 
 
