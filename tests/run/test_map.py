@@ -1,0 +1,251 @@
+"""``lmmlite-jax map`` and ``plot`` from files to files."""
+
+import errno
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from genotype_files import write_plink1
+from typer.testing import CliRunner
+
+import lmmlite_jax as lmm
+from lmmlite_jax.faces.cli import app
+from lmmlite_jax.run import parts
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def succeed(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def geuvadis(data_dir, tmp_path_factory):
+    """Arguments for the raw files as they are, and the prefix of what is written."""
+    folder = data_dir / "geuvadis"
+    prefix = tmp_path_factory.mktemp("geuvadis") / "run"
+    options = {
+        "covariates": "Geuvadis_CEU_YRI_covariates.txt",
+        "samples-map": "Geuvadis_CEU_gte.txt",
+        "annotation": "Geuvadis_CEU_Annot.txt",
+        "kinship": "Geuvadis_chr1_kinship.normalized.txt",
+    }
+    files = [folder / "Geuvadis", folder / "Geuvadis_CEU_YRI_Expr.txt", prefix]
+    return [*files, *(x for k, v in options.items() for x in (f"--{k}", folder / v))], prefix
+
+
+def test_cis_nominal_of_geuvadis_is_gemmas_where_windows_and_table_meet(geuvadis, oracle_dir):
+    arguments, prefix = geuvadis
+    said = succeed("map", *arguments, "--mode", "cis_nominal", "--variance", "refit")
+    assert "90 samples matched" in said
+    found = pd.read_parquet(f"{prefix}.cis_qtl_pairs.1.parquet")
+    found["phenotype_id"] = found["phenotype_id"].str.split(".").str[0]
+    gemma = pd.read_csv(oracle_dir / "geuvadis_gemma_lmm4.csv.gz")
+    both = found.merge(gemma, left_on=["phenotype_id", "variant_id"], right_on=["gene", "rs"])
+    assert both["gene"].nunique() == 6
+    assert len(both) > 1200
+    # GEMMA's optimiser stops at these errors.
+    np.testing.assert_allclose(both["slope"], both["beta"], rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(both["slope_se"], both["se"], rtol=2e-5)
+    np.testing.assert_allclose(both["pval_nominal"], both["p_wald"], rtol=1e-3)
+
+
+def test_cis_and_trans_of_geuvadis_and_their_pictures(geuvadis):
+    arguments, prefix = geuvadis
+    said = succeed("map", *arguments, "--permutations", 200)
+    assert "features have no variant in their window" in said
+    best = pd.read_csv(f"{prefix}.cis_qtl.txt.gz", sep="\t", index_col=0)
+    assert len(best) == 428
+    assert best["qval"].between(0, 1).all()
+    summary = json.loads(prefix.with_name("run.cis.summary.json").read_text())
+    assert summary["samples"]["kept"] == 90
+    assert summary["results"]["significant"] == (best["qval"] <= 0.05).sum()
+    said = succeed("map", *arguments, "--mode", "trans", "--pval-threshold", 1e-4)
+    assert "5,000,000 base pairs are left out" in said
+    pairs = pd.read_parquet(f"{prefix}.trans_qtl_pairs.parquet")
+    assert pairs["pval"].max() <= 1e-4
+    drawn = succeed("plot", prefix) + succeed("plot", prefix, "--mode", "trans")
+    names = [os.path.basename(line) for line in drawn.split()]
+    of_cis = [f"run.cis.{name}.png" for name in ("manhattan", "qq", "hsq")]
+    assert names == [
+        *of_cis,
+        *(f"run.trans.{name}.png" for name in ("manhattan", "eqtl_map", "hsq")),
+    ]
+    assert all(prefix.with_name(name).stat().st_size > 10_000 for name in names)
+
+
+def test_recla_from_its_zip_alone(data_dir, tmp_path):
+    recla = data_dir / "recla" / "recla.zip"
+    limit = ["--pval-threshold", "1e-5", "--kinship", "loco"]
+    said = succeed("map", recla, recla, tmp_path / "recla", "--mode", "trans", *limit)
+    assert "kinship computed from the genotypes, each chromosome's from all others" in said
+    assert "the features have no places" in said
+    pairs = pd.read_parquet(tmp_path / "recla.trans_qtl_pairs.parquet")
+    assert len(pairs) > 0
+    assert pairs["log10p"].min() >= 5
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Write 40 relatives with 60 variants and three genes, of which one has an effect."""
+    folder = tmp_path_factory.mktemp("small")
+    data = lmm.simulate_cohort(n=40, m=3, seed=2)
+    rng = np.random.default_rng(2)
+    calls = rng.binomial(2, 0.3, (40, 60)).astype(np.float32)
+    calls[:, 7] = np.nan
+    variants = pd.DataFrame(
+        {"chrom": "1", "pos": np.arange(60) * 1000 + 1, "a1": "A", "a0": "G"},
+        index=[f"rs{j}" for j in range(60)],
+    )
+    write_plink1(folder / "g", calls, variants, data.individuals)
+    Y = data.pheno + np.outer(calls[:, 20], [20, 0, 0])
+    chrom, at = ["chr1", "chr1", "chr9"], np.array([20_300, 5_300, 7_000])
+    place = pd.DataFrame(
+        {"#chr": chrom, "start": at, "end": at + 500, "gene_id": ["a", "b", "elsewhere"]}
+    )
+    bed = pd.concat([place, pd.DataFrame(Y.T, columns=data.individuals)], axis=1)
+    bed.to_csv(folder / "y.bed", sep="\t", index=False)
+    table = pd.DataFrame(data.kinship, data.individuals, data.individuals)
+    table.to_csv(folder / "kinship.csv")
+    return folder
+
+
+def changed(folder, tmp_path):
+    """Copy of the small cohort, to be damaged."""
+    copy = tmp_path / "inputs"
+    copy.mkdir()
+    for path in folder.iterdir():
+        if path.suffix in (".bed", ".bim", ".fam", ".csv"):
+            (copy / path.name).write_bytes(path.read_bytes())
+    return copy
+
+
+def truncate_bed(folder):
+    path = folder / "g.bed"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def shorten_bim(folder):
+    path = folder / "g.bim"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+
+
+def repeat_sample(folder):
+    path = folder / "g.fam"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[:1], *lines[2:]]))
+
+
+def repeat_gene(folder):
+    path = folder / "y.bed"
+    path.write_text(path.read_text().replace("\tb\t", "\ta\t"))
+
+
+def empty_phenotypes(folder):
+    (folder / "y.bed").write_text("")
+
+
+def wrong_delimiter(folder):
+    path = folder / "y.bed"
+    path.write_text(path.read_text().replace("\t", ","))
+
+
+def other_samples(folder):
+    path = folder / "y.bed"
+    header, rest = path.read_text().split("\n", 1)
+    names = header.split("\t")
+    path.write_text("\t".join([*names[:4], *(f"x{name}" for name in names[4:])]) + "\n" + rest)
+
+
+def other_chromosomes(folder):
+    path = folder / "y.bed"
+    path.write_text(path.read_text().replace("chr1\t", "chr8\t"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate_bed, "g.bed"),
+        (shorten_bim, "g.bed"),
+        (repeat_sample, "sample ids appear more than once"),
+        (repeat_gene, "feature ids appear more than once"),
+        (empty_phenotypes, "y.bed is empty"),
+        (wrong_delimiter, "wrong delimiter"),
+        (other_samples, "no sample"),
+        (other_chromosomes, "chromosome"),
+    ],
+)
+def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage, message):
+    inputs = changed(small, tmp_path)
+    damage(inputs)
+    out = tmp_path / "out"
+    out.mkdir()
+    result = run("map", inputs / "g", inputs / "y.bed", out / "run", "--kinship", "none")
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].startswith("Error: ")
+    assert message.lower() in result.output.splitlines()[-1].lower()
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--kinship", "absent.csv"], "absent.csv"),
+        (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
+        (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
+        (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
+        (["--kinship", "none", "-o", "absent"], "there is no folder"),
+    ],
+)
+def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, options, message):
+    prefix = "run" if "-o" in options else tmp_path / "run"
+    result = run("map", small / "g", small / "y.bed", prefix, *options)
+    assert result.exit_code == 2
+    assert message in result.output.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_path):
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    said = succeed("map", *files, "--mode", "cis_nominal")
+    assert "1 features have no variant in their window (elsewhere)" in said
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    assert sorted(pairs["phenotype_id"].unique()) == ["a", "b"]
+    lost = pairs["variant_id"] == "rs7"
+    assert lost.sum() == 2
+    assert pairs.loc[lost, "pval_nominal"].isna().all()
+    assert pairs.loc[~lost, "pval_nominal"].notna().all()
+    assert pairs.loc[pairs["pval_nominal"].idxmin(), "variant_id"] == "rs20"
+    drawn = succeed("plot", tmp_path / "run", "--mode", "cis_nominal", "--feature", "b")
+    assert "run.cis_nominal.locus.png" in drawn
+    lost = run("plot", tmp_path / "run", "--mode", "cis_nominal", "--feature", "z")
+    assert lost.exit_code == 2
+    assert "no pair of the feature 'z'" in lost.output
+    never = run("plot", tmp_path / "run", "--mode", "trans")
+    assert never.exit_code == 2
+    assert "there is no finished run of the mode trans" in never.output
+
+
+def test_a_full_disk_ends_the_run_and_what_is_done_can_be_resumed(small, tmp_path, monkeypatch):
+    """Writing fails once results are there: the parts stay, and no result is half written."""
+    arguments = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
+    arguments += ["--mode", "cis_nominal"]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "run.cis_qtl_pairs.1.parquet")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts.Parts, "place", full)
+        result = run("map", *arguments)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["run.cis_nominal.parts"]
+    assert "pieces of the work are done" in succeed("map", *arguments, "--resume")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["run.cis_nominal.summary.json", "run.cis_qtl_pairs.1.parquet"]
