@@ -7,6 +7,7 @@ Pairs for which any of this is in doubt are left to `global_maximum`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ DOUBTFUL_AT_ONCE = 32
 
 DOUBT = 1e-5
 """Part of the terms of a slope below which single precision may have its sign wrong."""
+
+NODES_AT_ONCE = 4
+"""Nodes of a skeleton whose terms are added in one pass over the pairs."""
 
 SINGLE_STEPS = 3
 """Newton steps from the middle of a cell until single precision has no more to say; a last one in
@@ -267,10 +271,8 @@ def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points
     hsq = hsq + step
     found = (jnp.abs(step) <= accuracy) & (hsq >= low) & (hsq <= high)
     sure = single & (found | ~inside)
-    hsq = lax.optimization_barrier(jnp.where(inside & sure, hsq, 0.0))
-    a, b, d = lax.optimization_barrier(
-        tuple(_sum(rows, terms.nodes, hsq) for rows in (terms.a, terms.b, terms.d))
-    )
+    hsq = jnp.where(inside & sure, hsq, 0.0)
+    a, b, d = _sums_at(terms, hsq)
     loglik = jnp.zeros(())
     if not reml:
         # A trait at a time: XLA takes long to compile this for all.
@@ -302,26 +304,42 @@ def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
     return jnp.where(jnp.abs(slope) > DOUBT * scale, slope, jnp.nan)
 
 
-def _sum(rows: Array, nodes: Array, hsq: Array) -> Array:
-    """Σ_k rows_k w(μ_k; h), written out: XLA makes one loop of it."""
-    return sum(row / (hsq * node + (1 - hsq)) for row, node in zip(rows, nodes, strict=True))
+def _sums_at(terms: _Terms, hsq: Array) -> tuple[Array, Array, Array]:
+    """Sums a, b and d at heritabilities (T, B)."""
+
+    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        weight = 1 / (hsq * terms.nodes[k] + (1 - hsq))
+        rows = (terms.a[k], terms.b[k], terms.d[k])
+        return tuple(total + row * weight for total, row in zip(sums, rows, strict=True))
+
+    return _over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
+
+
+def _over_nodes(terms: _Terms, add: Callable[[Any, Any], Any], start: Any) -> Any:
+    """Sum over the nodes, some at a time.
+
+    In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and
+    take long to compile all nodes at once.
+    """
+    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=NODES_AT_ONCE)
 
 
 def _newton_step(terms: _Terms, hsq: Array) -> Array:
     """Newton's step to the maximum in h; infinite where the likelihood is convex."""
-    weights = [1 / (hsq * node + (1 - hsq)) for node in terms.nodes]
-    slopes = [-w * (node - 1) for w, node in zip(weights, terms.nodes, strict=True)]  # of log w
 
-    def sums(rows: Array) -> tuple[Array, Array, Array]:
-        first = [row * w for row, w in zip(rows, weights, strict=True)]
-        second = [x * slope for x, slope in zip(first, slopes, strict=True)]
-        third = [x * slope for x, slope in zip(second, slopes, strict=True)]
-        return sum(first), sum(second), 2 * sum(third)
+    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        node = terms.nodes[k]
+        weight = 1 / (hsq * node + (1 - hsq))
+        slope = -weight * (node - 1)  # of log weight
+        first = [row * weight for row in (terms.a[k], terms.b[k], terms.d[k], terms.slopes[k])]
+        second = [x * slope for x in first]
+        third = [x * slope for x in second[:3]]
+        terms_of_node = (*first, *second, *third)
+        return tuple(total + x for total, x in zip(sums, terms_of_node, strict=True))
 
-    a, a1, a2 = sums(terms.a)
-    b, b1, b2 = sums(terms.b)
-    d, d1, d2 = sums(terms.d)
-    logdet, logdet1, _ = sums(terms.slopes)
+    sums = _over_nodes(terms, add, (jnp.zeros_like(hsq),) * 11)
+    (a, b, d, logdet), (a1, b1, d1, logdet1), halves = sums[:4], sums[4:8], sums[8:]
+    a2, b2, d2 = (2 * half for half in halves)
     effect, growth = b / d, d1 / d
     effect1 = (b1 - effect * d1) / d
     rss = a - effect * b
