@@ -11,7 +11,8 @@ install_import_hook("lmmlite_jax", "beartype.beartype")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Share compiled programs between the processes of a run, whose time is mostly compilation."""
+    """Compile fast, and share compiled programs between processes: that is most of the time."""
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = TemporaryDirectory(prefix="lmmlite-jax-programs-")
         config.add_cleanup(folder.cleanup)
