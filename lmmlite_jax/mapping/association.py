@@ -33,6 +33,7 @@ __all__ = [
     "Traits",
     "best_of_block",
     "effects_of_block",
+    "effects_of_sums",
     "rotate_markers",
     "traits_at",
 ]
@@ -165,7 +166,7 @@ def traits_at(
 def effects_of_block(markers: Markers, traits: Traits) -> Effects:
     """All effects of a block of markers on a block of traits, h² fixed."""
     varies = markers.varies[:, :, None]
-    return _effects(*_sums(markers, traits), traits.rss, varies, traits.dof)
+    return effects_of_sums(*_sums(markers, traits), traits.rss, varies, traits.dof)
 
 
 @jax.jit
@@ -181,7 +182,7 @@ def best_of_block(markers: Markers, traits: Traits) -> Best:
         return jnp.take_along_axis(values, marker[(None,) * (values.ndim - 1)], axis=-2)
 
     varies = markers.varies[:, None, marker]
-    found = _effects(take(b), take(d), traits.rss, varies, traits.dof)
+    found = effects_of_sums(take(b), take(d), traits.rss, varies, traits.dof)
     beta, se, share, rank = jax.tree.map(lambda x: x[0], found)
     return Best(share, marker, beta, se, rank)
 
@@ -238,19 +239,21 @@ def _explained(found: _Elimination) -> Array:
     return reduce(add, (score**2 / left for score, left in found.scores))
 
 
-def _effects(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -> Effects:
+def effects_of_sums(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -> Effects:
     """Coefficients and their standard errors, NaN for columns left out."""
     found = _eliminate(b, d, varies, inverse=True)
     scores, inverse, kept = found
     rank = sum(jnp.where(keep, 1, 0) for keep in kept)
-    share = jnp.where(rank > 0, _explained(found) / rss.astype(b.dtype), jnp.nan)
+    share = jnp.where(rank > 0, _explained(found) / rss.astype(b.dtype), 0.0)
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
     used = jnp.stack([jnp.broadcast_to(keep, share.shape) for keep in kept])
     beta = norm = jnp.zeros(())
     for row, keep, (score, left) in zip(inverse, kept, scores, strict=True):
         beta = beta + row * (score / left)
         norm = norm + jnp.where(keep, row**2 / left, 0.0)
+    share = jnp.where(rank > 0, share, jnp.nan)
     known = used & jnp.isfinite(share)
+    norm = jnp.where(used, norm, 1.0)  # the root has no derivative at zero
 
     def columns(values: Array) -> Array:
         return jnp.moveaxis(jnp.where(known, values, jnp.nan), 0, -1)

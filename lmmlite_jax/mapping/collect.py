@@ -15,7 +15,7 @@ from lmmlite_jax.mapping.association import Markers, Traits, best_of_block, effe
 from lmmlite_jax.mapping.refit import NullTraits, refit_block
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 
-__all__ = ["All", "Best", "Block", "Collector", "Hits", "Method", "Pairs"]
+__all__ = ["All", "Best", "Block", "Collector", "Hits", "Method", "Pairs", "tests_of_effects"]
 
 TRAITS_LOOKED_INTO = 32
 """Traits of which all pairs are tested together, where the best of each is over a threshold."""
@@ -92,7 +92,7 @@ class Best:
         if self.method.variance == "null":
             best = best_of_block(markers, block.traits)
             score, index = (np.asarray(x) for x in (best.share, best.marker))
-            found = _tests(best, block.traits.dof, block.n, self.method)
+            found = tests_of_effects(best, block.traits.dof, block.n, self.method)
             score = np.where((index < chosen.size) & (score >= 0), score, -1.0)
         else:
             every = _test_all(markers, block, self.method)
@@ -139,7 +139,7 @@ class Hits:
             yield block
             return
         best = best_of_block(markers, block.traits)
-        peak = _tests(best, block.traits.dof, block.n, self.method).log10p
+        peak = tests_of_effects(best, block.traits.dof, block.n, self.method).log10p
         over = np.flatnonzero(np.asarray(peak) >= self.threshold)
         width = min(TRAITS_LOOKED_INTO, block.numbers.size)
         for start in range(0, over.size, width):
@@ -187,10 +187,13 @@ def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
         reml = method.test == "wald"
         refit = refit_block(markers, block.traits, method.tol, reml=reml, points=block.points)
         return _refit_tests(refit, block.traits.dof, block.n, method.test)
-    return _tests(effects_of_block(markers, block.traits), block.traits.dof, block.n, method)
+    return tests_of_effects(
+        effects_of_block(markers, block.traits), block.traits.dof, block.n, method
+    )
 
 
-def _tests(found: Any, dof: Any, n: float, method: Method) -> Pairs:
+def tests_of_effects(found: Any, dof: Any, n: float, method: Method) -> Pairs:
+    """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
     lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
     several = method.columns > 1
     beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
@@ -204,7 +207,7 @@ def _share_tests(
     """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
     share = jnp.minimum(share.astype(float), 1.0)
     none = ~(share >= 0)
-    share = jnp.where(none, 0.0, share)
+    share = jnp.where(none, 0.5, share)
     log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
     log10p = jnp.zeros_like(share)
 

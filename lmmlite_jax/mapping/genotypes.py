@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from lmmlite_jax.model.inputs import Labelled, as_traits
+from lmmlite_jax.model.precision import AnyArray, is_traced
 
 __all__ = ["DosageReader", "Genotypes", "as_genotypes"]
 
@@ -42,7 +44,7 @@ class Genotypes:
         How many genotypes of each marker were replaced by its mean so far.
     """
 
-    values: np.ndarray | DosageReader
+    values: AnyArray | DosageReader
     names: tuple[str, ...] | None
     individuals: tuple[str, ...] | None
     missing: np.ndarray
@@ -63,13 +65,20 @@ class Genotypes:
     def in_turn(self, markers: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, Genotypes]]:
         """Ascending markers in memory, ``width`` at a time, with their numbers."""
         parts = [markers[start : start + width] for start in range(0, markers.size, width)]
-        if isinstance(self.values, np.ndarray):
-            read = (self.values[:, part] for part in parts)
+        held = self.values
+        if isinstance(held, DosageReader):
+            read = held.in_turn(markers, width)
         else:
-            read = (block for block in self.values.in_turn(markers, width))
+            read = (np.asarray(held[:, part]) for part in parts)
         for part, values in zip(parts, read, strict=True):
             missing = np.zeros(part.size, dtype=np.int64)
             yield part, replace(self, values=values, names=None, missing=missing)
+
+    def whole(self) -> AnyArray:
+        """(n, M, k): all markers; traced ones as they came."""
+        if isinstance(self.values, jax.Array):
+            return self.values if self.values.ndim == 3 else self.values[:, :, None]
+        return self.block(np.arange(self.markers), self.markers)
 
     def block(self, markers: np.ndarray, width: int) -> np.ndarray:
         """(n, width, k): some markers without gaps, and zeros after them."""
@@ -95,13 +104,13 @@ def as_genotypes(G: Any, n: int) -> Genotypes:
             raise ValueError(f"G has {G.shape[0]} individuals and Y has {n}.")
         return Genotypes(G, None, None, np.zeros(G.shape[1], dtype=np.int64))
     if np.ndim(G) == 3:
-        values = np.asarray(G)
+        values = G if is_traced(G) else np.asarray(G)
         if values.shape[0] != n:
             raise ValueError(
                 f"G must have shape ({n}, M, k), one row for each of the {n} individuals of Y, got "
                 f"shape {values.shape}."
             )
-        if np.isinf(values).any():
+        if not is_traced(values) and np.isinf(values).any():
             raise ValueError("G has infinite values: replace them by numbers or by NaN.")
         table = Labelled(values, None, None)
     elif isinstance(G, np.ndarray) and G.dtype.kind in "iuf" and G.ndim == 2 and len(G) == n:

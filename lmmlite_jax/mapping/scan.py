@@ -13,6 +13,7 @@ import numpy as np
 
 from lmmlite_jax.mapping.association import Markers, rotate_markers, traits_at
 from lmmlite_jax.mapping.collect import All, Best, Block, Collector, Hits, Method
+from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import Genotypes, as_genotypes
 from lmmlite_jax.mapping.refit import null_traits
 from lmmlite_jax.mapping.tails import log10p_f
@@ -28,9 +29,10 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
     collinear_column,
 )
+from lmmlite_jax.model.known_kinship import decompose_known
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern, Sample
-from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.model.rotation import clipped, scaled
 from lmmlite_jax.model.skeleton import Skeleton
@@ -82,7 +84,7 @@ class ScanResult:
     missing : (M,)
         Genotypes that were missing and replaced by the marker's mean.
     reasons : tuple of str
-        Why a trait has no tests; empty where it has.
+        Why a trait has no tests; empty where it has. None inside a trace.
     markers, traits : tuple of str or None
         Names, where data frames came in.
     """
@@ -209,6 +211,9 @@ def scan(
 
     Notes
     -----
+    Inside a trace, all statistics are differentiable in Y, X and G, forward and reverse, for
+    complete Y, ``variance="null"`` and ``keep="all"``; K is known.
+
     Lippert et al. 2011 and Kang et al. 2010 for h² under the null, Zhou and Stephens 2012 for
     "refit". LOD is n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log likelihood.
 
@@ -226,12 +231,16 @@ def scan(
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
     check_choices(variance, test, keep, dtype, data.genotypes.columns)
     check_options(tol, NO_PRIOR)
+    method = Method(variance, test, data.genotypes.columns, dtype, tol)
+    if is_traced(K, Y, G, X, weights, interaction):
+        if keep != "all":
+            raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
+        return _scan_inside_trace(data, method, reml, several=isinstance(K, Mapping))
     if variance == "refit":
         reml = test == "wald"
     counts, p, m = data.counts, data.design.shape[1], len(data.counts)
     status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
     status[counts == 0] = Status.ALL_MISSING
-    method = Method(variance, test, data.genotypes.columns, dtype, tol)
     kept = _collector(keep, data.genotypes.markers, m, method)
     hsq, width = [], data.block_width()
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
@@ -268,8 +277,50 @@ def scan(
     )
 
 
+def _scan_inside_trace(data: ScanData, method: Method, reml: bool, *, several: bool) -> ScanResult:
+    """Differentiable in Y, X and G; what is not known inside of a trace is refused."""
+    if method.variance != "null" or method.dtype != "float64":
+        raise ValueError("inside a trace a scan has variance='null' and dtype='float64' alone.")
+    n, p = data.design.shape
+    if np.any(data.counts < n):
+        raise ValueError("inside a trace Y must be complete: leave out individuals or traits.")
+    G, parts = data.genotypes.whole(), []
+    for K, chosen in data.kinships:
+        if is_traced(K, data.weights):
+            raise NotImplementedError(
+                "a scan has no derivative in K or weights: leave them out of the trace, or use "
+                "log_likelihood and heritability, which have one in K."
+            )
+        known = decompose_known(Sample(K, data.design, data.weights))
+        some = G[:, chosen]
+        parts.append(differentiable_scan(known, data.values, data.design, some, method, reml))
+    order = np.argsort(np.concatenate([chosen for _, chosen in data.kinships]))
+    pairs = jax.tree.map(
+        lambda *of_parts: jnp.concatenate(of_parts)[order], *(pairs for _, pairs in parts)
+    )
+    hsq = [fit.hsq for fit, _ in parts]
+    return ScanResult(
+        beta=pairs.beta,
+        se=pairs.se,
+        lod=pairs.lod,
+        log10p=pairs.log10p,
+        hsq=jnp.stack(hsq) if several else hsq[0],
+        marker=None,
+        trait=None,
+        n=data.counts,
+        dof=data.counts - p,
+        missing=data.genotypes.missing,
+        reasons=(),
+        markers=data.genotypes.names,
+        traits=data.traits,
+    )
+
+
 class ScanData(NamedTuple):
-    """Checked arguments: Y (n, m), markers, X (n, p), weights, and a kinship for some markers."""
+    """Checked arguments: Y (n, m), markers, X (n, p), weights, and a kinship for some markers.
+
+    Inside a trace, any of the arrays may be traced.
+    """
 
     values: np.ndarray
     genotypes: Genotypes
@@ -325,7 +376,8 @@ def scan_data(
     for K_one, chosen in _kinships(K, chromosome, genotypes.markers, table):
         K_one = scaled(K_one) if scale_kinship else K_one
         kinships.append((clipped(K_one) if clip_negative else K_one, chosen))
-    counts = np.full(m, n) if all_finite(values) else n - np.isnan(values).sum(axis=0)
+    complete = is_traced(values) or all_finite(values)
+    counts = np.full(m, n) if complete else n - np.isnan(values).sum(axis=0)
     return ScanData(
         values,
         genotypes,

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.scipy.special import gammaln
+from jax.custom_derivatives import SymbolicZero
+from jax.scipy.special import betaln, gammaln
 from jaxtyping import Float
 from scipy.optimize import brentq
 
@@ -68,7 +69,7 @@ def log10p_f(ratio: Any, df1: Any, df2: Any) -> Float[AnyArray, "..."]:
     [  0.       2.3086  36.3812 801.408 ]
     """
     squares, *degrees = (jnp.asarray(value, dtype=jnp.float64) for value in (ratio, df1, df2))
-    return _log10p_f(squares, *degrees, terms=_leading_terms(df1))
+    return _log10p_f(_leading_terms(df1), squares, *degrees)
 
 
 @in_float64
@@ -96,7 +97,7 @@ def log10p_chi2(statistic: Any, df: Any) -> Float[AnyArray, "..."]:
     [  0.       1.301  870.4882]
     """
     values, degrees = (jnp.asarray(value, dtype=jnp.float64) for value in (statistic, df))
-    return _log10p_chi2(values, degrees, terms=_leading_terms(df))
+    return _log10p_chi2(_leading_terms(df), values, degrees)
 
 
 def ratio_at(log10p: SupportsFloat, df1: SupportsFloat, df2: SupportsFloat) -> float:
@@ -157,8 +158,9 @@ class _Level(NamedTuple):
     slope: Array
 
 
-@partial(jax.jit, static_argnames="terms")
-def _log10p_f(ratio: Array, df1: Array, df2: Array, terms: int | None) -> Array:
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+@partial(jax.jit, static_argnums=0)
+def _log10p_f(terms: int | None, ratio: Array, df1: Array, df2: Array) -> Array:
     (m, a), b = _split(df1), df2 / 2
     x, y = 1 / (1 + ratio), 1 / (1 + 1 / ratio)
     lead = _log_gamma_ratio(b, a) - gammaln(a + 1)
@@ -179,8 +181,23 @@ def _log10p_f(ratio: Array, df1: Array, df2: Array, terms: int | None) -> Array:
     return jnp.where((ratio >= 0) & (df1 > 0) & (df2 > 0), tail, jnp.nan)
 
 
-@partial(jax.jit, static_argnames="terms")
-def _log10p_chi2(statistic: Array, df: Array, terms: int | None) -> Array:
+@partial(_log10p_f.defjvp, symbolic_zeros=True)
+def _log10p_f_jvp(
+    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Any, ...]
+) -> tuple[Array, Array]:
+    ratio, df1, df2 = primals
+    tail = _log10p_f(terms, *primals)
+    a, b = df1 / 2, df2 / 2
+
+    def log_density(ratio: Array) -> Array:
+        return (a - 1) * jnp.log(ratio) - (a + b) * jnp.log1p(ratio) - betaln(a, b)
+
+    return tail, _change_of_tail(tail, ratio, log_density, tangents)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+@partial(jax.jit, static_argnums=0)
+def _log10p_chi2(terms: int | None, statistic: Array, df: Array) -> Array:
     (m, a), half = _split(df), statistic / 2
     lead = a * jnp.log(half) - half - gammaln(a + 1)
 
@@ -190,6 +207,35 @@ def _log10p_chi2(statistic: Array, df: Array, terms: int | None) -> Array:
     tail = _log10_tail(lead, half, 1.0, half < _CENTRE, level, a, m, terms)
     tail = jnp.where(half > _HUGE, half / math.log(10), tail)  # the rest is below its rounding
     return jnp.where((statistic >= 0) & (df > 0), tail, jnp.nan)
+
+
+@partial(_log10p_chi2.defjvp, symbolic_zeros=True)
+def _log10p_chi2_jvp(
+    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Any, ...]
+) -> tuple[Array, Array]:
+    statistic, df = primals
+    tail = _log10p_chi2(terms, *primals)
+    a = df / 2
+
+    def log_density(statistic: Array) -> Array:
+        half = statistic / 2
+        return (a - 1) * jnp.log(half) - half - gammaln(a) - math.log(2)
+
+    return tail, _change_of_tail(tail, statistic, log_density, tangents)
+
+
+def _change_of_tail(
+    tail: Array, at: Array, log_density: Callable[[Array], Array], tangents: tuple[Any, ...]
+) -> Array:
+    """Tangent of -log10 of an upper tail: density over tail; none at 0, where that is infinite."""
+    change, *of_degrees = tangents
+    if not all(isinstance(tangent, SymbolicZero) for tangent in of_degrees):
+        raise NotImplementedError("p-values have no derivative in their degrees of freedom here.")
+    if isinstance(change, SymbolicZero):
+        return jnp.zeros_like(tail)
+    inside = (at > 0) & jnp.isfinite(at)
+    hazard = jnp.exp(log_density(jnp.where(inside, at, 1.0)) + tail * math.log(10)) / math.log(10)
+    return jnp.where(inside, hazard, 0.0) * change
 
 
 def _leading_terms(df: Any) -> int | None:

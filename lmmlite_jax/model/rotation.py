@@ -246,9 +246,9 @@ def _undifferentiable_jvp(
 ) -> tuple[tuple[Array, Array], tuple[Any, Any]]:
     if not all(isinstance(change, SymbolicZero) for change in tangents):
         raise NotImplementedError(
-            "fit_traits and projected_rotation are not differentiable in K and X, whose "
-            "eigenvectors may have no derivative: use heritability or log_likelihood, or fit_lmm "
-            "for derivatives in X."
+            "derivatives in K, or in anything beside a traced K, do not go through its "
+            "eigenvectors, which may have none: use heritability or log_likelihood, or leave K "
+            "out of the trace."
         )
     K, X = primals
     return primals, (jnp.zeros_like(K), jnp.zeros_like(X))

@@ -27,6 +27,7 @@ from lmmlite_jax.model.inputs import (
     as_weights,
     check_same_individuals,
 )
+from lmmlite_jax.model.known_kinship import decompose_known, fit_known
 from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit, Status
@@ -132,18 +133,25 @@ def fit_traits(
     K = scaled(kinship.values) if scale_kinship else kinship.values
     if clip_negative:
         K = clipped(K)
+    sample = Sample(K, covariates.values, as_weights(weights, n))
+    options = Options(reml, check_boundary, compute_se)
+    traced = is_traced(sample, values)
+    if traced and interval is not None:
+        raise ValueError("interval is simulated outside of traces: leave it out under jit.")
+    if traced and not is_traced(sample.K, sample.weights):
+        known = decompose_known(sample)
+        result = fit_known(known, values, sample.X, options, tol=tol, prior=prior, blup=blup)
+        return replace(result, traits=traits.columns, covariates=covariates.columns)
     engine = make_engine(
-        Sample(K, covariates.values, as_weights(weights, n)),
-        Options(reml, check_boundary, compute_se),
+        sample,
+        options,
         tol=tol,
         prior=prior,
         dtype=dtype,
         law=None if interval is None else (interval, simulations, seed),
         blup=blup,
     )
-    if is_traced(K, covariates.values, values):
-        if interval is not None:
-            raise ValueError("interval is simulated outside of traces: leave it out under jit.")
+    if traced:
         everyone = engine.decompose(members=np.arange(n)[None])
         _, block = engine.fit(everyone, None, np.zeros(1, int), values[None])
         result = jax.tree.map(lambda a: a[..., 0, :], block)

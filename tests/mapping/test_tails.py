@@ -212,3 +212,18 @@ def test_wald_p_values_that_gemma_prints(oracle_dir):
     found = log10p_f((table["beta"] / table["se"]) ** 2 / df2, 1, df2)
     # beta, se and p have seven digits each.
     np.testing.assert_allclose(found, -np.log10(table["p_wald"]), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1e-3, 0.4, 30.0])
+def test_derivatives_are_central_differences(ratio):
+    step = 1e-5 * ratio
+    for tail in (lambda r: log10p_f(r, 3, 57), lambda s: log10p_chi2(s, 2)):
+        with jax.enable_x64(True):
+            slope = jax.grad(tail)(ratio)
+        numerical = (tail(ratio + step) - tail(ratio - step)) / (2 * step)
+        assert float(slope) == pytest.approx(float(numerical), rel=1e-7)
+
+
+def test_degrees_of_freedom_have_no_derivative():
+    with pytest.raises(NotImplementedError, match="degrees of freedom"):
+        jax.grad(log10p_f, argnums=2)(0.5, 1, 57.0)
