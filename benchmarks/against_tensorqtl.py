@@ -1,4 +1,4 @@
-"""cis mapping beside tensorQTL: the same numbers without kinship, and the time it takes with one.
+"""Mapping beside tensorQTL: the same numbers without kinship, and the time it takes with one.
 
 Usage: ``python benchmarks/against_tensorqtl.py``; prints a table and writes
 ``results/against_tensorqtl.json``. Needs ``pip install tensorqtl``. Both run on the cores that the
@@ -13,6 +13,7 @@ import importlib.util
 import io
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,11 @@ import numpy as np
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
+from lmmlite_jax.run import map_files
+
+NOMINAL = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
+TRANS = ["pval", "b", "b_se", "af"]
+"""Columns of both programs."""
 
 
 class Problem(NamedTuple):
@@ -188,6 +194,87 @@ def compare(data: Problem, permutations: int) -> dict[str, Any]:
     return result
 
 
+def write_files(folder: Path, data: Problem) -> None:
+    """What both programs read: PLINK 1, BED, covariates × samples."""
+    from bed_reader import to_bed
+
+    tables = frames(data)
+    samples, position = list(tables["genotype_df"].columns), data.position + 1
+    sites = {"chromosome": ["1"] * len(position), "bp_position": position}
+    names = {"iid": samples, "sid": list(tables["genotype_df"].index)}
+    # tensorQTL counts the .bim's second allele, the PLINK 1 file's and we the first.
+    calls = 2 - data.G
+    to_bed(folder / "genotypes.bed", calls.astype(np.int8), properties={**sites, **names})
+    bed = tables["phenotype_df"].reset_index(names="gene_id")
+    for column, values in (("end", data.start + 1), ("start", data.start), ("#chr", "1")):
+        bed.insert(0, column, values)
+    bed.to_csv(folder / "expression.bed", sep="\t", index=False)
+    tables["covariates_df"].T.to_csv(folder / "covariates.txt", sep="\t")
+
+
+def compare_runs(data: Problem) -> dict[str, Any]:
+    """Both programs as released, from the same files to files, in the modes without random numbers.
+
+    tensorQTL computes in single precision; ``double`` is its own program with torch's single
+    precision replaced by double.
+    """
+    import pandas as pd
+
+    # Thirty million base pairs: trans leaves out five on either side of a gene.
+    data = data._replace(position=10 * data.position, start=10 * data.start)
+    program = "import runpy; runpy.run_module('tensorqtl', run_name='__main__')"
+    double = f"import torch; torch.float32 = torch.float = torch.float64; {program}"
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder, data)
+        files = [folder / "genotypes", folder / "expression.bed"]
+        covariates = folder / "covariates.txt"
+        for mode, ending, window, columns in (
+            ("cis_nominal", "cis_qtl_pairs.1.parquet", 1_000_000, NOMINAL),
+            ("trans", "trans_qtl_pairs.parquet", 5_000_000, TRANS),
+        ):
+            options: dict[str, Any] = {"pval_threshold": 0.01} if mode == "trans" else {}
+            map_files(
+                *files,
+                folder / "ours",
+                mode=mode,
+                kinship="none",
+                covariates=covariates,
+                window=window,
+                **options,
+            )
+            ours = _in_order(pd.read_parquet(folder / f"ours.{ending}"))
+            for precision, code in (("released", program), ("double", double)):
+                command = [sys.executable, "-c", code, *files, precision, "--mode", mode]
+                command += ["--covariates", covariates, "-o", folder, "--window", window]
+                command += [f"--{key}={value}" for key, value in options.items()]
+                subprocess.run([str(x) for x in command], check=True, stdout=subprocess.DEVNULL)
+                theirs = _in_order(pd.read_parquet(folder / f"{precision}.{ending}"))
+                same = ours[["phenotype_id", "variant_id"]].equals(
+                    theirs[["phenotype_id", "variant_id"]]
+                )
+                both = ours.merge(theirs, on=["phenotype_id", "variant_id"], suffixes=("", "_"))
+                theirs = both[[f"{column}_" for column in columns]].set_axis(columns, axis=1)
+                found[f"{mode}_{precision}"] = {
+                    "pairs": len(both),
+                    "same_pairs": same,
+                    "differences": differences(both, theirs),
+                    "side_by_side": {
+                        column: {
+                            "ours": [f"{x:.7g}" for x in both[column].head(4)],
+                            "tensorqtl": [f"{x:.7g}" for x in theirs[column].head(4)],
+                        }
+                        for column in columns
+                    },
+                }
+    return found
+
+
+def _in_order(table: Any) -> Any:
+    return table.sort_values(["phenotype_id", "variant_id"], ignore_index=True)
+
+
 def race(data: Problem, permutations: int, rounds: int) -> dict[str, Any]:
     """Seconds for the best markers of all genes."""
     import torch
@@ -219,6 +306,13 @@ def race(data: Problem, permutations: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def show_columns(columns: dict[str, dict[str, list[str]]]) -> None:
+    """Print both programs' first rows, a column a line."""
+    for name, row in columns.items():
+        for who, values in row.items():
+            print(f"  {name:16}{who:10}" + "".join(f"{value[:14]:>16}" for value in values))
+
+
 def show(result: dict[str, Any]) -> None:
     """Print both tables."""
     agreement = result["agreement"]
@@ -228,6 +322,11 @@ def show(result: dict[str, Any]) -> None:
         for name, value in agreement[part].items():
             print(f"    {name:14}{value:10.1e}")
     print("  same best variant", agreement["cis_same_variant"])
+    for part, found in result["files"].items():
+        print(f"from files, {part}: {found['pairs']} pairs, all the same: {found['same_pairs']}")
+        for name, value in found["differences"].items():
+            print(f"    {name:14}{value:10.1e}")
+        show_columns(found["side_by_side"])
     print("spread of log10 over genes    ours to tensorQTL   tensorQTL to itself, other seed")
     for name, values in agreement.items():
         if name.endswith("_spread"):
@@ -235,9 +334,7 @@ def show(result: dict[str, Any]) -> None:
                 f"  {name:28}{values['ours_tensorqtl']:12.4f}{values['tensorqtl_other_seed']:22.4f}"
             )
     print("side by side, the first genes")
-    for name, row in agreement["side_by_side"].items():
-        for who, values in row.items():
-            print(f"  {name:16}{who:10}" + "".join(f"{value[:14]:>16}" for value in values))
+    show_columns(agreement["side_by_side"])
     print("seconds")
     for name, seconds in result["race"]["warm"].items():
         print(f"  {name:24}{statistics.median(seconds):10.2f}")
@@ -254,6 +351,7 @@ def main() -> None:
         sys.exit("tensorQTL is not installed: pip install tensorqtl")
     result = {
         "agreement": compare(problem(500, 4000, 40), options.permutations),
+        "files": compare_runs(problem(200, 3000, 60)),
         "race": race(problem(500, 20_000, options.genes), options.permutations, options.rounds),
     }
     show(result)
