@@ -50,8 +50,7 @@ class Parts:
     Raises
     ------
     ValueError
-        If the parts that are to be resumed are of other inputs or options.
-
+        If the folder cannot be made, or parts to be resumed are of other inputs or options.
     """
 
     seconds = 10.0
@@ -64,7 +63,13 @@ class Parts:
         known = folder / _FINGERPRINT
         if folder.exists() and not known.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} holds something else than parts of a run: move it away.")
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"{folder} cannot be made ({error.strerror}): give a prefix in a folder that can "
+                "be written to."
+            ) from error
         if known.exists() and resume:
             _check_same(json.loads(known.read_text(encoding="utf-8")), fingerprint, folder)
             for unfinished in folder.glob(".*"):

@@ -211,6 +211,13 @@ def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, optio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(not os.path.isdir("/sys"), reason="no folder that not even root can write to")
+def test_a_folder_that_cannot_be_written_to(small):
+    result = run("map", small / "g", small / "y.bed", "/sys/run", "--kinship", "none")
+    assert result.exit_code == 2
+    assert "/sys/run.cis.parts cannot be made" in result.output.splitlines()[-1]
+
+
 def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     said = succeed("map", *files, "--mode", "cis_nominal")
