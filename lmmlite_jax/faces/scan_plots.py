@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, ndtri, ndtri_exp
+from scipy.special import betaincinv
 
 from lmmlite_jax._optional import require
 from lmmlite_jax.faces.plots import _BLUE, _GREY, _MOST_NAMED, _panel
+from lmmlite_jax.mapping.peaks import genomic_inflation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,7 +152,7 @@ def plot_qq(log10p: Any | Mapping[str, Any], ax: Axes | None = None) -> Axes:
         name: np.sort(values[~np.isnan(values)])[::-1]
         for name, values in _series("log10p", log10p, _log10p).items()
     }
-    inflation = {name: _inflation(values) for name, values in series.items()}
+    inflation = {name: genomic_inflation(values) for name, values in series.items()}
     one_size = len({values.size for values in series.values()}) == 1
 
     axes, _ = _axes(ax, 5.0, 5.0)
@@ -729,14 +730,6 @@ def _colours(m: int) -> Sequence[Any]:
     if m <= len(_COLOURS):
         return _COLOURS[:m]
     return list(require("matplotlib", "plot").colormaps["viridis"](np.linspace(0, 0.9, m)))
-
-
-def _inflation(falling: np.ndarray) -> float:
-    # The statistics fall with p: those of the middle p-values are the middle ones. From log p,
-    # as p may be too small for a float.
-    middle = falling[[(falling.size - 1) // 2, falling.size // 2]]
-    statistics = ndtri_exp(-middle * np.log(10) - np.log(2)) ** 2
-    return float(statistics.mean() / ndtri(0.25) ** 2)
 
 
 def _drawn_ranks(n: Any) -> np.ndarray:

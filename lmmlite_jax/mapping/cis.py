@@ -24,11 +24,10 @@ from lmmlite_jax.mapping.windows import (
     as_windows,
     engines,
     neighbourhoods,
-    status_of_counts,
 )
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64
-from lmmlite_jax.model.result import Status, reasons_of
+from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
 
 if TYPE_CHECKING:
     import pandas as pd

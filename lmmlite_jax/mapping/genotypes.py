@@ -12,7 +12,7 @@ import numpy as np
 from lmmlite_jax.model.inputs import Labelled, as_traits
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
-__all__ = ["DosageReader", "Genotypes", "as_genotypes"]
+__all__ = ["DosageReader", "Genotypes", "as_genotypes", "mean_of_observed"]
 
 
 @runtime_checkable
@@ -87,14 +87,17 @@ class Genotypes:
         chosen = self.values[:, which].astype(np.float64)
         gaps = np.isnan(chosen)
         if gaps.any():
-            known = np.maximum((~gaps).sum(axis=0), 1)
-            mean = np.where(gaps, 0.0, chosen).sum(axis=0) / known
-            chosen = np.where(gaps, mean, chosen)
+            chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
             self.missing[markers] = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
         chosen = chosen if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
             chosen = np.concatenate([chosen, chosen * self.interaction[:, None, None]], axis=2)
         return np.pad(chosen, ((0, 0), (0, width - markers.size), (0, 0)))
+
+
+def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Mean over the individuals observed, 0 where there is none."""
+    return np.where(missing, 0, values).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
 
 
 def as_genotypes(G: Any, n: int) -> Genotypes:

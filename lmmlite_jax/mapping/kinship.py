@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from lmmlite_jax.mapping.genotypes import mean_of_observed
+
 __all__ = ["block_width", "kinship", "kinship_of_blocks"]
 
 Kinships = Float[np.ndarray, "n n"] | dict[Hashable, Float[np.ndarray, "n n"]]
@@ -279,7 +281,7 @@ def _centred(g: np.ndarray, scale: bool) -> tuple[np.ndarray, np.ndarray]:
     """Dosages less their mean, 0 where missing, and which markers vary; the others become 0."""
     missing = np.isnan(g)
     largest = np.fmax.reduce(np.abs(g), axis=0, initial=0)
-    g = g - _mean(g, missing)
+    g = g - mean_of_observed(g, missing)
     g[missing] = 0
     sd = np.sqrt(np.mean(g**2, axis=0))
     kept = sd > MONOMORPHIC_TOLERANCE * largest
@@ -299,12 +301,7 @@ def _probabilities(g: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.nda
         )
     missing = np.isnan(g)
     kept = ~missing.all(axis=0).any(axis=-1)
-    return np.where(missing, _mean(g, missing), g) * kept[:, None], kept
-
-
-def _mean(g: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """Mean over the individuals observed, 0 where there is none."""
-    return np.where(missing, 0, g).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
+    return np.where(missing, mean_of_observed(g, missing), g) * kept[:, None], kept
 
 
 def _refuse_infinite(g: np.ndarray, block: np.ndarray) -> None:

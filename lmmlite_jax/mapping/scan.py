@@ -33,7 +33,7 @@ from lmmlite_jax.model.known_kinship import decompose_known
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern, Sample
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
-from lmmlite_jax.model.result import Status, reasons_of
+from lmmlite_jax.model.result import reasons_of, status_of_counts
 from lmmlite_jax.model.rotation import clipped, scaled
 from lmmlite_jax.model.skeleton import Skeleton
 
@@ -239,8 +239,7 @@ def scan(
     if variance == "refit":
         reml = test == "wald"
     counts, p, m = data.counts, data.design.shape[1], len(data.counts)
-    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
-    status[counts == 0] = Status.ALL_MISSING
+    status = status_of_counts(counts, p)
     kept = _collector(keep, data.genotypes.markers, m, method)
     hsq, width = [], data.block_width()
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,10 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import betaln, gammaln
 from jaxtyping import Float
-from scipy.optimize import brentq
 
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 
-__all__ = ["log10p_chi2", "log10p_f", "ratio_at"]
+__all__ = ["log10p_chi2", "log10p_f"]
 
 DEPTH = 27
 """Terms of the sum and levels of the fraction, which leave 1e-13 where one takes over."""
@@ -98,54 +97,6 @@ def log10p_chi2(statistic: Any, df: Any) -> Float[AnyArray, "..."]:
     """
     values, degrees = (jnp.asarray(value, dtype=jnp.float64) for value in (statistic, df))
     return _log10p_chi2(_leading_terms(df), values, degrees)
-
-
-def ratio_at(log10p: SupportsFloat, df1: SupportsFloat, df2: SupportsFloat) -> float:
-    """Ratio of sums of squares whose `log10p_f` is a given number.
-
-    Parameters
-    ----------
-    log10p : float
-        -log10 p, at least 0.
-    df1, df2 : float
-        Degrees of freedom of the sum of squares explained and of the residual one.
-
-    Returns
-    -------
-    float
-        Sum of squares explained over residual sum of squares; infinite where it exceeds the
-        largest number there is.
-
-    Raises
-    ------
-    ValueError
-        If `log10p` is negative or NaN, or degrees of freedom are not positive numbers.
-
-    Examples
-    --------
-    >>> from lmmlite_jax.mapping.tails import log10p_f, ratio_at
-    >>> ratio = ratio_at(7.3, 1, 400)
-    >>> print(round(ratio, 5), log10p_f(ratio, 1, 400).round(5))
-    0.07721 7.3
-    """
-    target, *degrees = float(log10p), float(df1), float(df2)
-    if not target >= 0:
-        raise ValueError(f"log10p must be at least 0, got {target:g}: give -log10 p.")
-    for name, df in zip(("df1", "df2"), degrees, strict=True):
-        if not (df > 0 and math.isfinite(df)):
-            raise ValueError(f"{name} must be positive and finite, got {df:g}.")
-    if target in (0, math.inf):
-        return target
-
-    def excess(log_ratio: float) -> float:
-        return float(log10p_f(math.exp(log_ratio), *degrees)) - target
-
-    low, high = math.log(np.finfo(float).tiny), math.log(np.finfo(float).max)
-    if excess(low) >= 0:
-        return 0.0
-    if excess(high) <= 0:
-        return math.inf
-    return math.exp(brentq(excess, low, high, xtol=1e-15))
 
 
 class _Level(NamedTuple):

@@ -23,7 +23,6 @@ from lmmlite_jax.model.engine import Engine, Group, make_engine
 from lmmlite_jax.model.estimate import Options
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern, Sample
-from lmmlite_jax.model.result import Status
 
 __all__ = [
     "Alleles",
@@ -34,7 +33,6 @@ __all__ = [
     "common",
     "engines",
     "neighbourhoods",
-    "status_of_counts",
 ]
 
 GENES_AT_ONCE = 32
@@ -228,13 +226,6 @@ def engines(
             sample = Sample(K, data.design, data.weights)
             order = np.lexsort((windows[genes, 1], windows[genes, 0]))
             yield make_engine(sample, options, tol=tol), sample, genes[order]
-
-
-def status_of_counts(counts: np.ndarray, p: int) -> np.ndarray:
-    """Status of traits before any fit: whether enough individuals are observed."""
-    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
-    status[counts == 0] = Status.ALL_MISSING
-    return status
 
 
 def neighbourhoods(

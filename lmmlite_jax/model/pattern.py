@@ -12,13 +12,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from lmmlite_jax.model.estimate import (
-    EffectVariance,
-)
+from lmmlite_jax.model.estimate import EffectVariance
 from lmmlite_jax.model.fit import ABSORBED_TOLERANCE
-from lmmlite_jax.model.inputs import (
-    COLLINEAR_TOLERANCE,
-)
+from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.precision import AnyArray, is_traced
 from lmmlite_jax.model.profile import derivative
 from lmmlite_jax.model.result import Status

@@ -16,7 +16,7 @@ from lmmlite_jax.model.precision import AnyArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LMMFit", "Status", "reasons_of"]
+__all__ = ["LMMFit", "Status", "reasons_of", "status_of_counts"]
 
 
 class Status(IntEnum):
@@ -155,6 +155,13 @@ class LMMFit:
         columns["reason"] = list(self.reasons)
         index = self.traits or range(columns["hsq"].size)
         return pd.DataFrame(columns, index=pd.Index(index, name="trait"))
+
+
+def status_of_counts(counts: np.ndarray, p: int) -> np.ndarray:
+    """Status of traits before any fit with p covariates: whether enough individuals are seen."""
+    status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
+    status[counts == 0] = Status.ALL_MISSING
+    return status
 
 
 def reasons_of(status: Any, covariates: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -14,11 +14,7 @@ import jax
 import numpy as np
 
 from lmmlite_jax.model.engine import Engine, make_engine
-from lmmlite_jax.model.estimate import (
-    Options,
-    Prior,
-    check_options,
-)
+from lmmlite_jax.model.estimate import Options, Prior, check_options
 from lmmlite_jax.model.inputs import (
     all_finite,
     as_covariates,
@@ -30,7 +26,7 @@ from lmmlite_jax.model.inputs import (
 from lmmlite_jax.model.known_kinship import decompose_known, fit_known
 from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import in_float64, is_traced
-from lmmlite_jax.model.result import LMMFit, Status
+from lmmlite_jax.model.result import LMMFit, Status, status_of_counts
 from lmmlite_jax.model.rotation import clipped, scaled
 
 __all__ = ["fit_traits"]
@@ -180,8 +176,7 @@ def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
     counts = np.full(m, len(Y))
     if not all_finite(Y):
         counts = counts - np.count_nonzero(np.isnan(Y), axis=0)
-    status = np.where(counts < p + 2, Status.TOO_FEW, Status.OK)
-    status = np.where(counts == 0, Status.ALL_MISSING, status)
+    status = status_of_counts(counts, p)
     columns: dict[str, np.ndarray] = {"n": counts, "status": status}
     for group in engine.groups(Y, np.flatnonzero(status == Status.OK)):
         _collect(columns, m, group.traits, group.fit)

@@ -19,10 +19,9 @@ from lmmlite_jax.mapping.collect import Method
 from lmmlite_jax.mapping.multiple_testing import effective_tests, nominal_thresholds, q_values
 from lmmlite_jax.mapping.scan import ScanData
 from lmmlite_jax.mapping.trans import TransUnit, map_trans
-from lmmlite_jax.mapping.windows import status_of_counts
 from lmmlite_jax.model.estimate import Options
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.model.result import Status, reasons_of
+from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
 from lmmlite_jax.run.inputs import Inputs, Kinship
 from lmmlite_jax.run.parts import Parts
 
@@ -441,7 +440,7 @@ class Mapping:
         if empty.any():
             names = np.asarray(self.inputs.features, dtype=object)[empty]
             self.facts["without_variants"] = int(empty.sum())
-            self.log(f"{empty.sum()} features have no variant in their window ({few(names)})")
+            self.log(f"features without a variant in their window: {empty.sum()} ({few(names)})")
         status = status_of_counts(data.counts, data.design.shape[1])
         for key, fact in self.parts.facts.items():
             if key.startswith(stage) and self.settings.mode != "cis_nominal":

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f, ratio_at
+from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 
 TOLERANCE = 1e-11
 """Relative to -log10 p, or to 0.001 where that is smaller."""
@@ -175,35 +175,6 @@ def test_double_precision_whatever_the_global_setting():
         )
         many = jax.vmap(lambda r, d: log10p_f(r, 1, d))(np.array([0.3, 0.3]), np.array([100, 50]))
     np.testing.assert_allclose(many, log10p_f(0.3, 1, [100, 50]), rtol=1e-13)
-
-
-@pytest.mark.parametrize(("df1", "df2"), [(1, 300), (7, 40), (40, 1e6), (1, 1e6), (2, 3)])
-def test_ratio_at_undoes_log10p(df1, df2):
-    for log10p in (1e-6, 0.3, 5.0, 7.3, 300.0, 1000.0):
-        ratio = ratio_at(log10p, df1, df2)
-        if math.isfinite(ratio):
-            assert float(log10p_f(ratio, df1, df2)) == pytest.approx(log10p, rel=1e-9)
-
-
-def test_ratio_at_its_ends():
-    assert ratio_at(0, 1, 10) == 0
-    assert ratio_at(math.inf, 1, 10) == math.inf
-    assert ratio_at(1000, 1, 1) == math.inf  # beyond the largest number
-    assert ratio_at(3, 2, 10) == pytest.approx(10 ** (3 / 5) - 1, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((-1, 1, 10), "log10p must be at least 0, got -1"),
-        ((math.nan, 1, 10), "log10p must be at least 0, got nan"),
-        ((1, 0, 10), "df1 must be positive and finite, got 0"),
-        ((1, 1, math.inf), "df2 must be positive and finite, got inf"),
-    ],
-)
-def test_what_is_wrong_is_said(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ratio_at(*arguments)
 
 
 def test_wald_p_values_that_gemma_prints(oracle_dir):
