@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from functools import partial, reduce
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,13 +27,16 @@ from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
-    "Best",
+    "BestOfBlock",
     "Effects",
+    "MarkerRotation",
     "Markers",
     "Traits",
     "best_of_block",
+    "effects_of_best",
     "effects_of_block",
     "effects_of_sums",
+    "marker_rotation",
     "rotate_markers",
     "traits_at",
 ]
@@ -46,14 +49,36 @@ DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 """Part of a column that must be left beside the columns before it: above a skeleton's error."""
 
 
+class MarkerRotation(NamedTuple):
+    """What takes genotypes of all n individuals to sums in one pattern of missing values.
+
+    Attributes
+    ----------
+    rotation : (n, q)
+        From genotypes to g̃; zero for an individual that is not in the pattern.
+    onto, back : (n, p), (p, n)
+        From genotypes to what the covariates explain, and back.
+    individuals : (n,)
+        Weights of the individuals, zero for one that is not in the pattern.
+    rows : (q, r + 2)
+        From squares to their coefficients in the nodes, their sum in the null space, and their sum.
+    """
+
+    rotation: Array
+    onto: Array
+    back: Array
+    individuals: Array
+    rows: Array
+
+
 class Markers(NamedTuple):
     """A block of B rotated markers of k columns each.
 
     Attributes
     ----------
-    values : (q, k, B)
+    values : (k, B, q)
         g̃.
-    squares : (r + 1, k, k, B)
+    squares : (k, k, B, r + 1)
         Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton, and the sum in the null space of K.
     varies : (k, B)
         Whether the covariates leave anything of a column.
@@ -62,6 +87,10 @@ class Markers(NamedTuple):
     values: Array
     squares: Array
     varies: Array
+
+    def part(self, some: slice) -> Markers:
+        """Some of the markers."""
+        return Markers(self.values[:, some], self.squares[:, :, some], self.varies[:, some])
 
 
 class Traits(NamedTuple):
@@ -89,50 +118,65 @@ class Effects(NamedTuple):
     rank: Array
 
 
-class Best(NamedTuple):
-    """For each of T traits the largest share in a block, and of which marker: (T,) or (T, k)."""
+class BestOfBlock(NamedTuple):
+    """For each of T traits the largest share in a block, of which marker, and its sums.
 
-    share: Array
-    marker: Array
-    beta: Array
-    se: Array
-    rank: Array
+    ``share``, ``marker`` and ``rss`` (T,), b (k, T), d (k, k, T), ``varies`` (k, T).
+    """
+
+    share: Any
+    marker: Any
+    b: Any
+    d: Any
+    varies: Any
+    rss: Any
+
+
+@partial(jax.jit, static_argnames=("n", "dtype"))
+def marker_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int, dtype: str) -> MarkerRotation:
+    """Prepare one pattern (leading axis 1) for the markers of n individuals."""
+    own = jax.tree.map(lambda a: a[0], pattern)
+    present = own.members >= 0
+    where = jnp.where(present, own.members, n)
+    roots = jnp.ones(own.members.size) if own.roots is None else own.roots
+
+    def of_all(columns: Array) -> Array:
+        return jnp.zeros((n, *columns.shape[1:])).at[where].set(columns, mode="drop")
+
+    root, Q = roots[:, None], own.projection.Q_t.T
+    return MarkerRotation(
+        of_all(root * own.projection.Kve_t.T).astype(dtype),
+        of_all(root * Q),
+        of_all(Q / root).T,
+        of_all(roots**2),
+        jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[:-3:-1]]).T.astype(dtype),
+    )
 
 
 @partial(jax.jit, static_argnames="dtype")
-def rotate_markers(
-    pattern: Pattern, G: Float[Array, "n B k"], skeleton: Skeleton, *, dtype: str
-) -> Markers:
-    """Rotate markers of all individuals by the decomposition of one pattern (leading axis 1)."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    _, B, k = G.shape
-    present = (own.members >= 0)[:, None]
-    values = jnp.swapaxes(G.astype(float), 1, 2)[own.members].reshape(-1, k * B)
-    values = jnp.where(present, values, 0.0)
-    if own.roots is not None:
-        values = own.roots[:, None] * values
-    whole = jnp.sum(values**2, axis=0).reshape(k, B)
+def rotate_markers(by: MarkerRotation, G: Float[Array, "k B n"], *, dtype: str) -> Markers:
+    """Rotate a block of markers: a product that is fastest with markers in rows."""
+    k, B, n = G.shape
+    G = G.reshape(k * B, n).astype(float)
+    whole = jnp.sum(G**2 * by.individuals, axis=1).reshape(k, B)
     tolerance = COLLINEAR_TOLERANCE if dtype == "float64" else SINGLE_COLLINEAR_TOLERANCE
     if dtype == "float32":
         # What the covariates explain would use up single precision's digits.
-        Q_t = own.projection.Q_t
-        values = values - Q_t.T @ (Q_t @ values)
-    rotated = (own.projection.Kve_t.astype(dtype) @ values.astype(dtype)).reshape(-1, k, B)
-    rows = own.rows.astype(dtype)
+        G = G - (G @ by.onto) @ by.back
+    rotated = (G.astype(dtype) @ by.rotation).reshape(k, B, -1)
 
     def products(i: int) -> Array:
-        """Sums of column i with those up to it, (r + 2, i + 1, B), and zeros for the others."""
-        columns = rotated[:, : i + 1] * rotated[:, i : i + 1]
-        sums = (rows @ columns.reshape(len(rotated), -1)).reshape(len(rows), i + 1, B)
-        return jnp.pad(sums, ((0, 0), (0, k - i - 1), (0, 0)))
+        """Sums of column i with those up to it, (i + 1, B, r + 2), and zeros for the others."""
+        columns = rotated[: i + 1] * rotated[i]
+        sums = (columns.reshape(-1, columns.shape[-1]) @ by.rows).reshape(i + 1, B, -1)
+        return jnp.pad(sums, ((0, k - i - 1), (0, 0), (0, 0)))
 
-    lower = jnp.stack([products(i) for i in range(k)], axis=1)
-    strict = np.tril(np.ones((k, k), dtype=bool), -1)[:, :, None]
-    table = (lower + jnp.swapaxes(jnp.where(strict, lower, 0.0), 1, 2)).astype(float)
-    squares = jnp.concatenate([skeleton.coefficients(table[:-2]), table[-1:]])
-    left = jnp.diagonal(table[-2], axis1=0, axis2=1).T
+    lower = jnp.stack([products(i) for i in range(k)])
+    strict = np.tril(np.ones((k, k), dtype=bool), -1)[:, :, None, None]
+    squares = lower + jnp.swapaxes(jnp.where(strict, lower, 0.0), 0, 1)
+    left = jnp.diagonal(squares[..., -1]).T
     varies = left > tolerance**2 * whole
-    return Markers(jnp.where(varies, rotated, 0.0), squares.astype(dtype), varies)
+    return Markers(jnp.where(varies[:, :, None], rotated, 0.0), squares[..., :-1], varies)
 
 
 @partial(jax.jit, static_argnames="dtype")
@@ -170,7 +214,7 @@ def effects_of_block(markers: Markers, traits: Traits) -> Effects:
 
 
 @jax.jit
-def best_of_block(markers: Markers, traits: Traits) -> Best:
+def best_of_block(markers: Markers, traits: Traits) -> BestOfBlock:
     """Best marker of a block for each trait; nothing of the size of the block leaves the cache."""
     b, d = _sums(markers, traits)
     score = _explained(_eliminate(b, d, markers.varies[:, :, None]))
@@ -179,19 +223,26 @@ def best_of_block(markers: Markers, traits: Traits) -> Best:
     marker = jnp.min(jnp.where(score >= top, index, len(score) - 1), axis=0)
 
     def take(values: Array) -> Array:
-        return jnp.take_along_axis(values, marker[(None,) * (values.ndim - 1)], axis=-2)
+        rows = marker[(None,) * (values.ndim - 1)]
+        return jnp.take_along_axis(values, rows, axis=-2)[..., 0, :]
 
-    varies = markers.varies[:, None, marker]
-    found = effects_of_sums(take(b), take(d), traits.rss, varies, traits.dof)
-    beta, se, share, rank = jax.tree.map(lambda x: x[0], found)
-    return Best(share, marker, beta, se, rank)
+    varies = markers.varies[:, marker]
+    share = jnp.where(jnp.any(varies, axis=0), top / traits.rss.astype(top.dtype), jnp.nan)
+    return BestOfBlock(share, marker, take(b), take(d), varies, traits.rss)
+
+
+@jax.jit
+def effects_of_best(best: BestOfBlock, dof: Array) -> Effects:
+    """Effects of the best markers of T traits, (T, k) and (T,)."""
+    b, d, varies = (x[..., None, :] for x in (best.b, best.d, best.varies))
+    return jax.tree.map(lambda x: x[0], effects_of_sums(b, d, best.rss, varies, dof))
 
 
 def _sums(markers: Markers, traits: Traits) -> tuple[Array, Array]:
     """Sums b (k, B, T) and d (k, k, B, T)."""
-    q, k, B = markers.values.shape
-    b = markers.values.reshape(q, k * B).T @ traits.weighted
-    d = markers.squares.reshape(-1, k * k * B).T @ traits.weights
+    k, B, q = markers.values.shape
+    b = markers.values.reshape(k * B, q) @ traits.weighted
+    d = markers.squares.reshape(k * k * B, -1) @ traits.weights
     return b.reshape(k, B, -1), d.reshape(k, k, B, -1)
 
 

@@ -372,8 +372,7 @@ def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
     width = min(FEWEST_MARKERS, S)
     for part in np.unique(used // width):
         some = slice(part * width, (part + 1) * width)
-        block = jax.tree.map(lambda a, some=some: a[..., some], near.markers)
-        kept.add(np.arange(some.start, some.stop), block, near.block)
+        kept.add(np.arange(some.start, some.stop), near.markers.part(some), near.block)
     return kept.pairs()[0]
 
 
@@ -435,7 +434,7 @@ def permuted_shares(
     inverse, residuals, weights = _standardised(
         near.markers, near.block.traits, Kva, near.block.hsq, tested, dtype=dtype
     )
-    values = near.markers.values[:, 0].astype(dtype).T
+    values = near.markers.values[0].astype(dtype)
     some = tested.any(axis=0)
     start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
     real = int(near.block.traits.dof)
@@ -472,7 +471,7 @@ def _standardised(
     """
     h = jnp.where(jnp.isnan(hsq), 0.0, hsq)
     roots = 1 / jnp.sqrt(h * Kva[:, None] + (1 - h))
-    d = markers.squares[:, 0, 0].T @ traits.weights
+    d = markers.squares[0, 0] @ traits.weights
     inverse = jnp.where(tested, 1 / jnp.where(tested, d, 1.0), 0.0)
     residuals = traits.weighted / roots / jnp.sqrt(traits.rss)
     return inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)

@@ -364,7 +364,7 @@ def _interactions_of(near: Neighbourhood, e: np.ndarray, threshold: float) -> Ci
     for start in range(0, kept.size, FEWEST_MARKERS):
         some = slice(start, start + FEWEST_MARKERS)
         if inside[some].any():
-            block = jax.tree.map(lambda a, some=some: a[..., some], near.markers)
+            block = near.markers.part(some)
             statistics[:, some] = _each_coefficient(block, near.block.traits, near.block.n)
     beta, se, log10p, lod = (values[marker, gene].T for values in statistics)
     columns: dict[str, np.ndarray] = {}

@@ -11,16 +11,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from lmmlite_jax.mapping.association import Markers, Traits, best_of_block, effects_of_block
+from lmmlite_jax.mapping.association import (
+    BestOfBlock,
+    Markers,
+    Traits,
+    best_of_block,
+    effects_of_best,
+    effects_of_block,
+)
 from lmmlite_jax.mapping.refit import NullTraits, refit_block
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 
-__all__ = ["All", "Best", "Block", "Collector", "Hits", "Method", "Pairs", "tests_of_effects"]
+__all__ = [
+    "All",
+    "Best",
+    "BestRefit",
+    "Block",
+    "Collector",
+    "Hits",
+    "Method",
+    "Pairs",
+    "tests_of_effects",
+]
 
 TRAITS_LOOKED_INTO = 32
 """Traits of which all pairs are tested together, where the best of each is over a threshold."""
 
 LN10 = float(np.log(10))
+
+_SHARES = 1025  # tried at once in search of one
+_ROUNDING = 1e-5  # of single precision, with room
 
 
 class Method(NamedTuple):
@@ -79,37 +99,60 @@ class All:
 
 
 class Best:
-    """The best marker of each trait."""
+    """The best marker of each trait, h² fixed: effects and tests are for the last ones standing."""
+
+    def __init__(self, m: int, method: Method) -> None:
+        k = method.columns
+        self.method = method
+        self.best = BestOfBlock(
+            share=np.full(m, -1.0),
+            marker=np.full(m, -1),
+            b=np.ones((k, m), method.dtype),
+            d=np.ones((k, k, m), method.dtype),
+            varies=np.zeros((k, m), bool),
+            rss=np.ones(m),
+        )
+        self.dof, self.n = np.ones((2, m))
+
+    def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
+        """Compare the best of a block with the best before."""
+        best = BestOfBlock(*map(np.asarray, best_of_block(markers, block.traits)))
+        used = (block.numbers >= 0) & (best.marker < chosen.size)
+        better = used & (best.share > self.best.share[np.where(used, block.numbers, 0)])
+        to = block.numbers[better]
+        self.dof[to], self.n[to] = float(block.traits.dof), block.n
+        best = best._replace(marker=chosen[np.where(used, best.marker, 0)])
+        for kept, values in zip(self.best, best, strict=True):
+            kept[..., to] = values[..., better]
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+        """Shapes (m,)."""
+        found = effects_of_best(self.best, self.dof)
+        return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
+
+
+class BestRefit:
+    """The best marker of each trait, h² estimated for every pair."""
 
     def __init__(self, m: int, method: Method) -> None:
         self.method = method
         self.kept = _empty((m,), method)
         self.marker = np.full(m, -1)
-        self.score = np.full(m, -np.inf)
 
     def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
         """Compare the best of a block with the best before."""
-        if self.method.variance == "null":
-            best = best_of_block(markers, block.traits)
-            score, index = (np.asarray(x) for x in (best.share, best.marker))
-            found = tests_of_effects(best, block.traits.dof, block.n, self.method)
-            score = np.where((index < chosen.size) & (score >= 0), score, -1.0)
-        else:
-            every = _test_all(markers, block, self.method)
-            scores = np.where(np.isnan(every.log10p), -1.0, every.log10p)[: chosen.size]
-            index = scores.argmax(axis=0)
-            score = np.take_along_axis(scores, index[None], 0)[0]
-            columns = np.arange(score.size)
-            found = Pairs(*(None if v is None else np.asarray(v)[index, columns] for v in every))
-        numbers = block.numbers
-        better = (numbers >= 0) & (score > np.where(numbers >= 0, self.score[numbers], np.inf))
-        better &= score >= 0
+        every = Pairs(*map(np.asarray, _test_all(markers, block, self.method)))
+        score = np.where(np.isnan(every.log10p), -1.0, every.log10p)[: chosen.size]
+        index = score.argmax(axis=0)
+        found = Pairs(*(values[index, np.arange(index.size)] for values in every))
+        used = (block.numbers >= 0) & ~np.isnan(found.log10p)
+        numbers = np.where(used, block.numbers, 0)
+        before = np.where(self.marker < 0, -1.0, self.kept.log10p)
+        better = used & (found.log10p > before[numbers])
         to = numbers[better]
-        self.score[to] = score[better]
         self.marker[to] = chosen[index[better]]
         for kept, values in zip(self.kept, found, strict=True):
-            if kept is not None:
-                kept[to] = np.asarray(values)[better]
+            kept[to] = values[better]
 
     def pairs(self) -> tuple[Pairs, np.ndarray, None]:
         """Shapes (m,)."""
@@ -121,6 +164,7 @@ class Hits:
 
     def __init__(self, threshold: float, method: Method) -> None:
         self.threshold, self.method = threshold, method
+        self.least: dict[tuple[float, float], float] = {}
         self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
 
     def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
@@ -138,9 +182,11 @@ class Hits:
         if not isinstance(block.traits, Traits) or self.method.columns > 1:
             yield block
             return
-        best = best_of_block(markers, block.traits)
-        peak = tests_of_effects(best, block.traits.dof, block.n, self.method).log10p
-        over = np.flatnonzero(np.asarray(peak) >= self.threshold)
+        dof = float(block.traits.dof)
+        if (block.n, dof) not in self.least:
+            self.least[block.n, dof] = _least_share(self.threshold, block.n, dof, self.method)
+        share = np.asarray(best_of_block(markers, block.traits).share)
+        over = np.flatnonzero(share >= self.least[block.n, dof])
         width = min(TRAITS_LOOKED_INTO, block.numbers.size)
         for start in range(0, over.size, width):
             part = over[start : start + width]
@@ -159,7 +205,7 @@ class Hits:
         return Pairs(*merged), marker[order], trait[order]
 
 
-Collector: TypeAlias = All | Best | Hits
+Collector: TypeAlias = All | Best | BestRefit | Hits
 """Takes blocks of markers against blocks of traits, and keeps what was asked for."""
 
 
@@ -192,7 +238,7 @@ def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
     )
 
 
-def tests_of_effects(found: Any, dof: Any, n: float, method: Method) -> Pairs:
+def tests_of_effects(found: Any, dof: Any, n: Any, method: Method) -> Pairs:
     """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
     lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
     several = method.columns > 1
@@ -229,6 +275,18 @@ def _share_tests(
         jnp.where(none, jnp.nan, n / 2 * log_ratio / LN10),
         jnp.where(none | (rank == 0), jnp.nan, log10p),
     )
+
+
+def _least_share(threshold: float, n: float, dof: float, method: Method) -> float:
+    """Share of the residual sum of squares just below that with this -log10 p."""
+    low, high = 0.0, 1.0
+    for _ in range(4):
+        shares = np.linspace(low, high, _SHARES)
+        rank = np.ones(_SHARES, int)
+        log10p = np.asarray(_share_tests(shares, rank, dof, n, 1, method.test)[1])
+        first = int(np.searchsorted(log10p, threshold))
+        low, high = shares[max(first - 1, 0)], shares[min(first, _SHARES - 1)]
+    return low * (1 - _ROUNDING)
 
 
 def _refit_tests(refit: Any, dof: Any, n: float, test: str) -> Pairs:

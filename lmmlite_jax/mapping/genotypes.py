@@ -84,7 +84,7 @@ class Genotypes:
         """(n, width, k): some markers without gaps, and zeros after them."""
         contiguous = markers.size and np.ptp(markers) == markers.size - 1
         which = slice(markers[0], markers[-1] + 1) if contiguous else markers
-        chosen = self.values[:, which].astype(np.float64)
+        chosen = np.asarray(self.values[:, which], dtype=np.float64)
         gaps = np.isnan(chosen)
         if gaps.any():
             chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
@@ -92,7 +92,8 @@ class Genotypes:
         chosen = chosen if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
             chosen = np.concatenate([chosen, chosen * self.interaction[:, None, None]], axis=2)
-        return np.pad(chosen, ((0, 0), (0, width - markers.size), (0, 0)))
+        empty = width - markers.size
+        return np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen
 
 
 def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:

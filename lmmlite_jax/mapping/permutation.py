@@ -7,6 +7,7 @@ permuted, against markers divided in the same way.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -95,34 +96,35 @@ def permutation_threshold(
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
         for groups in batches:
             skeleton = groups[0].rotated.profile.skeleton
-            for one, blocks in blocks_of_patterns(groups, method):
-                Kva = one.projection.Kva[0]
-                orders = _orders(int(one.n[0]) - p, Kva.size, permutations, seed)
-                for _, markers in rotated_markers(
-                    data.genotypes, chosen, width, one, skeleton, dtype
-                ):
-                    for block in blocks:
-                        used = np.flatnonzero(block.numbers >= 0)
-                        pairs = np.indices((used.size, permutations)).reshape(2, -1)
-                        columns = min(COLUMNS_AT_ONCE, pairs.shape[1])
-                        for start in range(0, pairs.shape[1], columns):
-                            t, i = pairs[:, start : start + columns]
-                            padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, columns - t.size)))
-                            share = _largest_share(
-                                markers, block.traits, Kva, block.hsq, orders, *padded
-                            )
-                            lod = -block.n / 2 / LN10 * np.log1p(-np.asarray(share)[: t.size])
-                            where = block.numbers[used[t]], i
-                            largest[where] = np.fmax(largest[where], lod)
+            patterns, blocks = zip(*blocks_of_patterns(groups, method), strict=True)
+            for _, k, markers in rotated_markers(
+                data.genotypes, chosen, width, patterns, skeleton, dtype
+            ):
+                Kva = patterns[k].projection.Kva[0]
+                orders = _orders(int(patterns[k].n[0]) - p, Kva.size, permutations, seed)
+                for block in blocks[k]:
+                    used = np.flatnonzero(block.numbers >= 0)
+                    pairs = np.indices((used.size, permutations)).reshape(2, -1)
+                    columns = min(COLUMNS_AT_ONCE, pairs.shape[1])
+                    for start in range(0, pairs.shape[1], columns):
+                        t, i = pairs[:, start : start + columns]
+                        padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, columns - t.size)))
+                        share = _largest_share(
+                            markers, block.traits, Kva, block.hsq, orders, *padded
+                        )
+                        lod = -block.n / 2 / LN10 * np.log1p(-np.asarray(share)[: t.size])
+                        where = block.numbers[used[t]], i
+                        largest[where] = np.fmax(largest[where], lod)
     rank = int(np.ceil((1 - level) * (permutations + 1))) - 1
     return jax.device_put(np.sort(largest, axis=1)[:, min(rank, permutations - 1)])
 
 
+@lru_cache(maxsize=64)
 def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
     """Permutations (size, P) of the first ``real`` elements: the others are padding."""
     rng = np.random.default_rng(seed)
-    first = rng.permuted(np.tile(np.arange(real), (permutations, 1)), axis=1)
-    rest = np.broadcast_to(np.arange(real, size), (permutations, size - real))
+    first = rng.permuted(np.tile(np.arange(real, dtype=np.int32), (permutations, 1)), axis=1)
+    rest = np.broadcast_to(np.arange(real, size, dtype=np.int32), (permutations, size - real))
     return np.concatenate([first, rest], axis=1).T
 
 

@@ -205,11 +205,11 @@ def refit_block(
 ) -> Refit:
     """Fit every pair of B markers of one column and T traits, on a grid of so many points."""
     nodes, T, q = traits.weighted.shape
-    values, varies = markers.values[:, 0].astype(float), markers.varies[0]
-    B = values.shape[1]
-    unit = jnp.sqrt(jnp.where(varies, jnp.sum(values**2, axis=0), 1.0))
-    squares = jnp.where(varies, markers.squares[:, 0, 0].astype(float) / unit**2, 1.0)
-    product = traits.weighted.reshape(nodes * T, q) @ (values / unit)
+    values, varies = markers.values[0].astype(float), markers.varies[0]
+    B = len(values)
+    unit = jnp.sqrt(jnp.where(varies, jnp.sum(values**2, axis=1), 1.0))
+    squares = jnp.where(varies, markers.squares[0, 0].astype(float).T / unit**2, 1.0)
+    product = traits.weighted.reshape(nodes * T, q) @ (values / unit[:, None]).T
     terms = _Terms(
         nodes=jnp.concatenate([traits.profile.skeleton.nodes, jnp.zeros(1)]),
         a=traits.squares[:, :, None],

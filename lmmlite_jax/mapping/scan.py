@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmmlite_jax.mapping.association import Markers, rotate_markers, traits_at
-from lmmlite_jax.mapping.collect import All, Best, Block, Collector, Hits, Method
+from lmmlite_jax.mapping.association import Markers, marker_rotation, rotate_markers, traits_at
+from lmmlite_jax.mapping.collect import All, Best, BestRefit, Block, Collector, Hits, Method
 from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import Genotypes, as_genotypes
 from lmmlite_jax.mapping.refit import null_traits
@@ -32,6 +32,7 @@ from lmmlite_jax.model.inputs import (
 from lmmlite_jax.model.known_kinship import decompose_known
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern, Sample
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import reasons_of, status_of_counts
 from lmmlite_jax.model.rotation import clipped, scaled
@@ -45,6 +46,7 @@ __all__ = [
     "ScanResult",
     "blocks_of_patterns",
     "check_choices",
+    "markers_at_once",
     "null_models",
     "rotated_markers",
     "scan",
@@ -52,10 +54,18 @@ __all__ = [
 ]
 
 MARKERS_AT_ONCE = 512
-"""Markers worked on together: with a block of traits they stay in cache."""
+"""Markers worked on together on a CPU: twice as many of at most `FEW_INDIVIDUALS`."""
 
-SEVERAL_COLUMNS_AT_ONCE = 160
-"""Markers worked on together where each has several columns."""
+FEW_INDIVIDUALS = 128
+
+NUMBERS_AT_ONCE = 2**23
+"""Numbers that the products of the columns of those markers may be, for all traits of a block."""
+
+ACCELERATOR = 16
+"""How many times more an accelerator works on together."""
+
+MARKERS_OF_A_CALL = 16
+"""What a block costs beside its markers, in markers."""
 
 REFIT_TRAITS = 32
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
@@ -249,13 +259,13 @@ def scan(
                 used = group.traits >= 0
                 hsq[-1][group.traits[used]] = np.asarray(group.fit.hsq)[used]
                 status[group.traits[used]] = np.asarray(group.fit.status)[used]
-            for one, blocks in blocks_of_patterns(groups, method):
-                skeleton = groups[0].rotated.profile.skeleton
-                for numbers, markers in rotated_markers(
-                    data.genotypes, chosen, width, one, skeleton, dtype
-                ):
-                    for block in blocks:
-                        kept.add(numbers, markers, block)
+            skeleton = groups[0].rotated.profile.skeleton
+            patterns, blocks = zip(*blocks_of_patterns(groups, method), strict=True)
+            for numbers, k, markers in rotated_markers(
+                data.genotypes, chosen, width, patterns, skeleton, dtype
+            ):
+                for block in blocks[k]:
+                    kept.add(numbers, markers, block)
 
     pairs, marker, trait = kept.pairs()
     of_traits = np.stack(hsq) if isinstance(K, Mapping) else hsq[0]
@@ -333,14 +343,27 @@ class ScanData(NamedTuple):
     def block_width(self) -> int:
         """Markers worked on together: one width, hence one compiled program, for all chromosomes.
 
-        Of the widths allowed, that which fills the last block of every chromosome best.
+        Of the widths allowed, that with the least work in all chromosomes, padding included.
         """
-        most = MARKERS_AT_ONCE if self.genotypes.columns == 1 else SEVERAL_COLUMNS_AT_ONCE
+        most = markers_at_once(len(self.values), self.genotypes.columns, len(self.counts))
         sizes = np.array([chosen.size for _, chosen in self.kinships])
         widest = min(most, sizes.max())
         widths = np.arange(widest, widest // 2, -1)
         blocks = -(-sizes[:, None] // widths)
-        return int(widths[np.argmin((blocks * widths).sum(axis=0))])
+        return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])
+
+
+def markers_at_once(n: int, columns: int, traits: int) -> int:
+    """Markers worked on together: enough to fill the cores, and with the traits they fit in cache.
+
+    An accelerator wants more, and has the memory for it.
+    """
+    most, numbers = MARKERS_AT_ONCE, NUMBERS_AT_ONCE
+    if jax.default_backend() != "cpu":
+        most, numbers = ACCELERATOR * most, ACCELERATOR * numbers
+    elif n <= FEW_INDIVIDUALS:
+        most *= 2
+    return int(np.clip(numbers // (columns**2 * min(traits, TRAITS_AT_ONCE)), 64, most))
 
 
 def scan_data(
@@ -418,15 +441,18 @@ def rotated_markers(
     genotypes: Genotypes,
     chosen: np.ndarray,
     width: int,
-    one: Pattern,
+    patterns: Sequence[Pattern],
     skeleton: Skeleton,
     dtype: str,
-) -> Iterator[tuple[np.ndarray, Markers]]:
-    """Blocks of the markers chosen, rotated once for all traits of a pattern."""
+) -> Iterator[tuple[np.ndarray, int, Markers]]:
+    """Blocks of the markers chosen, rotated once for all traits of each pattern."""
+    n = genotypes.values.shape[0]
+    rotations = [marker_rotation(one, skeleton, n=n, dtype=dtype) for one in patterns]
     for start in range(0, chosen.size, width):
         numbers = chosen[start : start + width]
-        G = genotypes.block(numbers, width)
-        yield numbers, rotate_markers(one, G, skeleton, dtype=dtype)
+        G = jax.device_put(genotypes.block(numbers, width).T)
+        for k, by in enumerate(rotations):
+            yield numbers, k, rotate_markers(by, G, dtype=dtype)
 
 
 def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Block]:
@@ -462,7 +488,7 @@ def _collector(keep: str | float, M: int, m: int, method: Method) -> Collector:
     if keep == "all":
         return All(M, m, method)
     if keep == "best":
-        return Best(m, method)
+        return Best(m, method) if method.variance == "null" else BestRefit(m, method)
     return Hits(float(keep), method)
 
 

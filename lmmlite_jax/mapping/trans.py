@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +13,10 @@ from lmmlite_jax.mapping.cis import cis_data, names_at
 from lmmlite_jax.mapping.collect import Block, Hits, Method
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.scan import (
-    MARKERS_AT_ONCE,
     ScanData,
     blocks_of_patterns,
     check_choices,
+    markers_at_once,
     null_models,
     rotated_markers,
 )
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TransPairs", "TransUnit", "map_trans", "trans_units"]
 
-_MOST_MARKERS = 8192
+_FEWEST, _MOST_MARKERS = 512, 8192
 _MOST_NUMBERS = 2**25
 
 
@@ -191,8 +191,7 @@ def trans_units(markers: np.ndarray, n: int) -> np.ndarray:
 
 
 def _width(n: int) -> int:
-    fewest = MARKERS_AT_ONCE
-    return int(np.clip(_MOST_NUMBERS // n // fewest * fewest, fewest, _MOST_MARKERS))
+    return int(np.clip(_MOST_NUMBERS // n // _FEWEST * _FEWEST, _FEWEST, _MOST_MARKERS))
 
 
 class _Search(NamedTuple):
@@ -217,23 +216,16 @@ class _Search(NamedTuple):
                 if not left:
                     continue
                 traits, status = _fits(groups, hsq)
-                patterns = list(blocks_of_patterns(groups, method))
+                patterns, blocks = zip(*blocks_of_patterns(groups, method), strict=True)
                 skeleton = groups[0].rotated.profile.skeleton
                 ranges = [np.arange(u.first, min(u.first + _width(n), chosen.size)) for u in left]
                 markers = chosen[np.concatenate(ranges)]
                 for unit, (numbers, part) in zip(
                     left, data.genotypes.in_turn(markers, _width(n)), strict=True
                 ):
-                    found = [
-                        self.pairs(one, blocks, skeleton, numbers, part, hsq)
-                        for one, blocks in patterns
-                    ]
-                    columns = {
-                        name: np.concatenate([one[name] for one in found]) for name in found[0]
-                    }
-                    order = np.lexsort((columns["trait"], columns["marker"]))
+                    columns = self.pairs(patterns, blocks, skeleton, numbers, part, hsq)
                     yield TransPairs(
-                        **{name: values[order] for name, values in columns.items()},
+                        **columns,
                         unit=unit,
                         markers=numbers,
                         missing=part.missing,
@@ -243,21 +235,34 @@ class _Search(NamedTuple):
 
     def pairs(
         self,
-        one: Pattern,
-        blocks: list[Block],
+        patterns: Sequence[Pattern],
+        blocks: Sequence[list[Block]],
         skeleton: Skeleton,
         numbers: np.ndarray,
         part: Genotypes,
         hsq: np.ndarray,
     ) -> dict[str, np.ndarray]:
-        """Columns of the pairs of some markers with the traits of one pattern."""
-        method, counts = self.method, self.data.counts
-        hits = Hits(self.least, method)
-        for own, markers in rotated_markers(
-            part, np.arange(numbers.size), MARKERS_AT_ONCE, one, skeleton, method.dtype
+        """Columns of the pairs of some markers, in order."""
+        n, method = len(self.data.values), self.method
+        width = min(markers_at_once(n, 1, len(self.data.counts)), _width(n))
+        hits = [Hits(self.least, method) for _ in patterns]
+        for own, k, markers in rotated_markers(
+            part, np.arange(numbers.size), width, patterns, skeleton, method.dtype
         ):
-            for block in blocks:
-                hits.add(own, markers, block)
+            for block in blocks[k]:
+                hits[k].add(own, markers, block)
+        found = [
+            self.columns(of_pattern, one, numbers, part, hsq)
+            for of_pattern, one in zip(hits, patterns, strict=True)
+        ]
+        columns = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+        order = np.lexsort((columns["trait"], columns["marker"]))
+        return {name: values[order] for name, values in columns.items()}
+
+    def columns(
+        self, hits: Hits, one: Pattern, numbers: np.ndarray, part: Genotypes, hsq: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Columns of the pairs with the traits of one pattern."""
         tests, own, trait = hits.pairs()
         distinct, back = np.unique(own, return_inverse=True)
         members = np.asarray(one.members)[0]
@@ -276,7 +281,7 @@ class _Search(NamedTuple):
             "log10p": tests.log10p,
             "lod": tests.lod,
             "hsq": hsq[trait] if tests.hsq is None else tests.hsq,
-            "n": counts[trait],
+            "n": self.data.counts[trait],
         }
         return {name: values[kept] for name, values in columns.items()}
 

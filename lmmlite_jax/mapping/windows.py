@@ -15,7 +15,13 @@ import jax
 import numpy as np
 from jax import lax
 
-from lmmlite_jax.mapping.association import Markers, Traits, rotate_markers, traits_at
+from lmmlite_jax.mapping.association import (
+    Markers,
+    Traits,
+    marker_rotation,
+    rotate_markers,
+    traits_at,
+)
 from lmmlite_jax.mapping.collect import Block, Method
 from lmmlite_jax.mapping.refit import null_traits
 from lmmlite_jax.mapping.scan import ScanData
@@ -254,6 +260,8 @@ def neighbourhoods(
         whole = None
         if method.variance == "null":
             whole = traits_at(one, group.rotated, c, heritability[c], status, dtype=method.dtype)
+        skeleton = group.rotated.profile.skeleton
+        by = marker_rotation(one, skeleton, n=len(data.values), dtype=method.dtype)
         members = np.asarray(one.members)[0]
         members = members[members >= 0]
         for low, high in _runs(numbers, windows):
@@ -291,12 +299,11 @@ def neighbourhoods(
                 G = np.concatenate([i, G, G * i], axis=2)
             kept = np.zeros(G.shape[1], dtype=bool)
             kept[:count] = common(dosages, maf_threshold) if maf_threshold > 0 else True
-            skeleton = group.rotated.profile.skeleton
             yield Neighbourhood(
                 genes,
                 block,
                 one,
-                rotate_markers(one, G, skeleton, dtype=method.dtype),
+                rotate_markers(by, G.T, dtype=method.dtype),
                 kept,
                 first,
                 count,

@@ -15,6 +15,9 @@ TRAITS_AT_ONCE = 1024
 MOST_SIZES = 4
 """Padded sizes for the patterns of missing values, each two compilations."""
 
+WORTH_A_SIZE = 1.1
+"""Factor of the cost that compiling for one size more has to save."""
+
 MOST_NUMBERS = 2**24
 """Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
 
@@ -85,19 +88,24 @@ def _patterns(observed: np.ndarray, traits: np.ndarray) -> tuple[np.ndarray, lis
 
 
 def _padded_sizes(sizes: np.ndarray) -> list[int]:
-    """At most `MOST_SIZES` sizes, ascending, that cost the least: a decomposition takes size³."""
+    """Sizes, ascending, that cost little: a decomposition takes size³.
+
+    As few as cost at most `WORTH_A_SIZE` times what `MOST_SIZES` would at best.
+    """
     distinct, count = np.unique(sizes, return_counts=True)
     upto = np.concatenate([[0], np.cumsum(count)])
     # least[j]: cost of the j smallest distinct sizes with the padded sizes allowed so far.
     least = np.where(np.arange(distinct.size + 1) == 0, 0.0, np.inf)
-    choices = []
+    choices, costs = [], []
     for _ in range(min(MOST_SIZES, distinct.size)):
         cost = least[None, :-1] + (upto[1:, None] - upto[None, :-1]) * distinct[:, None] ** 3.0
         cost[np.triu_indices(distinct.size, 1)] = np.inf
         choices.append(np.argmin(cost, axis=1))
         least = np.concatenate([[np.inf], np.min(cost, axis=1)])
+        costs.append(least[-1])
+    few = int(np.argmax(np.array(costs) <= WORTH_A_SIZE * min(costs)))
     chosen, j = [], distinct.size
-    for choice in reversed(choices):
+    for choice in reversed(choices[: few + 1]):
         if j == 0:
             break
         chosen.append(int(distinct[j - 1]))

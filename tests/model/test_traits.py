@@ -71,7 +71,7 @@ def test_every_trait_is_in_one_batch_with_the_individuals_it_has():
 
 
 def test_padded_sizes_cost_the_least():
-    sizes = np.array([10, 10, 11, 50, 52, 90, 91, 92, 93, 200])
+    sizes = np.repeat([10, 11, 50, 52, 90, 91, 92, 93, 200], [900, 800, 50, 50, 5, 5, 5, 5, 2])
     chosen = _padded_sizes(sizes)
     assert len(chosen) == MOST_SIZES
     assert chosen[-1] == 200
@@ -85,6 +85,12 @@ def test_padded_sizes_cost_the_least():
     distinct = sorted(set(sizes[:-1].tolist()))
     best = min(cost([*c, 200]) for c in combinations(distinct, MOST_SIZES - 1))
     assert cost(chosen) == best
+
+
+def test_few_padded_sizes_where_more_would_save_little():
+    assert _padded_sizes(np.array([258, 258, 259, 261])) == [261]
+    assert _padded_sizes(np.array([100, 259, 261])) == [100, 261]
+    assert _padded_sizes(np.array([100, 101, 260, 261] * 5)) == [101, 261]
 
 
 def test_single_precision_is_close():
