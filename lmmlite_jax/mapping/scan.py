@@ -67,7 +67,7 @@ ACCELERATOR = 16
 MARKERS_OF_A_CALL = 16
 """What a block costs beside its markers, in markers."""
 
-REFIT_TRAITS = 32
+REFIT_TRAITS = 64
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
 

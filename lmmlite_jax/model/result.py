@@ -166,13 +166,13 @@ def status_of_counts(counts: np.ndarray, p: int) -> np.ndarray:
 
 def reasons_of(status: Any, covariates: tuple[str, ...] | None) -> tuple[str, ...]:
     """Words for each `Status`."""
-    words = []
-    for value in np.atleast_1d(np.asarray(status)).tolist():
-        if value < Status.COLLINEAR:
-            words.append(REASONS[Status(value)])
-        else:
-            column = column_name(covariates, value - Status.COLLINEAR)
-            words.append(
-                f"covariate {column} is collinear with others among the individuals observed"
-            )
-    return tuple(words)
+    values = np.atleast_1d(np.asarray(status))
+    words = {value: _reason(value, covariates) for value in np.unique(values).tolist()}
+    return tuple(words[value] for value in values.tolist())
+
+
+def _reason(status: int, covariates: tuple[str, ...] | None) -> str:
+    if status < Status.COLLINEAR:
+        return REASONS[Status(status)]
+    column = column_name(covariates, status - Status.COLLINEAR)
+    return f"covariate {column} is collinear with others among the individuals observed"
