@@ -19,7 +19,7 @@ from lmmlite_jax.mapping.association import (
     effects_of_best,
     effects_of_block,
 )
-from lmmlite_jax.mapping.refit import NullTraits, refit_block
+from lmmlite_jax.mapping.refit import NullTraits, Refit, refit_block
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 
 __all__ = [
@@ -136,27 +136,27 @@ class BestRefit:
 
     def __init__(self, m: int, method: Method) -> None:
         self.method = method
-        self.kept = _empty((m,), method)
+        self.best = Refit(*np.full((4, m), np.nan))
         self.marker = np.full(m, -1)
+        self.score = np.full(m, -1.0)
+        self.dof, self.n = np.full((2, m), 2.0)
 
     def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
         """Compare the best of a block with the best before."""
-        every = Pairs(*map(np.asarray, _test_all(markers, block, self.method)))
-        score = np.where(np.isnan(every.log10p), -1.0, every.log10p)[: chosen.size]
-        index = score.argmax(axis=0)
-        found = Pairs(*(values[index, np.arange(index.size)] for values in every))
-        used = (block.numbers >= 0) & ~np.isnan(found.log10p)
-        numbers = np.where(used, block.numbers, 0)
-        before = np.where(self.marker < 0, -1.0, self.kept.log10p)
-        better = used & (found.log10p > before[numbers])
-        to = numbers[better]
-        self.marker[to] = chosen[index[better]]
-        for kept, values in zip(self.kept, found, strict=True):
+        refit = _refit(markers, block, self.method)
+        found = _best_refits(refit, chosen.size, self.method.test)
+        score, index, best = jax.tree.map(np.asarray, found)
+        used = (block.numbers >= 0) & (score >= 0)
+        better = used & (score > self.score[np.where(used, block.numbers, 0)])
+        to = block.numbers[better]
+        self.score[to], self.marker[to] = score[better], chosen[index[better]]
+        self.dof[to], self.n[to] = float(block.traits.dof), block.n
+        for kept, values in zip(self.best, best, strict=True):
             kept[to] = values[better]
 
     def pairs(self) -> tuple[Pairs, np.ndarray, None]:
         """Shapes (m,)."""
-        return self.kept, self.marker, None
+        return _refit_tests(self.best, self.dof, self.n, self.method.test), self.marker, None
 
 
 class Hits:
@@ -230,12 +230,27 @@ def _empty(shape: tuple[int, ...], method: Method) -> Pairs:
 
 def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
     if isinstance(block.traits, NullTraits):
-        reml = method.test == "wald"
-        refit = refit_block(markers, block.traits, method.tol, reml=reml, points=block.points)
+        refit = _refit(markers, block, method)
         return _refit_tests(refit, block.traits.dof, block.n, method.test)
     return tests_of_effects(
         effects_of_block(markers, block.traits), block.traits.dof, block.n, method
     )
+
+
+def _refit(markers: Markers, block: Block, method: Method) -> Refit:
+    reml = method.test == "wald"
+    return refit_block(markers, block.traits, method.tol, reml=reml, points=block.points)
+
+
+@partial(jax.jit, static_argnames="test")
+def _best_refits(refit: Refit, markers: Any, test: str) -> tuple[Any, Any, Refit]:
+    """Score, number and statistics of the best of so many markers, for each trait."""
+    score = refit.ratio if test == "lrt" else (refit.beta / refit.se) ** 2
+    real = jnp.arange(len(score))[:, None] < markers
+    score = jnp.where(real & ~jnp.isnan(score), score, -1.0)
+    index = lax.argmax(score, 0, jnp.int32)
+    best = jax.tree.map(lambda x: jnp.take_along_axis(x, index[None], axis=0)[0], refit)
+    return jnp.max(score, axis=0), index, best
 
 
 def tests_of_effects(found: Any, dof: Any, n: Any, method: Method) -> Pairs:
@@ -289,7 +304,7 @@ def _least_share(threshold: float, n: float, dof: float, method: Method) -> floa
     return low * (1 - _ROUNDING)
 
 
-def _refit_tests(refit: Any, dof: Any, n: float, test: str) -> Pairs:
+def _refit_tests(refit: Any, dof: Any, n: Any, test: str) -> Pairs:
     lod, log10p = _pair_tests(refit.beta, refit.se, refit.ratio, dof, n, test)
     return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
 
