@@ -150,7 +150,8 @@ def test_without_kinship_it_is_ordinary_regression():
 def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))
-    for options in ({}, {"variance": "refit"}, {"test": "lrt"}):
+    refit = {"variance": "refit"}
+    for options in ({}, refit, {"test": "lrt"}, {**refit, "test": "lrt"}):
         every = lmm.scan(K, Y, G, X, **options)
         best = lmm.scan(K, Y, G, X, keep="best", **options)
         hits = lmm.scan(K, Y, G, X, keep=1.5, **options)
@@ -164,6 +165,18 @@ def test_best_and_threshold_are_what_all_shows():
             np.testing.assert_allclose(getattr(hits, name), expected[kept], rtol=1e-9)
         np.testing.assert_array_equal(np.transpose(np.nonzero(log10p >= 1.5)), np.transpose(kept))
         assert 0 < len(hits.trait) < log10p.size
+
+
+def test_best_of_several_columns_with_missing_phenotypes():
+    K, Y, G, X = problem(12, M=30, m=4, k=3)
+    Y[:5, 1], Y[3:9, 2], Y[:, 3] = np.nan, np.nan, np.nan
+    every, best = lmm.scan(K, Y, G, X), lmm.scan(K, Y, G, X, keep="best")
+    lod = np.asarray(every.lod)[:, :3]
+    np.testing.assert_array_equal(best.marker, [*lod.argmax(axis=0), -1])
+    for name in ("beta", "se", "lod", "log10p"):
+        expected = np.asarray(getattr(every, name))[lod.argmax(axis=0), np.arange(3)]
+        np.testing.assert_allclose(getattr(best, name)[:3], expected, rtol=1e-9)
+        assert np.isnan(getattr(best, name)[3]).all()
 
 
 def test_markers_without_a_test_are_nan_and_leave_the_others_alone():
