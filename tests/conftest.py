@@ -67,6 +67,17 @@ def compilations():
     return lambda: count
 
 
+@pytest.fixture(scope="module")
+def optimised():
+    """Programs as users run them."""
+    import jax
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs_at_a_time():
     """Each compiled program holds some hundred memory maps, of which Linux allows 65,530."""

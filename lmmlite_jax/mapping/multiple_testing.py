@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, SupportsFloat
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import beta, false_discovery_control
+from scipy.special import betaincinv
 
 __all__ = ["QValues", "effective_tests", "nominal_thresholds", "null_proportion", "q_values"]
 
@@ -62,6 +62,8 @@ def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
     >>> print(round(pi0, 2), qvalue[:20].max().round(5))
     0.8 0.0004
     """
+    from scipy.stats import false_discovery_control  # a third of a second
+
     pvalues = _as_pvalues(pvalue)
     known = ~np.isnan(pvalues)
     proportion = null_proportion(pvalues) if pi0 is None else float(pi0)
@@ -168,7 +170,7 @@ def nominal_thresholds(
     limit = significant.max()
     if other.size:
         limit = (limit + other.min()) / 2
-    return np.asarray(beta.ppf(limit, np.asarray(beta_shape1), np.asarray(beta_shape2)))
+    return np.asarray(betaincinv(np.asarray(beta_shape1), np.asarray(beta_shape2), limit))
 
 
 def effective_tests(dosages: np.ndarray) -> int:
