@@ -16,6 +16,7 @@ from jaxtyping import Array
 from lmmlite_jax.mapping.association import Markers, Traits
 from lmmlite_jax.mapping.beta_approximation import FEWEST_PERMUTATIONS, beta_approximation
 from lmmlite_jax.mapping.collect import All, Method, Pairs
+from lmmlite_jax.mapping.permutation import permuted
 from lmmlite_jax.mapping.scan import ScanData, scan_data
 from lmmlite_jax.mapping.windows import (
     FEWEST_MARKERS,
@@ -453,11 +454,7 @@ def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
     """
     parts = -(-permutations // PERMUTATIONS_AT_ONCE)
     width = -(-permutations // parts)
-    rng = np.random.default_rng(seed)
-    first = rng.permuted(np.tile(np.arange(real, dtype=np.int32), (permutations, 1)), axis=1)
-    rest = np.broadcast_to(np.arange(real, size, dtype=np.int32), (permutations, size - real))
-    orders = np.concatenate([first, rest], axis=1)
-    return np.resize(orders, (parts, width, size))
+    return np.resize(permuted(real, size, permutations, seed), (parts, width, size))
 
 
 @partial(jax.jit, static_argnames="dtype")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from scipy.optimize import bisect
 
 from lmmlite_jax.mapping.association import (
     BestOfBlock,
@@ -39,7 +40,6 @@ TRAITS_LOOKED_INTO = 32
 
 LN10 = float(np.log(10))
 
-_SHARES = 1025  # tried at once in search of one
 _ROUNDING = 1e-5  # of single precision, with room
 
 
@@ -294,14 +294,12 @@ def _share_tests(
 
 def _least_share(threshold: float, n: float, dof: float, method: Method) -> float:
     """Share of the residual sum of squares just below that with this -log10 p."""
-    low, high = 0.0, 1.0
-    for _ in range(4):
-        shares = np.linspace(low, high, _SHARES)
-        rank = np.ones(_SHARES, int)
-        log10p = np.asarray(_share_tests(shares, rank, dof, n, 1, method.test)[1])
-        first = int(np.searchsorted(log10p, threshold))
-        low, high = shares[max(first - 1, 0)], shares[min(first, _SHARES - 1)]
-    return low * (1 - _ROUNDING)
+
+    def excess(share: float) -> float:
+        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, 1, method.test)
+        return float(log10p) - threshold
+
+    return float(bisect(excess, 0.0, 1.0, xtol=1e-15)) * (1 - _ROUNDING)
 
 
 def _refit_tests(refit: Any, dof: Any, n: Any, test: str) -> Pairs:

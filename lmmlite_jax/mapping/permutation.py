@@ -7,7 +7,7 @@ permuted, against markers divided in the same way.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from lmmlite_jax.mapping.scan import blocks_of_patterns, null_models, rotated_ma
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64
 
-__all__ = ["permutation_threshold"]
+__all__ = ["permutation_threshold", "permuted"]
 
 COLUMNS_AT_ONCE = 1024
 """Permuted traits that are scanned together."""
@@ -92,6 +92,7 @@ def permutation_threshold(
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
     m, p = len(data.counts), data.design.shape[1]
     method = Method("null", "wald", data.genotypes.columns, dtype, tol)
+    orders_of = cache(lambda real, size: permuted(real, size, permutations, seed).T)
     largest, width = np.full((m, permutations), np.nan), data.block_width()
     for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
         for groups in batches:
@@ -101,7 +102,7 @@ def permutation_threshold(
                 data.genotypes, chosen, width, patterns, skeleton, dtype
             ):
                 Kva = patterns[k].projection.Kva[0]
-                orders = _orders(int(patterns[k].n[0]) - p, Kva.size, permutations, seed)
+                orders = orders_of(int(patterns[k].n[0]) - p, Kva.size)
                 for block in blocks[k]:
                     used = np.flatnonzero(block.numbers >= 0)
                     pairs = np.indices((used.size, permutations)).reshape(2, -1)
@@ -119,13 +120,12 @@ def permutation_threshold(
     return jax.device_put(np.sort(largest, axis=1)[:, min(rank, permutations - 1)])
 
 
-@lru_cache(maxsize=64)
-def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
-    """Permutations (size, P) of the first ``real`` elements: the others are padding."""
+def permuted(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
+    """Permutations (P, size) of the first ``real`` elements: the others are padding."""
     rng = np.random.default_rng(seed)
     first = rng.permuted(np.tile(np.arange(real, dtype=np.int32), (permutations, 1)), axis=1)
     rest = np.broadcast_to(np.arange(real, size, dtype=np.int32), (permutations, size - real))
-    return np.concatenate([first, rest], axis=1).T
+    return np.concatenate([first, rest], axis=1)
 
 
 @jax.jit
