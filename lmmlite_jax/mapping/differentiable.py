@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-from lmmlite_jax.mapping.association import effects_of_sums
-from lmmlite_jax.mapping.collect import Method, Pairs, tests_of_effects
+from lmmlite_jax.mapping.effects import effects_of_sums
+from lmmlite_jax.mapping.statistics import Method, Pairs, tests_of_effects
 from lmmlite_jax.model.estimate import NO_PRIOR, Options
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
-from lmmlite_jax.model.known_kinship import KnownKinship, fit_known
+from lmmlite_jax.model.known_kinship import fit_known
+from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.result import LMMFit, Status
 
@@ -24,15 +25,11 @@ __all__ = ["differentiable_scan"]
 
 
 def differentiable_scan(
-    known: KnownKinship,
-    Y: Float[AnyArray, "n m"],
-    X: Float[AnyArray, "n p"],
-    G: Float[AnyArray, "n M k"],
-    method: Method,
-    reml: bool,
+    null: NullModel, label: str, G: Float[AnyArray, "n M k"], method: Method
 ) -> tuple[LMMFit, Pairs]:
     """Fits without marker, and statistics of all pairs (M, m), h² fixed at each trait's own."""
-    fit = fit_known(known, Y, X, Options(reml), tol=method.tol, prior=NO_PRIOR, blup=False)
+    known, Y, X = null.known_kinship(label), null.phenotypes, null.design
+    fit = fit_known(known, Y, X, Options(null.reml), tol=null.tol, prior=NO_PRIOR, blup=False)
     (n, p), (_, M, k) = X.shape, G.shape
     columns = known.roots * G.reshape(n, M * k)
     scaled_X, scaled_Y = known.roots * X, known.roots * Y

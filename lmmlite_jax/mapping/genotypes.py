@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
-from lmmlite_jax.model.inputs import Labelled, as_traits
+from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_traits, check_same_individuals
+from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
-__all__ = ["DosageReader", "Genotypes", "as_genotypes", "mean_of_observed"]
+__all__ = ["DosageReader", "Genotypes", "as_dosages", "as_genotypes", "mean_of_observed"]
 
 
 @runtime_checkable
@@ -39,16 +41,16 @@ class Genotypes:
     names, individuals : tuple of str or None
         Of markers and individuals, where a data frame came in.
     interaction : (n,) or None
-        A covariate that multiplies a second column of every marker.
-    missing : (M,)
-        How many genotypes of each marker were replaced by its mean so far.
+        A covariate e that multiplies another column of every marker: g and g·e.
+    with_covariate : bool
+        Whether the covariate itself is a column too, before them: e, g and g·e.
     """
 
     values: AnyArray | DosageReader
     names: tuple[str, ...] | None
     individuals: tuple[str, ...] | None
-    missing: np.ndarray
     interaction: np.ndarray | None = None
+    with_covariate: bool = False
 
     @property
     def markers(self) -> int:
@@ -59,41 +61,50 @@ class Genotypes:
     def columns(self) -> int:
         """Columns a marker, k."""
         if self.interaction is not None:
-            return 2
+            return 2 + self.with_covariate
         return self.values.shape[2] if len(self.values.shape) == 3 else 1
 
-    def in_turn(self, markers: np.ndarray, width: int) -> Iterator[tuple[np.ndarray, Genotypes]]:
-        """Ascending markers in memory, ``width`` at a time, with their numbers."""
-        parts = [markers[start : start + width] for start in range(0, markers.size, width)]
+    @property
+    def dosage_column(self) -> int:
+        """Which of the columns of a marker is its dosage."""
+        return int(self.with_covariate)
+
+    def in_turn(self, parts: Sequence[Int[np.ndarray, " some"]]) -> Iterator[Genotypes]:
+        """Ascending parts of the markers, all but the last of one size, one after the other."""
         held = self.values
-        if isinstance(held, DosageReader):
-            read = held.in_turn(markers, width)
+        if isinstance(held, DosageReader) and parts:
+            read = held.in_turn(np.concatenate(parts), parts[0].size)
         else:
             read = (np.asarray(held[:, part]) for part in parts)
-        for part, values in zip(parts, read, strict=True):
-            missing = np.zeros(part.size, dtype=np.int64)
-            yield part, replace(self, values=values, names=None, missing=missing)
+        for values in read:
+            yield replace(self, values=values, names=None)
 
-    def whole(self) -> AnyArray:
-        """(n, M, k): all markers; traced ones as they came."""
+    def whole(self) -> tuple[AnyArray, Int[np.ndarray, " M"]]:
+        """(n, M, k), all markers, and how many gaps each had; traced ones as they came."""
         if isinstance(self.values, jax.Array):
-            return self.values if self.values.ndim == 3 else self.values[:, :, None]
+            values = self.values if self.values.ndim == 3 else self.values[:, :, None]
+            return values, np.zeros(self.markers, dtype=np.int64)
         return self.block(np.arange(self.markers), self.markers)
 
-    def block(self, markers: np.ndarray, width: int) -> np.ndarray:
-        """(n, width, k): some markers without gaps, and zeros after them."""
+    def block(
+        self, markers: Int[np.ndarray, " B"], width: int
+    ) -> tuple[Float[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
+        """Some markers without gaps, and zeros after them; how many gaps each had."""
         contiguous = markers.size and np.ptp(markers) == markers.size - 1
         which = slice(markers[0], markers[-1] + 1) if contiguous else markers
         chosen = np.asarray(self.values[:, which], dtype=np.float64)
+        missing = np.zeros(markers.size, dtype=np.int64)
         gaps = np.isnan(chosen)
         if gaps.any():
             chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
-            self.missing[markers] = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
+            missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
         chosen = chosen if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
-            chosen = np.concatenate([chosen, chosen * self.interaction[:, None, None]], axis=2)
+            e = self.interaction[:, None, None]
+            alone = [np.broadcast_to(e, chosen.shape)] if self.with_covariate else []
+            chosen = np.concatenate([*alone, chosen, chosen * e], axis=2)
         empty = width - markers.size
-        return np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen
+        return (np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen), missing
 
 
 def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -101,12 +112,38 @@ def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     return np.where(missing, 0, values).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
 
 
-def as_genotypes(G: Any, n: int) -> Genotypes:
-    """Genotypes of n individuals; infinite ones refused."""
+def as_genotypes(
+    G: ArrayOrFrame | DosageReader, null: NullModel, interaction: ArrayOrFrame | None = None
+) -> Genotypes:
+    """Genotypes of the individuals of a null model; infinite ones are refused.
+
+    An ``interaction`` (n,), which must be among the covariates, multiplies a second column.
+    """
+    found = _genotypes(G, null)
+    if interaction is None:
+        return found
+    if found.columns > 1:
+        raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
+    return replace(found, interaction=null.design[:, null.covariate_column(interaction)])
+
+
+def as_dosages(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
+    """Genotypes with one column a marker."""
+    found = _genotypes(G, null)
+    if found.columns > 1:
+        raise ValueError(
+            f"G must have one column a marker here, got {found.columns}: use scan for markers of "
+            "several."
+        )
+    return found
+
+
+def _genotypes(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
+    n = null.n
     if isinstance(G, DosageReader):
         if G.shape[0] != n:
             raise ValueError(f"G has {G.shape[0]} individuals and Y has {n}.")
-        return Genotypes(G, None, None, np.zeros(G.shape[1], dtype=np.int64))
+        return Genotypes(G, None, None)
     if np.ndim(G) == 3:
         values = G if is_traced(G) else np.asarray(G)
         if values.shape[0] != n:
@@ -126,5 +163,5 @@ def as_genotypes(G: Any, n: int) -> Genotypes:
         table = as_traits("G", G, n, missing=True)
         if np.ndim(table.values) == 1:
             table = table._replace(values=table.values[:, None])
-    missing = np.zeros(table.values.shape[1], dtype=np.int64)
-    return Genotypes(table.values, table.columns, table.rows, missing)
+        check_same_individuals(Y=Labelled(None, null.individuals), G=table)
+    return Genotypes(table.values, table.columns, table.rows)

@@ -8,20 +8,31 @@ permuted, against markers divided in the same way.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.mapping.association import Markers, Traits, best_of_block
-from lmmlite_jax.mapping.collect import LN10, Method
-from lmmlite_jax.mapping.scan import blocks_of_patterns, null_models, rotated_markers, scan_data
-from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
+from lmmlite_jax.mapping.blocks import (
+    Tile,
+    batches,
+    block_width,
+    collect,
+    every,
+    markers_of_kinships,
+)
+from lmmlite_jax.mapping.effects import best_of_block
+from lmmlite_jax.mapping.genotypes import DosageReader, as_genotypes
+from lmmlite_jax.mapping.orders import permuted
+from lmmlite_jax.mapping.statistics import LN10
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.trait_block import Traits, Whitened
 
-__all__ = ["permutation_threshold", "permuted"]
+__all__ = ["permutation_threshold"]
 
 COLUMNS_AT_ONCE = 1024
 """Permuted traits that are scanned together."""
@@ -29,28 +40,20 @@ COLUMNS_AT_ONCE = 1024
 
 @in_float64
 def permutation_threshold(
-    K: Any,
-    Y: Any,
-    G: Any,
-    X: Any = None,
+    null: NullModel,
+    G: ArrayOrFrame | DosageReader,
     *,
     permutations: int = 1000,
     level: float = 0.05,
     seed: int = 0,
-    reml: bool = True,
-    chromosome: Any = None,
-    weights: Any = None,
-    interaction: Any = None,
-    clip_negative: bool = False,
-    scale_kinship: bool = False,
-    tol: float = 1e-8,
-    dtype: str = "float64",
-) -> AnyArray:
+    chromosome: ArrayOrFrame | None = None,
+    interaction: ArrayOrFrame | None = None,
+) -> Float[AnyArray, " m"]:
     """LOD score that the largest of all markers exceeds by chance with probability ``level``.
 
     Parameters
     ----------
-    K, Y, G, X, chromosome, weights, interaction, clip_negative, scale_kinship, tol, dtype
+    null, G, chromosome, interaction
         As in `scan`. With a kinship for each chromosome, the same permutation serves all of them.
     permutations : int
         How many.
@@ -58,8 +61,6 @@ def permutation_threshold(
         Genome-wide error rate.
     seed : int
         Seed of the permutations, which all traits share.
-    reml : bool
-        Likelihood that estimates the heritabilities.
 
     Returns
     -------
@@ -77,7 +78,8 @@ def permutation_threshold(
     >>> import lmmlite_jax as lmm
     >>> cohort = lmm.simulate_cohort(n=80, m=2, seed=1)
     >>> G = np.random.default_rng(1).binomial(2, 0.3, (80, 60)).astype(float)
-    >>> limits = lmm.permutation_threshold(cohort.kinship, cohort.pheno, G, permutations=200)
+    >>> null = lmm.NullModel(cohort.kinship, cohort.pheno)
+    >>> limits = lmm.permutation_threshold(null, G, permutations=200)
     >>> limits.shape, bool(np.all((limits > 1.5) & (limits < 4)))
     ((2,), True)
     """
@@ -88,61 +90,51 @@ def permutation_threshold(
             f"permutations must be at least {np.ceil(1 / level):.0f} for a level of {level}, got "
             f"{permutations}."
         )
-    check_options(tol, NO_PRIOR)
-    data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
-    m, p = len(data.counts), data.design.shape[1]
-    method = Method("null", "wald", data.genotypes.columns, dtype, tol)
-    orders_of = cache(lambda real, size: permuted(real, size, permutations, seed).T)
-    largest, width = np.full((m, permutations), np.nan), data.block_width()
-    for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
-        for groups in batches:
-            skeleton = groups[0].rotated.profile.skeleton
-            patterns, blocks = zip(*blocks_of_patterns(groups, method), strict=True)
-            for _, k, markers in rotated_markers(
-                data.genotypes, chosen, width, patterns, skeleton, dtype
-            ):
-                Kva = patterns[k].projection.Kva[0]
-                orders = orders_of(int(patterns[k].n[0]) - p, Kva.size)
-                for block in blocks[k]:
-                    used = np.flatnonzero(block.numbers >= 0)
-                    pairs = np.indices((used.size, permutations)).reshape(2, -1)
-                    columns = min(COLUMNS_AT_ONCE, pairs.shape[1])
-                    for start in range(0, pairs.shape[1], columns):
-                        t, i = pairs[:, start : start + columns]
-                        padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, columns - t.size)))
-                        share = _largest_share(
-                            markers, block.traits, Kva, block.hsq, orders, *padded
-                        )
-                        lod = -block.n / 2 / LN10 * np.log1p(-np.asarray(share)[: t.size])
-                        where = block.numbers[used[t]], i
-                        largest[where] = np.fmax(largest[where], lod)
+    genotypes = as_genotypes(G, null, interaction)
+    served = markers_of_kinships(null, chromosome, genotypes.markers)
+    width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
+    largest = _Largest(null.m, permutations, seed)
+    for batch in batches(null, served):
+        collect(largest, genotypes, every(batch.blocks, batch.markers, width))
     rank = int(np.ceil((1 - level) * (permutations + 1))) - 1
-    return jax.device_put(np.sort(largest, axis=1)[:, min(rank, permutations - 1)])
+    return jax.device_put(np.sort(largest.lod, axis=1)[:, min(rank, permutations - 1)])
 
 
-def permuted(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
-    """Permutations (P, size) of the first ``real`` elements: the others are padding."""
-    rng = np.random.default_rng(seed)
-    first = rng.permuted(np.tile(np.arange(real, dtype=np.int32), (permutations, 1)), axis=1)
-    rest = np.broadcast_to(np.arange(real, size, dtype=np.int32), (permutations, size - real))
-    return np.concatenate([first, rest], axis=1)
+class _Largest:
+    """The largest LOD score of all markers, for each trait and permutation: ``lod`` (m, P)."""
+
+    def __init__(self, m: int, permutations: int, seed: int) -> None:
+        self.lod = np.full((m, permutations), np.nan)
+        self._orders = cache(lambda real, size: permuted(real, size, permutations, seed).T)
+
+    def add(self, tile: Tile) -> None:
+        """Compare the markers of a tile with those before."""
+        block, whitened = tile.block, tile.block.whitened
+        orders = self._orders(block.dof, len(whitened.residuals))
+        used = np.flatnonzero(block.traits >= 0)
+        pairs = np.indices((used.size, orders.shape[1])).reshape(2, -1)
+        columns = min(COLUMNS_AT_ONCE, pairs.shape[1])
+        for start in range(0, pairs.shape[1], columns):
+            t, i = pairs[:, start : start + columns]
+            padded = np.pad(np.stack([used[t], i]), ((0, 0), (0, columns - t.size)))
+            share = _largest_share(tile.markers, block.at_null, whitened, orders, *padded)
+            lod = -block.n / 2 / LN10 * np.log1p(-np.asarray(share)[: t.size])
+            where = block.traits[used[t]], i
+            self.lod[where] = np.fmax(self.lod[where], lod)
 
 
 @jax.jit
 def _largest_share(
     markers: Markers,
     traits: Traits,
-    Kva: Array,
-    hsq: Array,
-    orders: Array,
-    trait: Array,
-    order: Array,
-) -> Array:
+    whitened: Whitened,
+    orders: Int[Array, "q P"],
+    trait: Int[Array, " columns"],
+    order: Int[Array, " columns"],
+) -> Float[Array, " columns"]:
     """Largest share of some traits, each in one order of its whitened residuals."""
-    h = jnp.where(jnp.isnan(hsq), 0.0, hsq)[trait]
-    deviation = jnp.sqrt(h * Kva[:, None] + (1 - h))
-    residuals = traits.weighted[:, trait] * deviation
-    weighted = jnp.take_along_axis(residuals, orders[:, order], axis=0) / deviation
+    residuals = jnp.take_along_axis(whitened.residuals[:, trait], orders[:, order], axis=0)
+    weighted = residuals / whitened.deviation[:, trait]
     permuted = Traits(
         weighted.astype(traits.weighted.dtype),
         traits.weights[:, trait],

@@ -17,15 +17,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from lmmlite_jax.mapping.association import Markers
-from lmmlite_jax.model.engine import Rotated
+from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import global_maximum, search_grid
-from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile, combine
-from lmmlite_jax.model.result import Status
+from lmmlite_jax.model.trait_block import RefitTraits
 
-__all__ = ["NullTraits", "Refit", "null_traits", "refit_block"]
-
+__all__ = ["Refit", "refit_block"]
 
 DOUBTFUL_AT_ONCE = 32
 """Pairs that `global_maximum` takes together."""
@@ -41,36 +39,13 @@ SINGLE_STEPS = 3
 double precision leaves an error of the square of what is left."""
 
 
-class NullTraits(NamedTuple):
-    """A block of T traits before any marker.
-
-    Coefficients are those of the r nodes of a skeleton, and last that of the null space of K, whose
-    eigenvalue is 0. Traits are in units of ``unit`` (T,).
-
-    weighted (r + 1, T, q): what each individual's g̃ adds to the coefficients of b; squares
-    (r + 1, T): coefficients of a; slopes (r + 1,): those of the derivative of log|V|; profile:
-    log likelihood without marker; loglik (T,): at its maximum; absorbed, fitted (T,): whether the
-    covariates absorb the null space, whether there is a fit at all.
-    """
-
-    weighted: Array
-    squares: Array
-    slopes: Array
-    unit: Array
-    profile: Profile
-    loglik: Array
-    absorbed: Array
-    fitted: Array
-    dof: Array
-
-
 class Refit(NamedTuple):
     """Of B markers on T traits, all (B, T); ``ratio`` is twice the gain in log likelihood."""
 
-    hsq: Array
-    beta: Array
-    se: Array
-    ratio: Array
+    hsq: Float[AnyArray, "*pairs"]
+    beta: Float[AnyArray, "*pairs"]
+    se: Float[AnyArray, "*pairs"]
+    ratio: Float[AnyArray, "*pairs"]
 
 
 @jax.tree_util.register_dataclass
@@ -119,56 +94,8 @@ class PairProfile(Profile):
         return super().log_determinant_slope(hsq) + self.restricted * slope / d
 
 
-@partial(jax.jit, static_argnames="reml")
-def null_traits(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    start: Array,
-    hsq: Array,
-    status: Array,
-    *,
-    reml: bool,
-) -> NullTraits:
-    """What the refits of some traits of a block share; ``hsq`` and ``status`` (T,) are theirs."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    T, of_all = hsq.size, rotated.profile
-    skeleton = of_all.skeleton
-
-    def columns(values: Array, start: Array) -> Array:
-        return lax.dynamic_slice_in_dim(values, start, T, axis=-1)
-
-    values = columns(rotated.values[block].astype(float) * rotated.scale[block], start)
-    flat = block * rotated.values.shape[2] + start
-    shared = jnp.where(of_all.logdet.shape[-1] == 1, 0, flat)  # of the pattern, hence of its traits
-    n = own.n.astype(float)
-    dof = n - len(own.projection.R)
-    square = jnp.sum(values**2, axis=0)
-    unit = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-    profile = Profile(
-        skeleton,
-        columns(of_all.rss, flat) / unit**2,
-        columns(of_all.zero_rss, flat) / unit**2,
-        lax.dynamic_slice_in_dim(of_all.logdet, shared, 1, axis=-1),
-        lax.dynamic_slice_in_dim(of_all.zeros, shared, 1, axis=-1),
-        dof if reml else n,
-    )
-    of_individuals = jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[-1:]])
-    return NullTraits(
-        weighted=of_individuals[:, None] * (values / unit).T,
-        squares=jnp.concatenate([profile.rss, profile.zero_rss[None]]),
-        slopes=jnp.concatenate([profile.logdet[:, 0], -profile.zeros]),
-        unit=unit,
-        profile=profile,
-        loglik=profile.loglik(jnp.where(jnp.isnan(hsq), 0.0, hsq)),
-        absorbed=(own.zeros > own.free_zeros) & (own.free_zeros == 0) & (profile.zero_rss == 0),
-        fitted=(status == Status.OK) | (status == Status.FLAT),
-        dof=dof,
-    )
-
-
 class _Terms(NamedTuple):
-    """Coefficients, as in `NullTraits`, of T traits, B markers and their pairs.
+    """Coefficients, as in `RefitTraits`, of T traits, B markers and their pairs.
 
     a (r + 1, T, 1), b (r + 1, T, B), d (r + 1, 1, B), and slopes (r + 1,) of log|V|; absorbed
     (T, 1). For the restricted likelihood, log d belongs to log|V|.
@@ -188,7 +115,7 @@ class _Terms(NamedTuple):
         return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
 
 
-class _Fits(NamedTuple):
+class _Maxima(NamedTuple):
     """Of pairs: h² at the maximum, a, b and d there, the log likelihood, whether all is sure."""
 
     hsq: Array
@@ -201,7 +128,7 @@ class _Fits(NamedTuple):
 
 @partial(jax.jit, static_argnames=("reml", "points"))
 def refit_block(
-    markers: Markers, traits: NullTraits, tol: Array, *, reml: bool, points: int
+    markers: Markers, traits: RefitTraits, tol: Array, *, reml: bool, points: int
 ) -> Refit:
     """Fit every pair of B markers of one column and T traits, on a grid of so many points."""
     nodes, T, q = traits.weighted.shape
@@ -238,7 +165,7 @@ def refit_block(
     )
 
 
-def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points: int) -> _Fits:
+def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points: int) -> _Maxima:
     """Fits of pairs (T, B) whose likelihood has one maximum, and which those are."""
     grid = search_grid(null.skeleton.nodes, 0.0, points)
     slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1]))
@@ -278,7 +205,7 @@ def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points
         # A trait at a time: XLA takes long to compile this for all.
         logdet = lax.map(null.log_determinant, hsq)
         loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
-    return _Fits(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
+    return _Maxima(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
 
 
 def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
@@ -352,14 +279,14 @@ def _newton_step(terms: _Terms, hsq: Array) -> Array:
 
 
 def _settle_doubts(
-    fits: _Fits, doubtful: Array, terms: _Terms, null: Profile, tol: Array, points: int
-) -> _Fits:
+    fits: _Maxima, doubtful: Array, terms: _Terms, null: Profile, tol: Array, points: int
+) -> _Maxima:
     """Fit the doubtful of T × B pairs, as many at a time as `DOUBTFUL_AT_ONCE`."""
     T, B = doubtful.shape
     size = min(DOUBTFUL_AT_ONCE, T * B)
     flat = jax.tree.map(jnp.ravel, fits)
 
-    def settle(state: tuple[Array, _Fits]) -> tuple[Array, _Fits]:
+    def settle(state: tuple[Array, _Maxima]) -> tuple[Array, _Maxima]:
         doubtful, fits = state
         (pairs,) = jnp.nonzero(doubtful, size=size, fill_value=0)
         found = _global_maximum(terms, null, pairs // B, pairs % B, tol, points)
@@ -372,7 +299,7 @@ def _settle_doubts(
 
 def _global_maximum(
     terms: _Terms, null: Profile, trait: Array, marker: Array, tol: Array, points: int
-) -> _Fits:
+) -> _Maxima:
     """Fit some pairs (P,) without any assumption."""
     a, d = terms.a[:, trait, 0], terms.d[:, 0, marker]
     b = terms.b[:, trait, marker]
@@ -396,4 +323,4 @@ def _global_maximum(
         profile, tol, spike=terms.absorbed[trait, 0], check_boundary=True, points=points
     )
     hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
-    return _Fits(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)
+    return _Maxima(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)

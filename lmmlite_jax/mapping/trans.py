@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import jax
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 
-from lmmlite_jax.mapping.cis import cis_data, names_at
-from lmmlite_jax.mapping.collect import Block, Hits, Method
-from lmmlite_jax.mapping.genotypes import Genotypes
-from lmmlite_jax.mapping.scan import (
-    ScanData,
-    blocks_of_patterns,
-    check_choices,
-    markers_at_once,
-    null_models,
-    rotated_markers,
+from lmmlite_jax.mapping.alleles import FREQUENCY_TOLERANCE, allele_statistics
+from lmmlite_jax.mapping.blocks import (
+    Batch,
+    Fits,
+    batches,
+    block_width,
+    collect,
+    every,
+    markers_of_kinships,
 )
-from lmmlite_jax.mapping.windows import allele_statistics, as_windows, common
-from lmmlite_jax.model.engine import Group
-from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
-from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.mapping.cis.near import as_windows
+from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
+from lmmlite_jax.mapping.keep import REFIT_TRAITS, Hits
+from lmmlite_jax.mapping.statistics import Method, check_choices
+from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.model.skeleton import Skeleton
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,63 +70,55 @@ class TransPairs:
         Individuals observed.
     unit : TransUnit
         Which piece of the work this is.
-    markers : (markers,)
+    tested_markers : (tested,)
         Numbers of the markers that were tested.
-    missing : (markers,)
+    missing : (tested,)
         Genotypes of each that were missing and replaced by the mean.
-    traits, status : (traits,)
+    tested_traits, status : (T,)
         Numbers of the traits that were tested, and `Status` of each.
+    markers, traits : tuple of str or None
+        Names, where data frames came in.
     """
 
-    marker: np.ndarray
-    trait: np.ndarray
-    pval: np.ndarray
-    b: np.ndarray
-    b_se: np.ndarray
-    af: np.ndarray
-    log10p: np.ndarray
-    lod: np.ndarray
-    hsq: np.ndarray
-    n: np.ndarray
+    marker: Int[np.ndarray, " pairs"]
+    trait: Int[np.ndarray, " pairs"]
+    pval: Float[np.ndarray, " pairs"]
+    b: Float[np.ndarray, " pairs"]
+    b_se: Float[np.ndarray, " pairs"]
+    af: Float[np.ndarray, " pairs"]
+    log10p: Float[np.ndarray, " pairs"]
+    lod: Float[np.ndarray, " pairs"]
+    hsq: Float[np.ndarray, " pairs"]
+    n: Int[np.ndarray, " pairs"]
     unit: TransUnit
-    markers: np.ndarray
-    missing: np.ndarray
-    traits: np.ndarray
-    status: np.ndarray
+    tested_markers: Int[np.ndarray, " tested"]
+    missing: Int[np.ndarray, " tested"]
+    tested_traits: Int[np.ndarray, " T"]
+    status: Int[np.ndarray, " T"]
+    markers: tuple[str, ...] | None
+    traits: tuple[str, ...] | None
 
-    def to_pandas(
-        self, *, traits: tuple[str, ...] | None = None, markers: tuple[str, ...] | None = None
-    ) -> pd.DataFrame:
-        """Return tensorQTL's table, one row a pair, numbers where names are left out."""
+    def to_pandas(self) -> pd.DataFrame:
+        """Return tensorQTL's table, one row a pair (needs pandas)."""
         import pandas as pd
 
         columns = {
-            "variant_id": names_at(markers, self.marker),
-            "phenotype_id": names_at(traits, self.trait),
+            "variant_id": names_at(self.markers, self.marker),
+            "phenotype_id": names_at(self.traits, self.trait),
         }
-        for name in ("pval", "b", "b_se", "af", "log10p", "lod", "hsq", "n"):
-            columns[name] = getattr(self, name)
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns | {name: getattr(self, name) for name in TRANS_COLUMNS})
 
 
 def map_trans(
-    K: Any,
-    Y: Any,
-    G: Any,
-    X: Any = None,
+    null: NullModel,
+    G: ArrayOrFrame | DosageReader,
     *,
     threshold: float = 1e-5,
-    window: Any = None,
+    windows: ArrayOrFrame | None = None,
     variance: str = "null",
     test: str = "wald",
     maf_threshold: float = 0.0,
-    chromosome: Any = None,
-    weights: Any = None,
-    reml: bool = True,
-    clip_negative: bool = False,
-    scale_kinship: bool = False,
-    tol: float = 1e-8,
-    dtype: str = "float64",
+    chromosome: ArrayOrFrame | None = None,
     wanted: Callable[[TransUnit], bool] | None = None,
 ) -> Iterator[TransPairs]:
     """Test every trait with every marker, and keep the pairs over a threshold.
@@ -134,11 +128,11 @@ def map_trans(
 
     Parameters
     ----------
-    K, Y, G, X, variance, test, reml, chromosome, weights, clip_negative, scale_kinship, tol, dtype
+    null, G, variance, test, chromosome
         As in `scan`; G with one column a marker.
     threshold : float
         Largest p-value of a pair that is kept.
-    window : (m, 2) array of int, optional
+    windows : (m, 2) array of int, optional
         For each trait the first marker and the one after the last that are left out as near it, as
         `cis_windows` makes them.
     maf_threshold : float
@@ -166,26 +160,25 @@ def map_trans(
     >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 90)).astype(float)
     >>> Y = cohort.pheno + 20 * G[:, [7, 40, 80]]
     >>> near = np.array([[0, 10], [0, 10], [0, 10]])
-    >>> (pairs,) = lmm.map_trans(cohort.kinship, Y, G, threshold=1e-8, window=near)
+    >>> null = lmm.NullModel(cohort.kinship, Y)
+    >>> (pairs,) = lmm.map_trans(null, G, threshold=1e-8, windows=near)
     >>> print(pairs.marker, pairs.trait)
     [40 80] [1 2]
     """
-    with jax.enable_x64(True):
-        data = cis_data(K, Y, G, X, weights, chromosome, clip_negative, scale_kinship)
-    check_choices(variance, test, "all", dtype, 1)
-    check_options(tol, NO_PRIOR)
+    genotypes = as_dosages(G, null)
+    check_choices(variance, test, "all", 1)
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be a p-value above 0 and at most 1, got {threshold}.")
-    windows = None
-    if window is not None:
-        windows = as_windows(window, len(data.counts), data.genotypes.markers)
-    method = Method(variance, test, 1, dtype, tol)
-    options = Options(reml=test == "wald" if variance == "refit" else reml)
-    search = _Search(data, windows, method, -np.log10(threshold), maf_threshold)
-    return each_in_float64(search.units(options, wanted or (lambda unit: True)))
+    near = None if windows is None else as_windows(windows, null.m, genotypes.markers)
+    method = Method(variance, test, 1, null.dtype, null.tol)
+    if variance == "refit":
+        null = null.with_likelihood(reml=test == "wald")
+    served = markers_of_kinships(null, chromosome, genotypes.markers)
+    search = _Trans(null, genotypes, near, method, -np.log10(threshold), maf_threshold)
+    return each_in_float64(search.units(served, wanted or (lambda unit: True)))
 
 
-def trans_units(markers: np.ndarray, n: int) -> np.ndarray:
+def trans_units(markers: Int[np.ndarray, " M"], n: int) -> Int[np.ndarray, " units"]:
     """Positions in ``markers`` at which pieces of the work begin, for n individuals."""
     return np.arange(0, markers.size, _width(n))
 
@@ -194,104 +187,96 @@ def _width(n: int) -> int:
     return int(np.clip(_MOST_NUMBERS // n // _FEWEST * _FEWEST, _FEWEST, _MOST_MARKERS))
 
 
-class _Search(NamedTuple):
+class _Trans(NamedTuple):
     """What is looked for, and among what."""
 
-    data: ScanData
-    windows: np.ndarray | None
+    null: NullModel
+    genotypes: Genotypes
+    near: Int[np.ndarray, "m 2"] | None
     method: Method
     least: float
     maf_threshold: float
 
-    def units(self, options: Options, wanted: Callable[[TransUnit], bool]) -> Iterator[TransPairs]:
+    def units(
+        self,
+        served: Sequence[tuple[str, Int[np.ndarray, " M"]]],
+        wanted: Callable[[TransUnit], bool],
+    ) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""
-        data, method = self.data, self.method
-        n = len(data.values)
-        hsq = np.full(len(data.counts), np.nan)
-        models = null_models(data, options, method.tol, method.dtype)
-        for k, (chosen, batches) in enumerate(models):
-            for b, groups in enumerate(batches):
-                units = [TransUnit(k, b, int(start)) for start in trans_units(chosen, n)]
-                left = [unit for unit in units if wanted(unit)]
-                if not left:
-                    continue
-                traits, status = _fits(groups, hsq)
-                patterns, blocks = zip(*blocks_of_patterns(groups, method), strict=True)
-                skeleton = groups[0].rotated.profile.skeleton
-                ranges = [np.arange(u.first, min(u.first + _width(n), chosen.size)) for u in left]
-                markers = chosen[np.concatenate(ranges)]
-                for unit, (numbers, part) in zip(
-                    left, data.genotypes.in_turn(markers, _width(n)), strict=True
-                ):
-                    columns = self.pairs(patterns, blocks, skeleton, numbers, part, hsq)
-                    yield TransPairs(
-                        **columns,
-                        unit=unit,
-                        markers=numbers,
-                        missing=part.missing,
-                        traits=traits,
-                        status=status,
-                    )
+        null, width = self.null, _width(self.null.n)
+        at_once = REFIT_TRAITS if self.method.variance == "refit" else TRAITS_AT_ONCE
+        fits = Fits(null, len(served))
+        for batch in fits.note(batches(null, served, at_once)):
+            traits = np.concatenate([block.traits[block.traits >= 0] for block in batch.blocks])
+            starts = [
+                int(start)
+                for start in trans_units(batch.markers, null.n)
+                if wanted(TransUnit(batch.kinship, batch.number, int(start)))
+            ]
+            parts = [batch.markers[start : start + width] for start in starts]
+            read = self.genotypes.in_turn(parts)
+            for start, numbers, part in zip(starts, parts, read, strict=True):
+                columns, missing = self.pairs(batch, numbers, part, fits.hsq[batch.kinship])
+                yield TransPairs(
+                    **columns,
+                    unit=TransUnit(batch.kinship, batch.number, start),
+                    tested_markers=numbers,
+                    missing=missing,
+                    tested_traits=traits,
+                    status=fits.status[traits],
+                    markers=self.genotypes.names,
+                    traits=null.traits,
+                )
 
     def pairs(
         self,
-        patterns: Sequence[Pattern],
-        blocks: Sequence[list[Block]],
-        skeleton: Skeleton,
-        numbers: np.ndarray,
+        batch: Batch,
+        numbers: Int[np.ndarray, " tested"],
         part: Genotypes,
-        hsq: np.ndarray,
-    ) -> dict[str, np.ndarray]:
-        """Columns of the pairs of some markers, in order."""
-        n, method = len(self.data.values), self.method
-        width = min(markers_at_once(n, 1, len(self.data.counts)), _width(n))
-        hits = [Hits(self.least, method) for _ in patterns]
-        for own, k, markers in rotated_markers(
-            part, np.arange(numbers.size), width, patterns, skeleton, method.dtype
-        ):
-            for block in blocks[k]:
-                hits[k].add(own, markers, block)
-        found = [
-            self.columns(of_pattern, one, numbers, part, hsq)
-            for of_pattern, one in zip(hits, patterns, strict=True)
-        ]
-        columns = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
-        order = np.lexsort((columns["trait"], columns["marker"]))
-        return {name: values[order] for name, values in columns.items()}
-
-    def columns(
-        self, hits: Hits, one: Pattern, numbers: np.ndarray, part: Genotypes, hsq: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Columns of the pairs with the traits of one pattern."""
+        hsq: Float[np.ndarray, " m"],
+    ) -> tuple[dict[str, Shaped[np.ndarray, " pairs"]], Int[np.ndarray, " tested"]]:
+        """Columns of the pairs of some markers, in order, and their missing genotypes."""
+        null = self.null
+        width = block_width(null, 1, [_width(null.n)])
+        hits = Hits(self.least, self.method)
+        missing = collect(hits, part, every(batch.blocks, np.arange(numbers.size), width))
         tests, own, trait = hits.pairs()
-        distinct, back = np.unique(own, return_inverse=True)
-        members = np.asarray(one.members)[0]
-        dosages = part.block(distinct, distinct.size)[members[members >= 0], :, 0]
-        kept = common(dosages, self.maf_threshold)[back] | (self.maf_threshold <= 0)
-        if self.windows is not None:
-            marker = numbers[own]
-            kept &= (marker < self.windows[trait, 0]) | (marker >= self.windows[trait, 1])
+        af = self.frequencies(batch, part, own, trait)
         columns = {
             "marker": numbers[own],
             "trait": trait,
             "pval": 10**-tests.log10p,
             "b": tests.beta,
             "b_se": tests.se,
-            "af": allele_statistics(dosages).af[back],
+            "af": af,
             "log10p": tests.log10p,
             "lod": tests.lod,
             "hsq": hsq[trait] if tests.hsq is None else tests.hsq,
-            "n": self.data.counts[trait],
+            "n": null.counts[trait],
         }
-        return {name: values[kept] for name, values in columns.items()}
+        kept = np.minimum(af, 1 - af) >= self.maf_threshold - FREQUENCY_TOLERANCE
+        kept |= self.maf_threshold <= 0
+        if self.near is not None:
+            marker = columns["marker"]
+            kept &= (marker < self.near[trait, 0]) | (marker >= self.near[trait, 1])
+        return {name: values[kept] for name, values in columns.items()}, missing
 
-
-def _fits(groups: list[Group], hsq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Traits of a batch and their status; their heritabilities go into ``hsq``."""
-    traits, status = [], []
-    for group in groups:
-        used = group.traits >= 0
-        hsq[group.traits[used]] = np.asarray(group.fit.hsq)[used]
-        traits.append(group.traits[used])
-        status.append(np.asarray(group.fit.status)[used].astype(int))
-    return np.concatenate(traits), np.concatenate(status)
+    def frequencies(
+        self,
+        batch: Batch,
+        part: Genotypes,
+        marker: Int[np.ndarray, " pairs"],
+        trait: Int[np.ndarray, " pairs"],
+    ) -> Float[np.ndarray, " pairs"]:
+        """Allele frequency of each pair's marker among the individuals of its trait."""
+        af = np.full(marker.size, np.nan)
+        distinct, back = np.unique(marker, return_inverse=True)
+        dosages = part.block(distinct, distinct.size)[0][:, :, 0]
+        together = {id(block.individuals): block.individuals for block in batch.blocks}
+        for individuals in together.values():
+            of_these = np.concatenate(
+                [block.traits for block in batch.blocks if block.individuals is individuals]
+            )
+            rows = np.isin(trait, of_these)
+            af[rows] = allele_statistics(dosages[individuals.numbers]).af[back[rows]]
+        return af

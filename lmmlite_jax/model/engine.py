@@ -67,7 +67,8 @@ class Group(NamedTuple):
 class Engine(NamedTuple):
     """The compiled programs, with their options."""
 
-    decompose: Callable[..., Pattern]
+    sample: Sample
+    largest: Any
     laws: Callable[..., LikelihoodRatioLaw] | None
     skeleton: Skeleton
     tol: float
@@ -75,6 +76,21 @@ class Engine(NamedTuple):
     options: Options
     dtype: str
     predict: Callable[..., Array] | None
+
+    def decompose(self, members: np.ndarray) -> Pattern:
+        """Decompositions of the kinship among the individuals of each pattern (P, s)."""
+        return decompose(
+            self.sample,
+            members=members,
+            skeleton=self.skeleton,
+            largest=self.largest,
+            reml=self.options.reml,
+            effects=self.options.compute_se,
+        )
+
+    def with_covariates(self, X: np.ndarray) -> Engine:
+        """The same kinship beside other covariates."""
+        return self._replace(sample=self.sample._replace(X=X))
 
     def fit(
         self, patterns: Pattern, laws: LikelihoodRatioLaw | None, which: Any, y: Any
@@ -104,7 +120,7 @@ class Engine(NamedTuple):
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
             with few_blas_threads(batch.members.shape[1]):
-                patterns = jax.block_until_ready(self.decompose(members=batch.members))
+                patterns = jax.block_until_ready(self.decompose(batch.members))
             laws = self.laws(patterns) if self.laws is not None else None
             for which, columns in zip(batch.pattern, batch.traits, strict=True):
                 y = phenotypes_of(Y, batch.members[which], columns)
@@ -132,14 +148,8 @@ def make_engine(
             compute_laws, skeleton=skeleton, level=level, draws=draws, key=jax.random.key(seed)
         )
     return Engine(
-        partial(
-            decompose,
-            sample,
-            skeleton=skeleton,
-            largest=largest,
-            reml=options.reml,
-            effects=options.compute_se,
-        ),
+        sample,
+        largest,
         laws,
         skeleton,
         tol,

@@ -7,7 +7,7 @@ Values can only be checked when they are there: a traced array (under ``jit``, `
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,15 +15,23 @@ import numpy as np
 from lmmlite_jax.model.precision import is_traced
 
 __all__ = [
+    "ArrayOrFrame",
     "Labelled",
+    "all_finite",
     "as_covariates",
     "as_heritability",
     "as_kinship",
     "as_traits",
+    "as_weights",
+    "check_dtype",
     "check_same_individuals",
     "collinear_column",
     "column_name",
 ]
+
+ArrayOrFrame: TypeAlias = Any
+"""What public functions take: a NumPy or JAX array, nested lists, or a data frame or series of
+pandas or polars, whose names are kept. Typed as ``Any``, since neither library is required."""
 
 SYMMETRY_TOLERANCE = 1e-6
 """Largest |K - K'| accepted, relative to max |K|: the rounding of a kinship in single precision."""
@@ -128,6 +136,12 @@ def as_weights(weights: Any, n: int) -> Any:
             "individuals that are not to count."
         )
     return values
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a precision that there is not."""
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
 
 
 def all_finite(values: np.ndarray) -> bool:

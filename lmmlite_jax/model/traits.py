@@ -7,36 +7,28 @@ X, which changes no likelihood) and go through one compiled program a size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import Any
 
 import jax
 import numpy as np
 
-from lmmlite_jax.model.engine import Engine, make_engine
-from lmmlite_jax.model.estimate import Options, Prior, check_options
-from lmmlite_jax.model.inputs import (
-    all_finite,
-    as_covariates,
-    as_kinship,
-    as_traits,
-    as_weights,
-    check_same_individuals,
-)
+from lmmlite_jax.model.engine import Group, make_engine
+from lmmlite_jax.model.estimate import NO_PRIOR, Options, Prior, check_options
+from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
 from lmmlite_jax.model.known_kinship import decompose_known, fit_known
-from lmmlite_jax.model.pattern import Sample
-from lmmlite_jax.model.precision import in_float64, is_traced
-from lmmlite_jax.model.result import LMMFit, Status, status_of_counts
-from lmmlite_jax.model.rotation import clipped, scaled
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.result import LMMFit, status_of_counts
+from lmmlite_jax.model.study import ALL_CHROMOSOMES, Study, as_study
 
-__all__ = ["fit_traits"]
+__all__ = ["collected", "fit_study", "fit_traits"]
 
 
 @in_float64
 def fit_traits(
-    K: Any,
-    Y: Any,
-    X: Any = None,
+    K: ArrayOrFrame,
+    Y: ArrayOrFrame,
+    X: ArrayOrFrame | None = None,
     *,
     reml: bool = True,
     check_boundary: bool = True,
@@ -46,7 +38,7 @@ def fit_traits(
     simulations: int = 10_000,
     seed: int = 0,
     blup: bool = False,
-    weights: Any = None,
+    weights: ArrayOrFrame | None = None,
     prior_variance: float = 0.0,
     prior_sample_size: float = 0.0,
     clip_negative: bool = False,
@@ -111,49 +103,52 @@ def fit_traits(
     >>> fit.hsq.shape, fit.beta.shape
     ((20,), (3, 20))
     """
-    kinship = as_kinship(K)
-    n = np.shape(kinship.values)[0]
-    traits, covariates = as_traits("Y", Y, n, missing=True), as_covariates(X, n)
-    check_same_individuals(K=kinship, Y=traits, X=covariates)
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
-    values = traits.values if np.ndim(traits.values) == 2 else traits.values[:, None]
-    p = covariates.values.shape[1]
-    if n < p + 2:
-        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    check_dtype(dtype)
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)
     if interval is not None:
         _check_interval(interval, simulations, reml, prior)
-
-    K = scaled(kinship.values) if scale_kinship else kinship.values
-    if clip_negative:
-        K = clipped(K)
-    sample = Sample(K, covariates.values, as_weights(weights, n))
-    options = Options(reml, check_boundary, compute_se)
-    traced = is_traced(sample, values)
-    if traced and interval is not None:
-        raise ValueError("interval is simulated outside of traces: leave it out under jit.")
-    if traced and not is_traced(sample.K, sample.weights):
-        known = decompose_known(sample)
-        result = fit_known(known, values, sample.X, options, tol=tol, prior=prior, blup=blup)
-        return replace(result, traits=traits.columns, covariates=covariates.columns)
-    engine = make_engine(
-        sample,
-        options,
+    study = as_study(K, Y, X, weights, clip_negative=clip_negative, scale_kinship=scale_kinship)
+    fit = fit_study(
+        study,
+        ALL_CHROMOSOMES,
+        Options(reml, check_boundary, compute_se),
         tol=tol,
         prior=prior,
         dtype=dtype,
         law=None if interval is None else (interval, simulations, seed),
         blup=blup,
     )
-    if traced:
-        everyone = engine.decompose(members=np.arange(n)[None])
-        _, block = engine.fit(everyone, None, np.zeros(1, int), values[None])
-        result = jax.tree.map(lambda a: a[..., 0, :], block)
-    else:
-        result = _fit_observed(values, p, engine)
-    return replace(result, traits=traits.columns, covariates=covariates.columns)
+    return replace(fit, traits=study.trait_names, covariates=study.covariate_names)
+
+
+def fit_study(
+    study: Study,
+    label: str,
+    options: Options,
+    *,
+    tol: float,
+    prior: Prior = NO_PRIOR,
+    dtype: str = "float64",
+    law: tuple[float, int, int] | None = None,
+    blup: bool = False,
+) -> LMMFit:
+    """Fit every trait with one of the kinships, inside a trace or outside."""
+    sample, Y = study.sample(label), study.phenotypes
+    traced = is_traced(sample, Y)
+    if traced and law is not None:
+        raise ValueError("interval is simulated outside of traces: leave it out under jit.")
+    if traced and not is_traced(sample.K, sample.weights):
+        known = decompose_known(sample)
+        return fit_known(known, Y, sample.X, options, tol=tol, prior=prior, blup=blup)
+    engine = make_engine(sample, options, tol=tol, prior=prior, dtype=dtype, law=law, blup=blup)
+    if not traced:
+        p = study.covariates.shape[1]
+        enough = np.flatnonzero(study.counts >= p + 2)
+        return collected(engine.groups(Y, enough), study.counts, p)
+    everyone = engine.decompose(np.arange(len(Y))[None])
+    _, block = engine.fit(everyone, None, np.zeros(1, int), Y[None])
+    return jax.tree.map(lambda a: a[..., 0, :], block)
 
 
 def _check_interval(level: float, simulations: int, reml: bool, prior: Prior) -> None:
@@ -170,21 +165,17 @@ def _check_interval(level: float, simulations: int, reml: bool, prior: Prior) ->
         )
 
 
-def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
-    """Fit each group of traits, and put the results in order."""
-    m = Y.shape[1]
-    counts = np.full(m, len(Y))
-    if not all_finite(Y):
-        counts = counts - np.count_nonzero(np.isnan(Y), axis=0)
-    status = status_of_counts(counts, p)
-    columns: dict[str, np.ndarray] = {"n": counts, "status": status}
-    for group in engine.groups(Y, np.flatnonzero(status == Status.OK)):
+def collected(groups: Iterator[Group], counts: np.ndarray, p: int) -> LMMFit:
+    """Fits of groups of traits in the order of the traits, with ``counts`` (m,) individuals."""
+    m = len(counts)
+    columns: dict[str, np.ndarray] = {"n": counts, "status": status_of_counts(counts, p)}
+    for group in groups:
         _collect(columns, m, group.traits, group.fit)
     if "hsq" not in columns:
         nothing = np.full(m, np.nan)
         names = ("sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue")
         columns |= {"beta": np.full((p, m), np.nan)} | dict.fromkeys(names, nothing)
-    arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
+    arrays: dict[str, AnyArray] = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 

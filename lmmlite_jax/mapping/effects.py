@@ -10,100 +10,30 @@ and d are skeleton sums.
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.engine import Rotated
-from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern
-from lmmlite_jax.model.result import Status
-from lmmlite_jax.model.skeleton import Skeleton
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.trait_block import Traits
 
 __all__ = [
     "BestOfBlock",
     "Effects",
-    "MarkerRotation",
-    "Markers",
-    "Traits",
     "best_of_block",
     "effects_of_best",
     "effects_of_block",
     "effects_of_sums",
-    "marker_rotation",
-    "rotate_markers",
-    "traits_at",
 ]
-
-
-SINGLE_COLLINEAR_TOLERANCE = 1e-5
-"""COLLINEAR_TOLERANCE for markers in single precision."""
 
 DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 """Part of a column that must be left beside the columns before it: above a skeleton's error."""
-
-
-class MarkerRotation(NamedTuple):
-    """What takes genotypes of all n individuals to sums in one pattern of missing values.
-
-    Attributes
-    ----------
-    rotation : (n, q)
-        From genotypes to g̃; zero for an individual that is not in the pattern.
-    onto, back : (n, p), (p, n)
-        From genotypes to what the covariates explain, and back.
-    individuals : (n,)
-        Weights of the individuals, zero for one that is not in the pattern.
-    rows : (q, r + 2)
-        From squares to their coefficients in the nodes, their sum in the null space, and their sum.
-    """
-
-    rotation: Array
-    onto: Array
-    back: Array
-    individuals: Array
-    rows: Array
-
-
-class Markers(NamedTuple):
-    """A block of B rotated markers of k columns each.
-
-    Attributes
-    ----------
-    values : (k, B, q)
-        g̃.
-    squares : (k, k, B, r + 1)
-        Coefficients of Σ w g̃ᵢ g̃ⱼ in the nodes of a skeleton, and the sum in the null space of K.
-    varies : (k, B)
-        Whether the covariates leave anything of a column.
-    """
-
-    values: Array
-    squares: Array
-    varies: Array
-
-    def part(self, some: slice) -> Markers:
-        """Some of the markers."""
-        return Markers(self.values[:, some], self.squares[:, :, some], self.varies[:, some])
-
-
-class Traits(NamedTuple):
-    """A block of T traits of one pattern of missing values, at their heritabilities.
-
-    weighted (q, T) is w̃ ∘ ỹ; weights (r + 1, T) those of the nodes, and 1/(1-h); rss (T,) is a, NaN
-    for a trait without a fit; dof () the degrees of freedom n - p.
-    """
-
-    weighted: Array
-    weights: Array
-    rss: Array
-    dof: Array
 
 
 class Effects(NamedTuple):
@@ -112,10 +42,10 @@ class Effects(NamedTuple):
     ``share`` is the part of a that the marker explains, ``rank`` its independent columns.
     """
 
-    beta: Array
-    se: Array
-    share: Array
-    rank: Array
+    beta: Float[AnyArray, "*pairs k"]
+    se: Float[AnyArray, "*pairs k"]
+    share: Float[AnyArray, "*pairs"]
+    rank: Int[AnyArray, "*pairs"]
 
 
 class BestOfBlock(NamedTuple):
@@ -124,86 +54,12 @@ class BestOfBlock(NamedTuple):
     ``share``, ``marker`` and ``rss`` (T,), b (k, T), d (k, k, T), ``varies`` (k, T).
     """
 
-    share: Any
-    marker: Any
-    b: Any
-    d: Any
-    varies: Any
-    rss: Any
-
-
-@partial(jax.jit, static_argnames=("n", "dtype"))
-def marker_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int, dtype: str) -> MarkerRotation:
-    """Prepare one pattern (leading axis 1) for the markers of n individuals."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    present = own.members >= 0
-    where = jnp.where(present, own.members, n)
-    roots = jnp.ones(own.members.size) if own.roots is None else own.roots
-
-    def of_all(columns: Array) -> Array:
-        return jnp.zeros((n, *columns.shape[1:])).at[where].set(columns, mode="drop")
-
-    root, Q = roots[:, None], own.projection.Q_t.T
-    return MarkerRotation(
-        of_all(root * own.projection.Kve_t.T).astype(dtype),
-        of_all(root * Q),
-        of_all(Q / root).T,
-        of_all(roots**2),
-        jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[:-3:-1]]).T.astype(dtype),
-    )
-
-
-@partial(jax.jit, static_argnames="dtype")
-def rotate_markers(by: MarkerRotation, G: Float[Array, "k B n"], *, dtype: str) -> Markers:
-    """Rotate a block of markers: a product that is fastest with markers in rows."""
-    k, B, n = G.shape
-    G = G.reshape(k * B, n).astype(float)
-    whole = jnp.sum(G**2 * by.individuals, axis=1).reshape(k, B)
-    tolerance = COLLINEAR_TOLERANCE if dtype == "float64" else SINGLE_COLLINEAR_TOLERANCE
-    if dtype == "float32":
-        # What the covariates explain would use up single precision's digits.
-        G = G - (G @ by.onto) @ by.back
-    rotated = (G.astype(dtype) @ by.rotation).reshape(k, B, -1)
-
-    def products(i: int) -> Array:
-        """Sums of column i with those up to it, (i + 1, B, r + 2), and zeros for the others."""
-        columns = rotated[: i + 1] * rotated[i]
-        sums = (columns.reshape(-1, columns.shape[-1]) @ by.rows).reshape(i + 1, B, -1)
-        return jnp.pad(sums, ((0, k - i - 1), (0, 0), (0, 0)))
-
-    lower = jnp.stack([products(i) for i in range(k)])
-    strict = np.tril(np.ones((k, k), dtype=bool), -1)[:, :, None, None]
-    squares = lower + jnp.swapaxes(jnp.where(strict, lower, 0.0), 0, 1)
-    left = jnp.diagonal(squares[..., -1]).T
-    varies = left > tolerance**2 * whole
-    return Markers(jnp.where(varies[:, :, None], rotated, 0.0), squares[..., :-1], varies)
-
-
-@partial(jax.jit, static_argnames="dtype")
-def traits_at(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    hsq: Float[Array, " T"],
-    status: Array,
-    *,
-    dtype: str,
-) -> Traits:
-    """Traits of one block at the heritabilities of their fits without markers."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    hsq = jnp.where(jnp.isnan(hsq), 0.0, hsq)
-    values = rotated.values[block].astype(float) * rotated.scale[block]
-    variance = hsq * own.projection.Kva[:, None] + (1 - hsq)
-    weighted = values / variance
-    regular = (status == Status.OK) | (status == Status.FLAT)
-    # A regular fit has h² = 1 only where no eigenvalue is zero: there is nothing to weigh then.
-    inverse_gap = jnp.where(hsq < 1, 1 / (1 - hsq), 0.0)
-    return Traits(
-        weighted.astype(dtype),
-        jnp.concatenate([rotated.profile.skeleton.weights(hsq), inverse_gap[None]]).astype(dtype),
-        jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
-        (own.n - len(own.projection.R)).astype(float),
-    )
+    share: Float[AnyArray, " T"]
+    marker: Int[AnyArray, " T"]
+    b: Float[AnyArray, "k T"]
+    d: Float[AnyArray, "k k T"]
+    varies: Bool[AnyArray, "k T"]
+    rss: Float[AnyArray, " T"]
 
 
 @jax.jit

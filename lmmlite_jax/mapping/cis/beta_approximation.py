@@ -77,7 +77,7 @@ def beta_approximation(permuted: Any, share: Any, df: Any) -> BetaApproximation:
     Examples
     --------
     >>> import numpy as np
-    >>> from lmmlite_jax.mapping.beta_approximation import beta_approximation
+    >>> from lmmlite_jax.mapping.cis.beta_approximation import beta_approximation
     >>> rng = np.random.default_rng(1)
     >>> share = rng.beta(0.5, 49, (1, 2000, 30)).max(axis=2)  # 30 independent tests, 98 df
     >>> fitted = beta_approximation(share, [0.2], 98.0)

@@ -1,0 +1,215 @@
+"""The loop over blocks of traits and blocks of markers: every search among pairs goes through it.
+
+Tiles are a block of traits with a block of markers rotated for their individuals. Scans,
+permutations and searches near genes differ in the pieces of work they ask for, and in what they
+keep of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.result import status_of_counts
+from lmmlite_jax.model.trait_block import TraitBlock
+
+__all__ = [
+    "Batch",
+    "Fits",
+    "Piece",
+    "Tile",
+    "batches",
+    "block_width",
+    "collect",
+    "every",
+    "markers_of_kinships",
+    "tiles",
+]
+
+MARKERS_AT_ONCE = 512
+"""Markers worked on together on a CPU: twice as many of at most `FEW_INDIVIDUALS`."""
+
+FEW_INDIVIDUALS = 128
+
+NUMBERS_AT_ONCE = 2**23
+"""Numbers that the products of the columns of those markers may be, for all traits of a block."""
+
+ACCELERATOR = 16
+"""How many times more an accelerator works on together."""
+
+MARKERS_OF_A_CALL = 16
+"""What a block costs beside its markers, in markers."""
+
+
+class Batch(NamedTuple):
+    """Fitted traits whose decompositions are held together, and the markers to test them with.
+
+    ``kinship`` and ``number`` say which kinship, and which batch of its traits; ``markers`` are
+    numbers, ascending.
+    """
+
+    kinship: int
+    number: int
+    blocks: Sequence[TraitBlock]
+    markers: Int[np.ndarray, " M"]
+
+
+class Piece(NamedTuple):
+    """Some markers (numbers, ascending) for some blocks of traits, to be padded to ``width``."""
+
+    blocks: Sequence[TraitBlock]
+    markers: Int[np.ndarray, " B"]
+    width: int
+
+
+class Tile(NamedTuple):
+    """Markers against a block of traits.
+
+    Attributes
+    ----------
+    numbers : (B,)
+        Of the markers.
+    markers : Markers
+        The same, rotated for the individuals of the block; more than B where they are padded.
+    block : TraitBlock
+        The traits.
+    dosages : (n, width, k)
+        Genotypes of all individuals, missing ones replaced by the mean.
+    missing : (B,)
+        How many were missing of each marker.
+    """
+
+    numbers: Int[np.ndarray, " B"]
+    markers: Markers
+    block: TraitBlock
+    dosages: Float[np.ndarray, "n width k"]
+    missing: Int[np.ndarray, " B"]
+
+
+class Adds(Protocol):
+    """What takes tiles."""
+
+    def add(self, tile: Tile) -> None:
+        """Take one."""
+
+
+def tiles(genotypes: Genotypes, pieces: Iterable[Piece]) -> Iterator[Tile]:
+    """Tiles of each piece of work: its markers rotated once for all traits of the individuals."""
+    for piece in pieces:
+        dosages, missing = genotypes.block(piece.markers, piece.width)
+        on_device = jax.device_put(dosages.T)
+        together = {id(block.individuals): block.individuals for block in piece.blocks}
+        for individuals in together.values():
+            markers = individuals.rotate_markers(on_device)
+            for block in piece.blocks:
+                if block.individuals is individuals:
+                    yield Tile(piece.markers, markers, block, dosages, missing)
+
+
+def collect(keep: Adds, genotypes: Genotypes, pieces: Iterable[Piece]) -> Int[np.ndarray, " M"]:
+    """Give every tile to what keeps; count the missing genotypes of each marker seen."""
+    missing = np.zeros(genotypes.markers, dtype=np.int64)
+    for tile in tiles(genotypes, pieces):
+        missing[tile.numbers] = tile.missing
+        keep.add(tile)
+    return missing
+
+
+def every(
+    blocks: Sequence[TraitBlock], markers: Int[np.ndarray, " M"], width: int
+) -> Iterator[Piece]:
+    """All markers, ``width`` at a time, with all traits."""
+    for start in range(0, markers.size, width):
+        yield Piece(blocks, markers[start : start + width], width)
+
+
+def batches(
+    null: NullModel,
+    served: Sequence[tuple[str, Int[np.ndarray, " M"]]],
+    traits_at_once: int = TRAITS_AT_ONCE,
+) -> Iterator[Batch]:
+    """All fitted traits with the markers that are tested with each kinship."""
+    for kinship, (label, markers) in enumerate(served):
+        for number, blocks in enumerate(null.batches(label)):
+            parts = [part for block in blocks for part in block.parts(traits_at_once)]
+            yield Batch(kinship, number, parts, markers)
+
+
+class Fits:
+    """Status and heritabilities of the traits that have passed, for each of C kinships.
+
+    Attributes
+    ----------
+    hsq : (C, m)
+        NaN where there is none.
+    status : (m,)
+        `Status`; that of the last kinship where there are several.
+    """
+
+    def __init__(self, null: NullModel, kinships: int) -> None:
+        self.hsq = np.full((kinships, null.m), np.nan)
+        self.status = status_of_counts(null.counts, null.p)
+
+    def note(self, passing: Iterable[Batch]) -> Iterator[Batch]:
+        """Hand batches on, and note their fits."""
+        for batch in passing:
+            for block in batch.blocks:
+                used = block.traits >= 0
+                traits = block.traits[used]
+                self.hsq[batch.kinship, traits] = block.hsq[used]
+                self.status[traits] = block.status[used]
+            yield batch
+
+
+def markers_of_kinships(
+    null: NullModel, chromosome: AnyArray | Sequence[object] | None, M: int
+) -> list[tuple[str, Int[np.ndarray, " M"]]]:
+    """Label of each kinship that is needed, and the markers that are tested with it."""
+    if not null.chromosomes:
+        (label,) = null.kinship_labels
+        return [(label, np.arange(M))]
+    if chromosome is None or np.shape(chromosome) != (M,):
+        found = "nothing" if chromosome is None else f"shape {np.shape(chromosome)}"
+        raise ValueError(
+            f"chromosome must have one label for each of the {M} markers where K is a dict of "
+            f"kinship matrices, got {found}."
+        )
+    labels = np.asarray(chromosome).astype(str)
+    without = sorted({*labels.tolist()} - {*null.chromosomes})
+    if without:
+        raise ValueError(
+            f"K has no kinship matrix for chromosome {', '.join(without)}: make one for each with "
+            "kinship(..., loco=True)."
+        )
+    served = [(label, np.flatnonzero(labels == label)) for label in null.chromosomes]
+    return [(label, markers) for label, markers in served if markers.size]
+
+
+def block_width(null: NullModel, columns: int, sizes: Sequence[int]) -> int:
+    """Markers worked on together: one width, hence one compiled program, for all chromosomes.
+
+    Enough to fill the cores, and with the traits they fit in cache; an accelerator wants more, and
+    has the memory for it. Of the widths allowed, that with the least work in chromosomes of these
+    sizes, padding included.
+    """
+    most, numbers = MARKERS_AT_ONCE, NUMBERS_AT_ONCE
+    if jax.default_backend() != "cpu":
+        most, numbers = ACCELERATOR * most, ACCELERATOR * numbers
+    elif null.n <= FEW_INDIVIDUALS:
+        most *= 2
+    traits = max(1, min(null.m, TRAITS_AT_ONCE))
+    widest = max(
+        1, min(int(np.clip(numbers // (columns**2 * traits), 64, most)), max(sizes, default=0))
+    )
+    widths = np.arange(widest, widest // 2, -1)
+    blocks = -(-np.asarray(sizes)[:, None] // widths)
+    return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])

@@ -1,0 +1,272 @@
+"""The best of the markers near each gene, and how often chance does as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from lmmlite_jax.mapping.alleles import allele_statistics
+from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS, beta_approximation
+from lmmlite_jax.mapping.cis.near import (
+    FEWEST_MARKERS,
+    Neighbourhood,
+    genes_of_kinships,
+    neighbourhoods,
+    pairs_nearby,
+)
+from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.mapping.orders import permuted
+from lmmlite_jax.mapping.statistics import LN10, Method, Pairs
+from lmmlite_jax.mapping.tables import BEST_COLUMNS
+from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.trait_block import Traits, Whitened
+
+__all__ = [
+    "BestMarkers",
+    "BestNearby",
+    "Permutations",
+    "as_permutations",
+    "best_markers",
+    "best_nearby",
+    "permuted_shares",
+]
+
+PERMUTATIONS_AT_ONCE = 1024
+"""Permutations whose products with a block of markers stay in cache."""
+
+
+@dataclass(frozen=True)
+class BestMarkers:
+    """The best marker in each of R searches near a gene; names are tensorQTL's.
+
+    Attributes
+    ----------
+    marker : (R,)
+        Best marker, -1 without one.
+    num_var : (R,)
+        Markers tested: those in the window that are frequent enough and vary beside the
+        covariates.
+    slope, slope_se : (R,)
+        Effect of a copy of the counted allele, in the trait's units, and its standard error.
+    pval_nominal, log10p : (R,)
+        p-value of the F test of the best marker, and its -log10, which does not underflow.
+    lod : (R,)
+        n/2 log10(rss₀/rss₁) of the best marker.
+    pval_perm : (R,)
+        Share of permutations in which the best marker does as well, the data counted in.
+    pval_beta : (R,)
+        The same by the beta approximation, which resolves small ones.
+    beta_shape1, beta_shape2, true_df, pval_true_df : (R,)
+        Shapes and degrees of freedom of the approximation, and the best marker's p-value with
+        these degrees of freedom.
+    af, ma_samples, ma_count : (R,)
+        Of the best marker among the individuals observed: frequency of the counted allele,
+        carriers of the minor allele, and its copies.
+    hsq : (R,)
+        Heritability without the marker; NaN without kinship.
+    n : (R,)
+        Individuals observed.
+    """
+
+    marker: Int[AnyArray, " R"]
+    num_var: Int[AnyArray, " R"]
+    slope: Float[AnyArray, " R"]
+    slope_se: Float[AnyArray, " R"]
+    pval_nominal: Float[AnyArray, " R"]
+    log10p: Float[AnyArray, " R"]
+    lod: Float[AnyArray, " R"]
+    pval_perm: Float[AnyArray, " R"]
+    pval_beta: Float[AnyArray, " R"]
+    beta_shape1: Float[AnyArray, " R"]
+    beta_shape2: Float[AnyArray, " R"]
+    true_df: Float[AnyArray, " R"]
+    pval_true_df: Float[AnyArray, " R"]
+    af: Float[AnyArray, " R"]
+    ma_samples: Int[AnyArray, " R"]
+    ma_count: Int[AnyArray, " R"]
+    hsq: Float[AnyArray, " R"]
+    n: Int[AnyArray, " R"]
+
+    def columns(self, rows: Int[np.ndarray, " rows"]) -> dict[str, Shaped[np.ndarray, " rows"]]:
+        """Columns of some searches, but for the marker."""
+        return {name: np.asarray(getattr(self, name))[rows] for name in BEST_COLUMNS}
+
+
+class Permutations(NamedTuple):
+    """How many, the seed of their orders, and the precision of their products."""
+
+    count: int
+    seed: int
+    dtype: str
+
+
+def as_permutations(permutations: int, seed: int, dtype: str) -> Permutations:
+    """Refuse too few permutations and a precision that there is not."""
+    if permutations < FEWEST_PERMUTATIONS:
+        raise ValueError(
+            f"permutations must be at least {FEWEST_PERMUTATIONS}, got {permutations}."
+        )
+    check_dtype(dtype)
+    return Permutations(permutations, seed, dtype)
+
+
+class BestNearby(NamedTuple):
+    """Genes that have a test, their best markers, and columns of `BestMarkers`."""
+
+    genes: Int[np.ndarray, " genes"]
+    marker: Int[np.ndarray, " genes"]
+    columns: dict[str, Shaped[np.ndarray, " genes"]]
+
+
+def best_nearby(near: Neighbourhood, method: Method, chance: Permutations) -> BestNearby:
+    """Best markers of some genes, with p-values by permutation."""
+    pairs = pairs_nearby(near, method)
+    tested: np.ndarray = near.inside() & np.isfinite(pairs.lod)
+    genes = np.flatnonzero(tested.any(axis=0))
+    top = np.where(tested, pairs.lod, -1.0).argmax(axis=0)
+    best = Pairs(*(None if x is None else x[top, np.arange(top.size)] for x in pairs))
+    share = np.asarray(-np.expm1(-best.lod * 2 * LN10 / near.block.n))
+    shares = permuted_shares(near, tested, chance)
+    fitted = beta_approximation(shares, share, float(near.block.dof) - 1)
+    alleles = allele_statistics(near.dosages[:, np.minimum(top, near.size - 1)])
+    columns = {
+        **fitted._asdict(),
+        **alleles._asdict(),
+        "num_var": tested.sum(axis=0),
+        "slope": best.beta,
+        "slope_se": best.se,
+        "pval_nominal": 10**-best.log10p,
+        "log10p": best.log10p,
+        "lod": best.lod,
+        "hsq": near.block.hsq,
+        "n": np.full(top.size, near.block.n),
+    }
+    return BestNearby(
+        near.block.traits[genes],
+        near.first + top[genes],
+        {name: values[genes] for name, values in columns.items()},
+    )
+
+
+def best_markers(
+    null: NullModel,
+    genotypes: Genotypes,
+    windows: Int[np.ndarray, "m 2"],
+    chromosome: ArrayOrFrame | None,
+    chance: Permutations,
+    maf_threshold: float,
+    wanted: Bool[np.ndarray, " m"] | None = None,
+) -> Iterator[tuple[Neighbourhood, BestNearby]]:
+    """Best markers of some neighbouring genes after the others, of whom any is ``wanted``."""
+    method = Method("null", "wald", 1, null.dtype, null.tol)
+    for label, genes in genes_of_kinships(null, genotypes, windows, chromosome):
+        for near in neighbourhoods(
+            null.batches(label, genes),
+            genotypes,
+            windows,
+            genes,
+            maf_threshold=maf_threshold,
+            wanted=wanted,
+        ):
+            yield near, best_nearby(near, method, chance)
+
+
+def permuted_shares(
+    near: Neighbourhood,
+    tested: Bool[np.ndarray, "S T"],
+    chance: Permutations,
+) -> Float[np.ndarray, "T P"]:
+    """Largest share of residual variance that any marker explains in each permutation (T, P).
+
+    ``tested`` (S, T) says which pairs count.
+    """
+    block, whitened = near.block, near.block.whitened
+    inverse, residuals, roots = _standardised(
+        near.markers, block.at_null, whitened, tested, dtype=chance.dtype
+    )
+    values = near.markers.values[0].astype(chance.dtype)
+    some = tested.any(axis=0)
+    start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
+    found = [
+        np.asarray(_largest_shares(values, inverse, residuals, roots, orders, start, stop))
+        for orders in _orders(block.dof, len(whitened.residuals), chance.count, chance.seed)
+    ]
+    return np.concatenate(found, axis=1)[:, : chance.count].astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
+    """Permutations (C, width, size) of the first ``real`` elements, the others being padding.
+
+    They come in C parts of one width; those beyond the number asked for repeat the first.
+    """
+    parts = -(-permutations // PERMUTATIONS_AT_ONCE)
+    width = -(-permutations // parts)
+    return np.resize(permuted(real, size, permutations, seed), (parts, width, size))
+
+
+@partial(jax.jit, static_argnames="dtype")
+def _standardised(
+    markers: Markers,
+    traits: Traits,
+    whitened: Whitened,
+    tested: Bool[Array, "S T"],
+    *,
+    dtype: str,
+) -> tuple[Float[Array, "S T"], Float[Array, "T q"], Float[Array, "T q"]]:
+    """What permutations need, in any precision.
+
+    1/d of each pair (S, T), zero where there is no test; and for each gene (T, q) its whitened
+    residuals, scaled to squares that sum to 1, and the square roots of the weights.
+    """
+    d = markers.squares[0, 0] @ traits.weights
+    inverse = jnp.where(tested, 1 / jnp.where(tested, d, 1.0), 0.0)
+    residuals = whitened.residuals / jnp.sqrt(traits.rss)
+    roots = 1 / whitened.deviation
+    return inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)
+
+
+@jax.jit
+def _largest_shares(
+    values: Float[Array, "S q"],
+    inverse: Float[Array, "S T"],
+    residuals: Float[Array, "T q"],
+    roots: Float[Array, "T q"],
+    orders: Int[Array, "P q"],
+    start: Int[Array, " T"],
+    stop: Int[Array, " T"],
+) -> Float[Array, "T P"]:
+    """Largest share (T, P) of genes in orders (P, q) of their residuals.
+
+    Blocks of the markers (S, q) of a gene's window are multiplied by all permutations of the gene,
+    and only the maxima of their products kept.
+    """
+    S, q = values.shape
+    width = min(FEWEST_MARKERS, S)
+
+    def of_gene(gene: Array) -> Array:
+        permuted = residuals[gene][orders] * roots[gene]
+        own = inverse[:, gene]
+
+        def add(k: Array, largest: Array) -> Array:
+            begin = jnp.minimum(start[gene] + k * width, S - width)
+            block = lax.dynamic_slice(values, (begin, 0), (width, q))
+            scale = lax.dynamic_slice(own, (begin,), (width,))
+            product = jnp.matmul(permuted, block.T, precision=lax.Precision.HIGHEST)
+            return jnp.maximum(largest, jnp.max(product**2 * scale, axis=1))
+
+        blocks = -(-(stop[gene] - start[gene]) // width)
+        return lax.fori_loop(0, blocks, add, jnp.zeros(len(orders), values.dtype))
+
+    return lax.map(of_gene, jnp.arange(start.size))

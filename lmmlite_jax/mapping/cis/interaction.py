@@ -1,0 +1,200 @@
+"""Effects of markers near genes that depend on a covariate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lmmlite_jax.mapping.alleles import common
+from lmmlite_jax.mapping.cis.near import (
+    FEWEST_MARKERS,
+    Neighbourhood,
+    as_windows,
+    genes_of_kinships,
+    neighbourhoods,
+)
+from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
+from lmmlite_jax.mapping.effects import effects_of_block
+from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
+from lmmlite_jax.mapping.statistics import LN10
+from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.precision import each_in_float64
+from lmmlite_jax.model.trait_block import Traits
+
+__all__ = ["CisInteractions", "map_cis_interaction"]
+
+
+@dataclass(frozen=True)
+class CisInteractions(NearbyPairs):
+    """Pairs of genes and markers near them, tested for an interaction; names are tensorQTL's.
+
+    Attributes
+    ----------
+    genes, gene, marker, af, ma_samples, ma_count, markers, traits
+        As in `CisPairs`.
+    pval_g, b_g, b_g_se, pval_i, b_i, b_i_se, pval_gi, b_gi, b_gi_se : (pairs,)
+        p-value, effect and standard error of the marker g, the interacting covariate i and their
+        product g·i, all in one model.
+    log10p_gi, lod_gi : (pairs,)
+        -log10 p and LOD score of the product.
+    hsq : (pairs,)
+        The gene's heritability without marker.
+    n : (pairs,)
+        Individuals observed.
+    """
+
+    pval_g: Float[np.ndarray, " pairs"]
+    b_g: Float[np.ndarray, " pairs"]
+    b_g_se: Float[np.ndarray, " pairs"]
+    pval_i: Float[np.ndarray, " pairs"]
+    b_i: Float[np.ndarray, " pairs"]
+    b_i_se: Float[np.ndarray, " pairs"]
+    pval_gi: Float[np.ndarray, " pairs"]
+    b_gi: Float[np.ndarray, " pairs"]
+    b_gi_se: Float[np.ndarray, " pairs"]
+    log10p_gi: Float[np.ndarray, " pairs"]
+    lod_gi: Float[np.ndarray, " pairs"]
+    hsq: Float[np.ndarray, " pairs"]
+    n: Int[np.ndarray, " pairs"]
+
+
+def map_cis_interaction(
+    null: NullModel,
+    G: ArrayOrFrame | DosageReader,
+    windows: ArrayOrFrame,
+    interaction: ArrayOrFrame,
+    *,
+    maf_threshold_interaction: float = 0.05,
+    chromosome: ArrayOrFrame | None = None,
+    wanted: ArrayOrFrame | None = None,
+) -> Iterator[CisInteractions]:
+    """Test whether effects of markers near a gene depend on a covariate (``--interaction``).
+
+    The model has the covariates, one of which is the interacting covariate i, the marker g and
+    their product g·i; each of the three gets a t test with n - p - 2 degrees of freedom.
+
+    Parameters
+    ----------
+    null, G, windows, chromosome
+        As in `map_cis`.
+    interaction : (n,)
+        The interacting covariate, which is among the covariates of the null model.
+    maf_threshold_interaction : float
+        Markers whose minor allele is rarer in either half of the individuals observed, below or
+        above the median of the interacting covariate, are left out.
+    wanted : (m,) array of bool, optional
+        Genes that are still to be mapped, as in `map_cis_nominal`.
+
+    Yields
+    ------
+    CisInteractions
+        The pairs of some genes, as from `map_cis_nominal`.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used.
+
+    Notes
+    -----
+    Heritabilities are the null model's: with i among the covariates and without marker.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=200, m=1, seed=1)
+    >>> rng = np.random.default_rng(1)
+    >>> G, e = rng.binomial(2, 0.3, (200, 4)).astype(float), rng.standard_normal(200)
+    >>> Y = cohort.pheno + 30 * G[:, [2]] * e[:, None]
+    >>> null = lmm.NullModel(cohort.kinship, Y, np.column_stack([np.ones(200), e]))
+    >>> (pairs,) = lmm.map_cis_interaction(null, G, np.array([[0, 4]]), e)
+    >>> print(pairs.log10p_gi.argmax(), pairs.b_gi[2].round())
+    2 30.0
+    """
+    genotypes = as_dosages(G, null)
+    of_genes = as_windows(windows, null.m, genotypes.markers)
+    column = null.covariate_column(interaction)
+    e = np.asarray(null.design[:, column])
+    genotypes = replace(genotypes, interaction=e, with_covariate=True)
+    kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
+
+    def pairs() -> Iterator[CisInteractions]:
+        for label, genes in kinships:
+            # The markers' columns include i; the heritability is that of the model with i.
+            batches = null.without_covariate(column, label, genes)
+            for near in neighbourhoods(batches, genotypes, of_genes, genes, wanted=wanted):
+                here = _varying_in_halves(near, e, maf_threshold_interaction)
+                yield _interactions_of(here, genotypes.names, null.traits)
+
+    return each_in_float64(pairs())
+
+
+def _varying_in_halves(
+    near: Neighbourhood, e: Float[np.ndarray, " everyone"], threshold: float
+) -> Neighbourhood:
+    """Keep the markers that are frequent enough on both sides of the median of e."""
+    observed = e[near.block.individuals.numbers]
+    upper = np.ones(observed.size, dtype=bool)
+    upper[np.argsort(observed, kind="stable")[: observed.size // 2]] = False
+    kept = np.zeros_like(near.kept)
+    kept[: near.size] = np.ptp(near.dosages, axis=0) > 0
+    for half in (upper, ~upper):
+        kept[: near.size] &= common(near.dosages[half], threshold)
+    return near._replace(kept=kept)
+
+
+def _interactions_of(
+    near: Neighbourhood,
+    markers: tuple[str, ...] | None,
+    traits: tuple[str, ...] | None,
+) -> CisInteractions:
+    """Statistics of the pairs in some windows."""
+    inside = near.inside()
+    gene, marker = np.nonzero(inside.T)
+    statistics = np.full((4, *inside.shape, 3), np.nan)
+    for start in range(0, near.kept.size, FEWEST_MARKERS):
+        some = slice(start, start + FEWEST_MARKERS)
+        if inside[some].any():
+            block = near.markers.part(some)
+            statistics[:, some] = _each_coefficient(block, near.block.at_null, float(near.block.n))
+    beta, se, log10p, lod = (values[marker, gene].T for values in statistics)
+    columns: dict[str, np.ndarray] = {}
+    for i, name in enumerate(("i", "g", "gi")):
+        columns |= {f"pval_{name}": 10 ** -log10p[i], f"b_{name}": beta[i], f"b_{name}_se": se[i]}
+    return CisInteractions(
+        **identity_of(near, gene, marker),
+        markers=markers,
+        traits=traits,
+        **columns,
+        log10p_gi=log10p[2],
+        lod_gi=lod[2],
+        hsq=near.block.hsq[gene],
+        n=np.full(gene.size, near.block.n),
+    )
+
+
+@jax.jit
+def _each_coefficient(markers: Markers, traits: Traits, n: Array) -> Float[Array, "4 B T 3"]:
+    """Effects, standard errors, -log10 p and LOD of three columns, (4, B, T, 3)."""
+    effects = effects_of_block(markers, traits)
+    df = traits.dof - 3
+    together = (effects.rank == 3)[..., None]
+    ratio = jnp.where(together, (effects.beta / effects.se) ** 2 / df, jnp.nan)
+    alive = jnp.isfinite(ratio)
+    return jnp.stack(
+        [
+            jnp.where(alive, effects.beta, jnp.nan),
+            jnp.where(alive, effects.se, jnp.nan),
+            log10p_f(ratio, 1, df),
+            n / 2 * jnp.log1p(ratio) / LN10,
+        ]
+    )

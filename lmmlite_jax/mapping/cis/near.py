@@ -1,0 +1,217 @@
+"""Genes with the markers near them, brought into few shapes of arrays.
+
+Neighbouring genes share most of their markers. They are therefore taken a few at a time, with all
+markers that any of them needs, rotated once; the number of markers is padded to a power of two, so
+that thousands of genes with windows of all sizes go through a handful of compiled programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lmmlite_jax.mapping.alleles import common
+from lmmlite_jax.mapping.blocks import Piece, Tile, markers_of_kinships, tiles
+from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.mapping.statistics import Method, Pairs, empty_pairs, test_pairs
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.trait_block import TraitBlock
+
+__all__ = [
+    "FEWEST_MARKERS",
+    "Neighbourhood",
+    "as_windows",
+    "genes_of_kinships",
+    "neighbourhoods",
+    "pairs_nearby",
+]
+
+GENES_AT_ONCE = 32
+"""Genes worked on together, with the markers near any of them."""
+
+FEWEST_MARKERS = 256
+"""Smallest padded number of markers, and how many are multiplied together."""
+
+USUAL_MARKERS = 4096
+"""Markers of neighbouring genes that are rotated together; more where one window is wider."""
+
+Windows = Int[np.ndarray, "m 2"]
+"""Of each gene the first marker, and the one after the last."""
+
+
+def as_windows(windows: ArrayOrFrame, m: int, M: int) -> Windows:
+    """Windows (m, 2) checked against the markers there are."""
+    windows = np.asarray(windows)
+    if windows.shape != (m, 2) or windows.dtype.kind not in "iu":
+        raise ValueError(
+            f"windows must hold the first marker and the one after the last for each of the {m} "
+            f"traits, integers of shape ({m}, 2), got {windows.dtype} of shape {windows.shape}: "
+            "cis_windows makes them."
+        )
+    wrong = (windows[:, 0] < 0) | (windows[:, 1] > M) | (windows[:, 0] > windows[:, 1])
+    if wrong.any():
+        gene = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"windows[{gene}] is [{windows[gene, 0]}, {windows[gene, 1]}), which is no range of "
+            f"the {M} markers."
+        )
+    return windows.astype(np.int64)
+
+
+class Neighbourhood(NamedTuple):
+    """Some genes observed in the same individuals, and all markers near any of them.
+
+    Attributes
+    ----------
+    block : TraitBlock
+        T genes.
+    markers : Markers
+        Rotated markers, padded to S.
+    kept : (S,)
+        Markers that are frequent enough.
+    first, size : int
+        Number of the first marker, and how many there are before the padding.
+    start, stop : (T,)
+        Window of each gene, counted from ``first``; empty where there is no gene.
+    dosages : (n, size)
+        Of the individuals observed, missing genotypes replaced by the mean.
+    """
+
+    block: TraitBlock
+    markers: Markers
+    kept: Bool[np.ndarray, " S"]
+    first: int
+    size: int
+    start: Int[np.ndarray, " T"]
+    stop: Int[np.ndarray, " T"]
+    dosages: Float[np.ndarray, "n size"]
+
+    @property
+    def genes(self) -> Int[np.ndarray, " some"]:
+        """Numbers of the genes there are."""
+        return self.block.traits[self.block.traits >= 0]
+
+    def inside(self) -> Bool[np.ndarray, "S T"]:
+        """Whether a marker is in the window of a gene."""
+        number = np.arange(self.kept.size)[:, None]
+        return (number >= self.start) & (number < self.stop) & self.kept[:, None]
+
+
+def genes_of_kinships(
+    null: NullModel,
+    genotypes: Genotypes,
+    windows: Windows,
+    chromosome: ArrayOrFrame | None,
+) -> list[tuple[str, Int[np.ndarray, " genes"]]]:
+    """Label of each kinship that is needed, and the genes to map with it, by their windows."""
+    usable = (null.counts >= null.p + 2) & (windows[:, 1] > windows[:, 0])
+    found = []
+    for label, markers in markers_of_kinships(null, chromosome, genotypes.markers):
+        served = np.zeros(genotypes.markers + 1, dtype=bool)
+        served[markers] = True
+        begins, ends = served[windows[:, 0]], served[np.maximum(windows[:, 1] - 1, 0)]
+        torn = usable & (begins != ends)
+        if torn.any():
+            raise ValueError(
+                f"windows[{np.flatnonzero(torn)[0]}] has markers of two chromosomes: a gene is "
+                "tested on its own."
+            )
+        genes = np.flatnonzero(usable & begins)
+        if genes.size:
+            found.append((label, genes))
+    return found
+
+
+def neighbourhoods(
+    batches: Iterable[Sequence[TraitBlock]],
+    genotypes: Genotypes,
+    windows: Windows,
+    genes: Int[np.ndarray, " genes"],
+    *,
+    maf_threshold: float = 0.0,
+    wanted: Bool[AnyArray, " m"] | None = None,
+) -> Iterator[Neighbourhood]:
+    """Some genes of batches of fitted traits, with the markers near them.
+
+    Neighbours of whom none is ``wanted`` are passed over.
+    """
+    chosen = np.isin(np.arange(len(windows)), genes)
+    for blocks in batches:
+        for tile in tiles(genotypes, _pieces(blocks, windows, chosen, wanted)):
+            yield _neighbourhood(tile, genotypes, windows, maf_threshold)
+
+
+def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
+    """Statistics (S, T) of pairs; NaN where a marker is in no gene's window."""
+    S = near.kept.size
+    pairs = empty_pairs((S, near.start.size), method)
+    used = np.flatnonzero(near.inside().any(axis=1))
+    width = min(FEWEST_MARKERS, S)
+    for part in np.unique(used // width):
+        some = slice(part * width, (part + 1) * width)
+        found = test_pairs(near.markers.part(some), near.block, method)
+        for kept, values in zip(pairs, found, strict=True):
+            if kept is not None:
+                kept[some] = np.asarray(values)
+    return pairs
+
+
+def _neighbourhood(
+    tile: Tile, genotypes: Genotypes, windows: Windows, maf_threshold: float
+) -> Neighbourhood:
+    block, size, first = tile.block, tile.numbers.size, int(tile.numbers[0])
+    dosages = tile.dosages[block.individuals.numbers, :size, genotypes.dosage_column]
+    kept = np.zeros(tile.dosages.shape[1], dtype=bool)
+    kept[:size] = common(dosages, maf_threshold) if maf_threshold > 0 else True
+    own = np.where((block.traits >= 0)[:, None], windows[block.traits] - first, 0)
+    return Neighbourhood(block, tile.markers, kept, first, size, own[:, 0], own[:, 1], dosages)
+
+
+def _pieces(
+    blocks: Sequence[TraitBlock],
+    windows: Windows,
+    chosen: Bool[np.ndarray, " m"],
+    wanted: Bool[AnyArray, " m"] | None,
+) -> Iterator[Piece]:
+    """Runs of neighbouring genes of each block, with all markers near any of them."""
+    for block in blocks:
+        places = np.flatnonzero((block.traits >= 0) & chosen[block.traits])
+        own = windows[block.traits[places]]
+        places = places[np.lexsort((own[:, 1], own[:, 0]))]
+        width = min(GENES_AT_ONCE, block.traits.size)
+        for run in _runs(places, windows[block.traits[places]]):
+            genes = block.traits[run]
+            if wanted is not None and not np.asarray(wanted)[genes].any():
+                continue
+            first, last = windows[genes, 0].min(), windows[genes, 1].max()
+            empty = np.full(width - run.size, -1)
+            part = block.part(np.concatenate([run, empty]))
+            yield Piece([part], np.arange(first, last), _padded(int(last - first)))
+
+
+def _runs(
+    places: Int[np.ndarray, " genes"], windows: Int[np.ndarray, "genes 2"]
+) -> Iterator[Int[np.ndarray, " run"]]:
+    """Places of genes, by their windows, that are worked on together."""
+    low = 0
+    while low < places.size:
+        first, last = windows[low]
+        high = low + 1
+        while high < places.size and high - low < GENES_AT_ONCE:
+            joined = max(last, windows[high, 1])
+            if joined - first > max(USUAL_MARKERS, last - first):
+                break
+            last, high = joined, high + 1
+        yield places[low:high]
+        low = high
+
+
+def _padded(count: int) -> int:
+    """Size of an array for so many markers: a power of two."""
+    return max(FEWEST_MARKERS, 2 ** int(np.ceil(np.log2(count))))

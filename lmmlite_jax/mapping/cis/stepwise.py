@@ -1,0 +1,101 @@
+"""Stepwise search for the signals of a gene, each given the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from lmmlite_jax.mapping.cis.best_marker import BestMarkers, Permutations, best_nearby
+from lmmlite_jax.mapping.cis.near import genes_of_kinships, neighbourhoods
+from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.mapping.statistics import Method
+from lmmlite_jax.mapping.tables import BEST_COLUMNS
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.null_model import NullModel
+
+__all__ = ["Search", "Signal", "independent_signals", "signals_of_genes"]
+
+Signal: TypeAlias = dict[str, Any]
+"""One row of the result: a marker, and the columns of `BestMarkers`."""
+
+
+class Search(NamedTuple):
+    """What is searched: windows (m, 2) of the genes of a null model, and how."""
+
+    null: NullModel
+    genotypes: Genotypes
+    windows: Int[np.ndarray, "m 2"]
+    chance: Permutations
+    maf_threshold: float
+
+    def best(self, label: str, gene: int, given: list[int]) -> Signal | None:
+        """Best marker near a gene given others, if any is left to test."""
+        markers = [self.genotypes.block(np.array([j]), 1)[0][:, 0] for j in given]
+        block = self.null.given(gene, np.concatenate(markers, axis=1), label)
+        if block is None:
+            return None
+        method = Method("null", "wald", 1, self.null.dtype, self.null.tol)
+        (near,) = neighbourhoods(
+            [[block]],
+            self.genotypes,
+            self.windows,
+            np.array([gene]),
+            maf_threshold=self.maf_threshold,
+        )
+        found = best_nearby(near, method, self.chance)
+        if found.genes.size == 0:
+            return None
+        columns = {name: values[0] for name, values in found.columns.items()}
+        return columns | {"marker": int(found.marker[0])}
+
+
+def signals_of_genes(
+    search: Search,
+    chromosome: ArrayOrFrame | None,
+    cis: BestMarkers,
+    threshold: float,
+    wanted: Bool[np.ndarray, " m"] | None = None,
+) -> Iterator[tuple[int, list[Signal]]]:
+    """Signals of one significant (and ``wanted``) gene after the other, as in its table."""
+    best, windows = np.asarray(cis.marker), search.windows
+    significant = (best >= 0) & (np.asarray(cis.pval_beta) <= threshold)
+    outside = significant & ((best < windows[:, 0]) | (best >= windows[:, 1]))
+    if outside.any():
+        raise ValueError(
+            f"cis is not of these windows: the best marker of gene {np.flatnonzero(outside)[0]} "
+            "lies outside its window."
+        )
+    chosen = significant if wanted is None else significant & wanted
+    for label, genes in genes_of_kinships(search.null, search.genotypes, windows, chromosome):
+        in_order = genes[np.lexsort((windows[genes, 1], windows[genes, 0]))]
+        for gene in in_order[chosen[in_order]].tolist():
+            first = {
+                name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *BEST_COLUMNS)
+            }
+            found = independent_signals(
+                first, lambda given, g=gene, k=label: search.best(k, g, given), threshold
+            )
+            yield gene, [{**signal, "gene": gene} for signal in found]
+
+
+def independent_signals(
+    first: Signal, search: Callable[[list[int]], Signal | None], threshold: float
+) -> list[Signal]:
+    """Signals of a gene, forward from its first and then backward."""
+    chosen = [int(first["marker"])]
+    while True:
+        found = search(chosen)
+        if found is None or not found["pval_beta"] <= threshold:
+            break
+        chosen.append(found["marker"])
+    if len(chosen) == 1:
+        return [{**first, "rank": 1}]
+    kept: dict[int, Signal] = {}
+    for rank, marker in enumerate(chosen, 1):
+        found = search([j for j in chosen if j != marker])
+        if found is not None and found["pval_beta"] <= threshold:
+            kept.setdefault(found["marker"], {**found, "rank": rank})
+    return list(kept.values())

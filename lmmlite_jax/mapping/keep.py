@@ -1,0 +1,199 @@
+"""What a scan keeps of its pairs: all of them, each trait's best, or those over a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from lmmlite_jax.mapping.blocks import Tile
+from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
+from lmmlite_jax.mapping.refit import Refit
+from lmmlite_jax.mapping.statistics import (
+    Method,
+    Pairs,
+    empty_pairs,
+    least_share,
+    refit_tile,
+    test_pairs,
+    tests_of_effects,
+    tests_of_refits,
+)
+from lmmlite_jax.model.trait_block import TraitBlock
+
+__all__ = ["REFIT_TRAITS", "All", "Best", "BestRefit", "Hits", "Keeper", "keeper"]
+
+REFIT_TRAITS = 64
+"""Traits whose pairs with a block of markers have their likelihoods maximised together."""
+
+TRAITS_LOOKED_INTO = 32
+"""Traits of which all pairs are tested together, where the best of each is over a threshold."""
+
+Numbers = Int[np.ndarray, " kept"] | None
+
+
+class Keeper(Protocol):
+    """Takes tiles one after the other, and keeps what was asked for."""
+
+    def add(self, tile: Tile) -> None:
+        """Test the pairs of a tile."""
+
+    def pairs(self) -> tuple[Pairs, Numbers, Numbers]:
+        """Pairs kept, with the numbers of their markers and their traits where they need them."""
+
+
+def keeper(keep: str | float, M: int, m: int, method: Method) -> Keeper:
+    """What keeps all pairs, the best of each trait, or those with -log10 p of at least a number."""
+    if keep == "all":
+        return All(M, m, method)
+    if keep == "best":
+        return Best(m, method) if method.variance == "null" else BestRefit(m, method)
+    return Hits(float(keep), method)
+
+
+class All:
+    """Every pair."""
+
+    def __init__(self, M: int, m: int, method: Method) -> None:
+        self.method = method
+        self.kept = empty_pairs((M, m), method)
+
+    def add(self, tile: Tile) -> None:
+        """Test all pairs of a tile."""
+        used = tile.block.traits >= 0
+        where = np.ix_(tile.numbers, tile.block.traits[used])
+        found = test_pairs(tile.markers, tile.block, self.method)
+        for kept, values in zip(self.kept, found, strict=True):
+            if kept is not None:
+                kept[where] = np.asarray(values)[: tile.numbers.size, used]
+
+    def pairs(self) -> tuple[Pairs, None, None]:
+        """Shapes (M, m)."""
+        return self.kept, None, None
+
+
+class Best:
+    """The best marker of each trait, h² fixed: effects and tests are for the last ones standing."""
+
+    def __init__(self, m: int, method: Method) -> None:
+        k = method.columns
+        self.method = method
+        self.best = BestOfBlock(
+            share=np.full(m, -1.0),
+            marker=np.full(m, -1),
+            b=np.ones((k, m), method.dtype),
+            d=np.ones((k, k, m), method.dtype),
+            varies=np.zeros((k, m), bool),
+            rss=np.ones(m),
+        )
+        self.dof, self.n = np.ones((2, m))
+
+    def add(self, tile: Tile) -> None:
+        """Compare the best of a tile with the best before."""
+        block, numbers = tile.block, tile.numbers
+        best = BestOfBlock(*map(np.asarray, best_of_block(tile.markers, block.at_null)))
+        used = (block.traits >= 0) & (best.marker < numbers.size)
+        better = used & (best.share > self.best.share[np.where(used, block.traits, 0)])
+        to = block.traits[better]
+        self.dof[to], self.n[to] = block.dof, block.n
+        best = best._replace(marker=numbers[np.where(used, best.marker, 0)])
+        for kept, values in zip(self.best, best, strict=True):
+            kept[..., to] = values[..., better]
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+        """Shapes (m,)."""
+        found = effects_of_best(self.best, self.dof)
+        return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
+
+
+class BestRefit:
+    """The best marker of each trait, h² estimated for every pair."""
+
+    def __init__(self, m: int, method: Method) -> None:
+        self.method = method
+        self.best = Refit(*np.full((4, m), np.nan))
+        self.marker = np.full(m, -1)
+        self.score = np.full(m, -1.0)
+        self.dof, self.n = np.full((2, m), 2.0)
+
+    def add(self, tile: Tile) -> None:
+        """Compare the best of a tile with the best before."""
+        block, numbers = tile.block, tile.numbers
+        refit = refit_tile(tile.markers, block, self.method)
+        found = _best_refits(refit, numbers.size, self.method.test)
+        score, index, best = jax.tree.map(np.asarray, found)
+        used = (block.traits >= 0) & (score >= 0)
+        better = used & (score > self.score[np.where(used, block.traits, 0)])
+        to = block.traits[better]
+        self.score[to], self.marker[to] = score[better], numbers[index[better]]
+        self.dof[to], self.n[to] = block.dof, block.n
+        for kept, values in zip(self.best, best, strict=True):
+            kept[to] = values[better]
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+        """Shapes (m,)."""
+        return tests_of_refits(self.best, self.dof, self.n, self.method), self.marker, None
+
+
+class Hits:
+    """Pairs of -log10 p at least a threshold."""
+
+    def __init__(self, threshold: float, method: Method) -> None:
+        self.threshold, self.method = threshold, method
+        self.least: dict[tuple[int, int], float] = {}
+        self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
+
+    def add(self, tile: Tile) -> None:
+        """Test all pairs of the traits whose best marker is over the threshold."""
+        for some in self._promising(tile):
+            every = test_pairs(tile.markers, some, self.method)
+            log10p = np.asarray(every.log10p)[: tile.numbers.size]
+            rows, columns = np.nonzero((log10p >= self.threshold) & (some.traits >= 0))
+            pairs = Pairs(*(None if v is None else np.asarray(v)[rows, columns] for v in every))
+            self.found.append((tile.numbers[rows], some.traits[columns], pairs))
+
+    def _promising(self, tile: Tile) -> Iterator[TraitBlock]:
+        """Parts of a block with all its traits that can have a hit."""
+        block = tile.block
+        # With several columns a smaller share can be more significant: of one column, say.
+        if self.method.variance == "refit" or self.method.columns > 1:
+            yield block
+            return
+        of_size = block.n, block.dof
+        if of_size not in self.least:
+            self.least[of_size] = least_share(self.threshold, block.n, block.dof, self.method)
+        share = np.asarray(best_of_block(tile.markers, block.at_null).share)
+        over = np.flatnonzero(share >= self.least[of_size])
+        width = min(TRAITS_LOOKED_INTO, block.traits.size)
+        for start in range(0, over.size, width):
+            part = over[start : start + width]
+            yield block.part(np.pad(part, (0, width - part.size), constant_values=-1))
+
+    def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
+        """Shapes (hits,), by marker and trait."""
+        nothing = np.zeros(0, dtype=int)
+        found = [(nothing, nothing, empty_pairs((0,), self.method)), *self.found]
+        marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
+        order = np.lexsort((trait, marker))
+        columns = zip(*(one[2] for one in found), strict=True)
+        merged = (None if c[0] is None else np.concatenate(c)[order] for c in columns)
+        return Pairs(*merged), marker[order], trait[order]
+
+
+@partial(jax.jit, static_argnames="test")
+def _best_refits(
+    refit: Refit, markers: Array, test: str
+) -> tuple[Float[Array, " T"], Int[Array, " T"], Refit]:
+    """Score, number and statistics of the best of so many markers, for each trait."""
+    score = refit.ratio if test == "lrt" else (refit.beta / refit.se) ** 2
+    real = jnp.arange(len(score))[:, None] < markers
+    score = jnp.where(real & ~jnp.isnan(score), score, -1.0)
+    index = lax.argmax(score, 0, jnp.int32)
+    best = jax.tree.map(lambda x: jnp.take_along_axis(x, index[None], axis=0)[0], refit)
+    return jnp.max(score, axis=0), index, best

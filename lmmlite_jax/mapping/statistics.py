@@ -1,0 +1,161 @@
+"""LOD scores and p-values from the effects of markers on traits."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+from scipy.optimize import bisect
+
+from lmmlite_jax.mapping.effects import BestOfBlock, Effects, effects_of_block
+from lmmlite_jax.mapping.refit import Refit, refit_block
+from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
+from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.trait_block import TraitBlock
+
+__all__ = [
+    "LN10",
+    "Method",
+    "Pairs",
+    "check_choices",
+    "empty_pairs",
+    "least_share",
+    "refit_tile",
+    "test_pairs",
+    "tests_of_effects",
+    "tests_of_refits",
+]
+
+Number = AnyArray | float
+
+LN10 = float(np.log(10))
+
+_ROUNDING = 1e-5  # of single precision, with room
+
+
+class Method(NamedTuple):
+    """What is tested, and how, with k columns a marker."""
+
+    variance: str
+    test: str
+    columns: int
+    dtype: str
+    tol: float
+
+
+class Pairs(NamedTuple):
+    """Statistics of pairs: beta and se (..., k), the others (...)."""
+
+    beta: AnyArray
+    se: AnyArray
+    lod: AnyArray
+    log10p: AnyArray
+    hsq: AnyArray | None
+
+
+def check_choices(variance: str, test: str, keep: str | float, columns: int) -> None:
+    """Refuse what a scan cannot do."""
+    if variance not in ("null", "refit"):
+        raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
+    tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")
+    if test not in tests:
+        hint = ": the score test fits no pair, use variance='null'" if test == "score" else ""
+        raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}{hint}.")
+    if variance == "refit" and columns > 1:
+        raise ValueError("variance='refit' is for markers of one column: use variance='null'.")
+    if isinstance(keep, str) and keep not in ("all", "best"):
+        raise ValueError(f"keep must be 'all', 'best' or the least -log10 p, got {keep!r}.")
+    if not isinstance(keep, str) and not keep > 0:
+        raise ValueError(f"keep must be a positive -log10 p, got {keep}.")
+
+
+def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
+    """Pairs without statistics."""
+    effects = shape if method.columns == 1 else (*shape, method.columns)
+    hsq = np.full(shape, np.nan) if method.variance == "refit" else None
+    return Pairs(*(np.full(one, np.nan) for one in (effects, effects, shape, shape)), hsq)
+
+
+def test_pairs(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
+    """Test all markers with all traits of a block."""
+    if method.variance == "refit":
+        return tests_of_refits(refit_tile(markers, block, method), block.dof, block.n, method)
+    effects = effects_of_block(markers, block.at_null)
+    return tests_of_effects(effects, float(block.dof), float(block.n), method)
+
+
+def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
+    """Fit all markers with all traits of a block, h² estimated for every pair."""
+    reml = method.test == "wald"
+    return refit_block(markers, block.for_refit, method.tol, reml=reml, points=block.grid_points)
+
+
+def tests_of_effects(found: Effects | BestOfBlock, dof: Number, n: Number, method: Method) -> Pairs:
+    """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
+    lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
+    several = method.columns > 1
+    beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
+    return Pairs(beta, se, lod, log10p, None)
+
+
+@partial(jax.jit, static_argnames=("columns", "test"))
+def _share_tests(
+    share: Array, rank: Array, dof: Array, n: Array, columns: int, test: str
+) -> tuple[Array, Array]:
+    """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
+    share = jnp.minimum(share.astype(float), 1.0)
+    none = ~(share >= 0)
+    share = jnp.where(none, 0.5, share)
+    log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
+    log10p = jnp.zeros_like(share)
+
+    def of_rank(df: int) -> Array:
+        if test == "lrt":
+            return log10p_chi2(n * log_ratio, df)
+        if test == "score":
+            return log10p_f(n * share / (dof - df), df, dof - df)
+        return log10p_f(share / (1 - share), df, dof - df)
+
+    for df in range(1, columns + 1):
+        log10p = lax.cond(
+            jnp.any(rank == df),
+            lambda log10p, df=df: jnp.where(rank == df, of_rank(df), log10p),
+            lambda log10p: log10p,
+            log10p,
+        )
+    return (
+        jnp.where(none, jnp.nan, n / 2 * log_ratio / LN10),
+        jnp.where(none | (rank == 0), jnp.nan, log10p),
+    )
+
+
+def least_share(threshold: float, n: float, dof: float, method: Method) -> float:
+    """Share of the residual sum of squares just below that with this -log10 p."""
+
+    def excess(share: float) -> float:
+        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, 1, method.test)
+        return float(log10p) - threshold
+
+    return float(bisect(excess, 0.0, 1.0, xtol=1e-15)) * (1 - _ROUNDING)
+
+
+def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pairs:
+    """LOD scores and p-values of pairs whose h² was estimated."""
+    lod, log10p = _refit_tests(refit.beta, refit.se, refit.ratio, dof, n, method.test)
+    return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
+
+
+@partial(jax.jit, static_argnames="test")
+def _refit_tests(
+    beta: Array, se: Array, ratio: Array, dof: Array, n: Array, test: str
+) -> tuple[Array, Array]:
+    if test == "lrt":
+        return ratio / (2 * LN10), log10p_chi2(ratio, 1)
+    explained = (beta / se) ** 2 / (dof - 1)
+    return n / 2 * jnp.log1p(explained) / LN10, log10p_f(explained, 1, dof - 1)

@@ -1,0 +1,287 @@
+"""The null model: what is fitted to the traits before any marker is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from lmmlite_jax.model.engine import Engine, Group, make_engine
+from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
+from lmmlite_jax.model.inputs import ArrayOrFrame, as_covariates, check_dtype, column_name
+from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
+from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.result import LMMFit
+from lmmlite_jax.model.study import ALL_CHROMOSOMES, Kinships, as_study
+from lmmlite_jax.model.trait_block import TraitBlock, trait_blocks
+from lmmlite_jax.model.traits import collected, fit_study
+
+__all__ = ["NullModel"]
+
+KEPT_BYTES = 2**30
+"""Decompositions and rotated traits up to this size are kept; what is more is computed again."""
+
+
+class NullModel:
+    """Linear mixed models of many traits without a marker: what `scan` and its like test against.
+
+    K, Y and X are checked, named, clipped and scaled once. The traits are grouped by the
+    individuals observed for them, decomposed and fitted when they are first needed. What that gives
+    is kept while it is small (`KEPT_BYTES`), so that a scan, its permutation thresholds and a
+    mapping of cis windows share it, and computed again each time where it is not.
+
+    Parameters
+    ----------
+    K : (n, n) array or data frame, dict of them, or None
+        Kinship matrix; one for each chromosome, by its label, to leave each chromosome out of its
+        own kinship (`kinship` makes them); or None for ordinary regression.
+    Y : (n, m) array or data frame
+        Phenotypes; NaN where missing. Each trait is fitted to the individuals observed for it.
+    X : (n, p) array or data frame, optional
+        Covariates, with the intercept among them; an intercept alone where left out.
+    weights : (n,), optional
+        Weights of the individuals' residuals, whose variance is σe² / weight.
+    reml : bool
+        Restricted likelihood (default) or full likelihood.
+    tol : float
+        Largest last step in h², relative to h²(1 - h²).
+    dtype : "float64" or "float32"
+        Precision of the rotations and of the products over individuals; all else is in float64.
+    clip_negative : bool
+        Set negative eigenvalues of K to zero instead of refusing them.
+    scale_kinship : bool
+        Divide K by its mean diagonal first, so that h² is a heritability.
+
+    Attributes
+    ----------
+    n, m, p : int
+        Individuals, traits and covariates.
+    counts : (m,)
+        Individuals observed for each trait.
+    individuals, traits, covariates : tuple of str or None
+        Names, where data frames came in.
+
+    Raises
+    ------
+    ValueError
+        If an argument cannot be used, as in `fit_traits`.
+
+    Notes
+    -----
+    GMMAT, SAIGE and GENESIS have an object of this name. Inside a trace, Y and X may be traced, and
+    statistics of a scan are differentiable in them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import lmmlite_jax as lmm
+    >>> cohort = lmm.simulate_cohort(n=120, m=4, seed=1)
+    >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 50)).astype(float)
+    >>> null = lmm.NullModel(cohort.kinship, cohort.pheno + 20 * G[:, [7]], cohort.covar)
+    >>> null.fit.hsq.shape
+    (4,)
+    >>> result = lmm.scan(null, G, keep="best")
+    >>> limits = lmm.permutation_threshold(null, G, permutations=100)
+    >>> print(result.marker, bool(np.all(result.lod > limits)))
+    [7 7 7 7] True
+    """
+
+    @in_float64
+    def __init__(
+        self,
+        K: Kinships,
+        Y: ArrayOrFrame,
+        X: ArrayOrFrame | None = None,
+        *,
+        weights: ArrayOrFrame | None = None,
+        reml: bool = True,
+        tol: float = 1e-8,
+        dtype: str = "float64",
+        clip_negative: bool = False,
+        scale_kinship: bool = False,
+    ) -> None:
+        check_dtype(dtype)
+        check_options(tol, NO_PRIOR)
+        self._study = as_study(
+            K, Y, X, weights, clip_negative=clip_negative, scale_kinship=scale_kinship
+        )
+        self.reml, self.tol, self.dtype = reml, tol, dtype
+        self.n, self.m = self._study.phenotypes.shape
+        self.p = self._study.covariates.shape[1]
+        self.counts = self._study.counts
+        self.individuals = self._study.individuals
+        self.traits, self.covariates = self._study.trait_names, self._study.covariate_names
+        self._engines: dict[str, Engine] = {}
+        self._kept: dict[str, list[list[Group]]] = {}
+        self._fits: dict[str, LMMFit] = {}
+        self._other: NullModel | None = None
+
+    @property
+    def chromosomes(self) -> tuple[str, ...]:
+        """Chromosomes that have kinships of their own; empty where one serves them all."""
+        labels = tuple(self._study.kinships)
+        return () if labels == (ALL_CHROMOSOMES,) else labels
+
+    @property
+    def kinship_labels(self) -> tuple[str, ...]:
+        """What `batches` calls the kinships."""
+        return tuple(self._study.kinships)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it was made inside a trace, of traced arrays."""
+        return is_traced(self._study.kinships, *self._study[1:4])
+
+    @property
+    def fit(self) -> LMMFit | dict[str, LMMFit]:
+        """The fit of every trait, as `fit_traits` has it; one for each chromosome of a dict."""
+        fits = {label: self._fit(label) for label in self._study.kinships}
+        return fits if self.chromosomes else fits[ALL_CHROMOSOMES]
+
+    def with_likelihood(self, *, reml: bool) -> NullModel:
+        """The same model fitted by restricted or full likelihood."""
+        if reml == self.reml:
+            return self
+        if self._other is None:
+            other = NullModel.__new__(NullModel)
+            other.__dict__ |= self.__dict__
+            other.reml, other._engines, other._kept, other._fits = reml, {}, {}, {}
+            other._other = self
+            self._other = other
+        return self._other
+
+    def batches(
+        self, label: str, traits: Int[np.ndarray, " some"] | None = None
+    ) -> Iterator[list[TraitBlock]]:
+        """Blocks of fitted traits, in batches whose decompositions are held together.
+
+        Parameters
+        ----------
+        label : str
+            Which kinship, of `kinship_labels`.
+        traits : (some,), optional
+            Traits (columns of Y) that are needed; more may come.
+        """
+        for groups in self._groups(label, traits):
+            yield list(trait_blocks(groups, self.n, self.reml, self.dtype))
+
+    def without_covariate(
+        self, column: int, label: str, traits: Int[np.ndarray, " some"]
+    ) -> Iterator[list[TraitBlock]]:
+        """Blocks of some traits at their heritabilities here, one covariate left to the markers."""
+        fewer = np.delete(self._study.covariates, column, axis=1)
+        engine = self._engine(label)
+        fitted = engine.groups(self._study.phenotypes, traits)
+        without = engine.with_covariates(fewer).groups(self._study.phenotypes, traits)
+        pairs = (
+            group._replace(fit=with_all.fit)
+            for with_all, group in zip(fitted, without, strict=True)
+        )
+        for groups in _of_one_decomposition(pairs):
+            yield list(trait_blocks(groups, self.n, self.reml, self.dtype))
+
+    def given(
+        self, trait: int, covariates: Float[np.ndarray, "n more"], label: str
+    ) -> TraitBlock | None:
+        """One trait with more covariates; None where too few individuals are observed for them."""
+        both = np.column_stack([self._study.covariates, covariates])
+        if self.counts[trait] < both.shape[1] + 2:
+            return None
+        engine = self._engine(label).with_covariates(both)
+        groups = list(engine.groups(self._study.phenotypes, np.array([trait])))
+        (block,) = trait_blocks(groups, self.n, self.reml, self.dtype)
+        return block
+
+    def covariate_column(self, covariate: ArrayOrFrame) -> int:
+        """Number of the covariate that has these values; ``ValueError`` if none has."""
+        table = as_covariates(covariate, self.n)
+        if table.values.shape[1] != 1:
+            raise ValueError(f"interaction must be one covariate, got {table.values.shape[1]}.")
+        same = np.all(np.asarray(self._study.covariates) == table.values, axis=0)
+        if not same.any():
+            name = "" if table.columns is None else f" {column_name(table.columns, 0)}"
+            raise ValueError(
+                f"the interaction{name} is not among the covariates: add it to X of the null model."
+            )
+        return int(np.argmax(same))
+
+    def known_kinship(self, label: str) -> KnownKinship:
+        """Decomposition of a kinship that is no traced array, for use inside a trace."""
+        sample = self._study.sample(label)
+        if is_traced(sample.K, sample.weights):
+            raise NotImplementedError(
+                "a scan has no derivative in K or weights: leave them out of the trace, or use "
+                "log_likelihood and heritability, which have one in K."
+            )
+        return decompose_known(sample)
+
+    @property
+    def phenotypes(self) -> Float[AnyArray, "n m"]:
+        """Y, as numbers."""
+        return self._study.phenotypes
+
+    @property
+    def design(self) -> Float[AnyArray, "n p"]:
+        """X, as numbers."""
+        return self._study.covariates
+
+    @property
+    def _options(self) -> Options:
+        return Options(reml=self.reml)
+
+    def _engine(self, label: str) -> Engine:
+        if label not in self._engines:
+            sample = self._study.sample(label)
+            self._engines[label] = make_engine(
+                sample, self._options, tol=self.tol, dtype=self.dtype
+            )
+        return self._engines[label]
+
+    def _groups(
+        self, label: str, traits: Int[np.ndarray, " some"] | None = None
+    ) -> Iterator[list[Group]]:
+        """Groups of fits, those of one decomposition together; kept where there is room."""
+        if label in self._kept:
+            yield from self._kept[label]
+            return
+        enough = np.flatnonzero(self.counts >= self.p + 2)
+        some = self.chromosomes and traits is not None
+        chosen = np.intersect1d(traits, enough) if some and traits is not None else enough
+        room = KEPT_BYTES - sum(_size(batch) for kept in self._kept.values() for batch in kept)
+        batches: list[list[Group]] | None = [] if chosen.size == enough.size else None
+        groups = self._engine(label).groups(self._study.phenotypes, chosen)
+        for batch in _of_one_decomposition(groups):
+            if batches is not None:
+                room -= _size(batch)
+                batches = [*batches, batch] if room >= 0 else None
+            yield batch
+        if batches is not None:
+            self._kept[label] = batches
+
+    @in_float64
+    def _fit(self, label: str) -> LMMFit:
+        if label in self._fits:
+            return self._fits[label]
+        study = self._study
+        if self.is_traced:
+            return fit_study(study, label, self._options, tol=self.tol, dtype=self.dtype)
+        groups = (group for batch in self._groups(label) for group in batch)
+        fit = collected(groups, self.counts, self.p)
+        self._fits[label] = replace(fit, traits=study.trait_names, covariates=study.covariate_names)
+        return self._fits[label]
+
+
+def _of_one_decomposition(groups: Iterator[Group]) -> Iterator[list[Group]]:
+    """Groups of the same decompositions, which follow one another."""
+    for _, batch in groupby(groups, key=lambda group: id(group.patterns)):
+        yield list(batch)
+
+
+def _size(batch: Sequence[Group]) -> int:
+    """Bytes of a batch's decompositions and rotated traits."""
+    arrays = jax.tree.leaves((batch[0].patterns, [group[3:] for group in batch]))
+    return sum(array.nbytes for array in arrays)

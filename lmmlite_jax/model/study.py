@@ -1,0 +1,105 @@
+"""Kinship, phenotypes and covariates of the same individuals, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from lmmlite_jax.model.inputs import (
+    ArrayOrFrame,
+    Labelled,
+    all_finite,
+    as_covariates,
+    as_kinship,
+    as_traits,
+    as_weights,
+    check_same_individuals,
+)
+from lmmlite_jax.model.pattern import Sample
+from lmmlite_jax.model.precision import AnyArray, is_traced
+from lmmlite_jax.model.rotation import clipped, scaled
+
+__all__ = ["ALL_CHROMOSOMES", "Kinships", "Study", "as_study"]
+
+Kinships = ArrayOrFrame | Mapping[object, ArrayOrFrame] | None
+"""One kinship matrix, one for each chromosome by its label, or none."""
+
+ALL_CHROMOSOMES = ""
+"""Label of a kinship matrix that serves the markers of every chromosome."""
+
+
+class Study(NamedTuple):
+    """Phenotypes (n, m), covariates (n, p) and kinship matrices (n, n) of n individuals.
+
+    ``kinships`` are by chromosome, or one under `ALL_CHROMOSOMES`; ``weights`` (n,) those of the
+    residuals, or None; ``counts`` (m,) the individuals observed for each trait. Inside a trace any
+    of the arrays may be traced.
+    """
+
+    kinships: dict[str, AnyArray]
+    phenotypes: AnyArray
+    covariates: AnyArray
+    weights: AnyArray | None
+    counts: np.ndarray
+    individuals: tuple[str, ...] | None
+    trait_names: tuple[str, ...] | None
+    covariate_names: tuple[str, ...] | None
+
+    def sample(self, chromosome: str) -> Sample:
+        """What all traits share where markers of a chromosome are tested."""
+        return Sample(self.kinships[chromosome], self.covariates, self.weights)
+
+
+def as_study(
+    K: Kinships,
+    Y: ArrayOrFrame,
+    X: ArrayOrFrame | None,
+    weights: ArrayOrFrame | None,
+    *,
+    clip_negative: bool,
+    scale_kinship: bool,
+) -> Study:
+    """Check, name, clip and scale; ``ValueError`` says what cannot be used, and why."""
+    named = {f"K[{label!r}]": one for label, one in K.items()} if isinstance(K, Mapping) else {}
+    if isinstance(K, Mapping) and not named:
+        raise ValueError("K is an empty dict: give a kinship matrix for each chromosome.")
+    if K is not None and not isinstance(K, Mapping):
+        named = {"K": K}
+    tables = {name: as_kinship(one) for name, one in named.items()}
+    n = len(next(iter(tables.values())).values) if tables else len(Y)
+    for name, table in tables.items():
+        if len(table.values) != n:
+            raise ValueError(
+                f"{name} is of {len(table.values)} individuals and {next(iter(tables))} of {n}: "
+                "give the same individuals in the same order."
+            )
+    traits, covariates = as_traits("Y", Y, n, missing=True), as_covariates(X, n)
+    check_same_individuals(**tables, Y=traits, X=covariates)
+    phenotypes = traits.values if traits.values.ndim == 2 else traits.values[:, None]
+    p = covariates.values.shape[1]
+    if n < p + 2:
+        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    kinships = {}
+    labels = [str(label) for label in K] if isinstance(K, Mapping) else [ALL_CHROMOSOMES]
+    for label, matrix in zip(labels, _matrices(tables, n), strict=True):
+        matrix = scaled(matrix) if scale_kinship else matrix
+        kinships[label] = clipped(matrix) if clip_negative else matrix
+    complete = is_traced(phenotypes) or all_finite(phenotypes)
+    counts = np.full(phenotypes.shape[1], n)
+    return Study(
+        kinships,
+        phenotypes,
+        covariates.values,
+        as_weights(weights, n),
+        counts if complete else counts - np.isnan(phenotypes).sum(axis=0),
+        next((table.rows for table in (*tables.values(), traits, covariates) if table.rows), None),
+        traits.columns,
+        covariates.columns,
+    )
+
+
+def _matrices(tables: Mapping[str, Labelled], n: int) -> list[AnyArray]:
+    """Kinship matrices; without any, individuals are unrelated."""
+    return [table.values for table in tables.values()] or [np.eye(n)]

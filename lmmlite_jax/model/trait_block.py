@@ -1,0 +1,323 @@
+"""A block of fitted traits: all that mapping sees of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lmmlite_jax.model.engine import Group, Rotated
+from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
+from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
+from lmmlite_jax.model.maximum import grid_points
+from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.result import Status
+from lmmlite_jax.model.skeleton import Skeleton
+
+__all__ = ["Individuals", "RefitTraits", "TraitBlock", "Traits", "Whitened", "trait_blocks"]
+
+
+class Traits(NamedTuple):
+    """T traits at their heritabilities under the null.
+
+    weighted (q, T) is w̃ ∘ ỹ; weights (r + 1, T) those of the nodes, and 1/(1-h); rss (T,) is
+    Σ w̃ ỹ², NaN for a trait without a fit; dof () the degrees of freedom n - p.
+    """
+
+    weighted: Float[Array, "q T"]
+    weights: Float[Array, "r_and_1 T"]
+    rss: Float[Array, " T"]
+    dof: Float[Array, ""]
+
+
+class RefitTraits(NamedTuple):
+    """T traits before any marker, as functions of the heritability.
+
+    Coefficients are those of the r nodes of a skeleton, and last that of the null space of K, whose
+    eigenvalue is 0. Traits are in units of ``unit`` (T,).
+
+    weighted (r + 1, T, q): what each individual's g̃ adds to the coefficients of Σ w̃ g̃ ỹ; squares
+    (r + 1, T): coefficients of Σ w̃ ỹ²; slopes (r + 1,): those of the derivative of log|V|;
+    profile: log likelihood without marker; loglik (T,): at its maximum; absorbed, fitted (T,):
+    whether the covariates absorb the null space, whether there is a fit at all.
+    """
+
+    weighted: Float[Array, "r_and_1 T q"]
+    squares: Float[Array, "r_and_1 T"]
+    slopes: Float[Array, " r_and_1"]
+    unit: Float[Array, " T"]
+    profile: Profile
+    loglik: Float[Array, " T"]
+    absorbed: Bool[Array, " T"]
+    fitted: Bool[Array, " T"]
+    dof: Float[Array, ""]
+
+
+class Whitened(NamedTuple):
+    """Residuals of T traits that are exchangeable under the null, and what they were divided by.
+
+    ``residuals`` (q, T) are independent and of one variance, in the first n - p rows; the others
+    are padding. ``deviation`` (q, T) are the roots of hλ̃ + 1 - h.
+    """
+
+    residuals: Float[Array, "q T"]
+    deviation: Float[Array, "q T"]
+
+
+class Individuals:
+    """The individuals observed for some traits, in whom genotypes are rotated.
+
+    Attributes
+    ----------
+    numbers : (n,)
+        Which of all individuals they are.
+    n, dof : int
+        How many, and those less the covariates.
+    """
+
+    def __init__(
+        self, pattern: Pattern, skeleton: Skeleton, everyone: int, reml: bool, dtype: str
+    ) -> None:
+        members = np.asarray(pattern.members)[0]
+        self.numbers = members[members >= 0]
+        self.n = int(self.numbers.size)
+        self.dof = self.n - pattern.projection.R.shape[-1]
+        self._pattern, self._skeleton = pattern, skeleton
+        self._everyone, self._reml, self._dtype = everyone, reml, dtype
+
+    def rotate_markers(self, genotypes: Float[AnyArray, "k B everyone"]) -> Markers:
+        """Rotate B markers of k columns, given for all individuals without gaps."""
+        return rotate(self._rotation, genotypes, dtype=self._dtype)
+
+    @cached_property
+    def _rotation(self) -> MarkerRotation:
+        return marker_rotation(self._pattern, self._skeleton, n=self._everyone, dtype=self._dtype)
+
+    @cached_property
+    def _grid_points(self) -> int:
+        singular = bool(np.any(np.asarray(self._pattern.zeros) > 0))
+        return grid_points(np.asarray(self._skeleton.nodes), singular=singular)
+
+
+@dataclass(frozen=True, eq=False)
+class TraitBlock:
+    """T fitted traits observed in the same individuals.
+
+    Attributes
+    ----------
+    traits : (T,)
+        Their numbers (columns of Y), -1 where a place is empty.
+    individuals : Individuals
+        In whom they are observed; blocks with the same individuals share the object.
+    status, hsq : (T,)
+        `Status` and heritability of each without a marker.
+    """
+
+    traits: Int[np.ndarray, " T"]
+    individuals: Individuals
+    status: Int[np.ndarray, " T"]
+    hsq: Float[np.ndarray, " T"]
+    _rotated: Rotated
+    _block: int
+    _columns: Int[np.ndarray, " T"]
+
+    @property
+    def n(self) -> int:
+        """Individuals observed."""
+        return self.individuals.n
+
+    @property
+    def dof(self) -> int:
+        """Individuals observed less the covariates."""
+        return self.individuals.dof
+
+    @property
+    def grid_points(self) -> int:
+        """Points of the grid on which likelihoods are maximised."""
+        return self.individuals._grid_points
+
+    def part(self, places: Int[np.ndarray, " some"]) -> TraitBlock:
+        """Traits in some places of the block, in that order; none where a place is -1."""
+        at = np.maximum(places, 0)
+        return TraitBlock(
+            np.where(places >= 0, self.traits[at], -1),
+            self.individuals,
+            self.status[at],
+            self.hsq[at],
+            self._rotated,
+            self._block,
+            self._columns[at],
+        )
+
+    def parts(self, width: int) -> Iterator[TraitBlock]:
+        """All traits, at most ``width`` at a time, in parts of one size."""
+        size = self.traits.size
+        if size <= width:
+            yield self
+            return
+        for start in range(0, size, width):
+            places = np.arange(start, start + width)
+            part = self.part(np.where(places < size, places, -1))
+            if np.any(part.traits >= 0):
+                yield part
+
+    @cached_property
+    def at_null(self) -> Traits:
+        """The traits at their heritabilities without markers."""
+        return _at_null(
+            self.individuals._pattern,
+            self._rotated,
+            self._block,
+            self._chosen,
+            self.hsq,
+            self.status,
+            dtype=self.individuals._dtype,
+        )
+
+    @cached_property
+    def for_refit(self) -> RefitTraits:
+        """The traits as functions of the heritability."""
+        return _for_refit(
+            self.individuals._pattern,
+            self._rotated,
+            self._block,
+            self._columns,
+            self.hsq,
+            self.status,
+            reml=self.individuals._reml,
+        )
+
+    @cached_property
+    def whitened(self) -> Whitened:
+        """Their residuals, exchangeable under the null."""
+        return _whitened(self.individuals._pattern, self.at_null, self.hsq)
+
+    @property
+    def _chosen(self) -> Int[np.ndarray, " T"] | None:
+        """Columns of the engine's block; None for all, which need not be gathered."""
+        everything = self._columns.size == self._rotated.values.shape[2]
+        ordered = everything and np.array_equal(self._columns, np.arange(self._columns.size))
+        return None if ordered else self._columns
+
+
+def trait_blocks(
+    groups: list[Group], everyone: int, reml: bool, dtype: str
+) -> Iterator[TraitBlock]:
+    """Blocks of traits of groups that share their decompositions, by the individuals observed."""
+    patterns, skeleton = groups[0].patterns, groups[0].rotated.profile.skeleton
+    for k in np.unique(np.concatenate([group.which for group in groups])):
+        one = jax.tree.map(lambda a, k=int(k): a[k : k + 1], patterns)
+        individuals = Individuals(one, skeleton, everyone, reml, dtype)
+        for group in groups:
+            hsq, status = np.asarray(group.fit.hsq), np.asarray(group.fit.status)
+            for c in np.flatnonzero(group.which == k):
+                traits = group.traits[c]
+                if np.any(traits >= 0):
+                    yield TraitBlock(
+                        traits,
+                        individuals,
+                        status[c],
+                        hsq[c],
+                        group.rotated,
+                        int(c),
+                        np.arange(traits.size),
+                    )
+
+
+@partial(jax.jit, static_argnames="dtype")
+def _at_null(
+    pattern: Pattern,
+    rotated: Rotated,
+    block: Array,
+    columns: Array | None,
+    hsq: Float[Array, " T"],
+    status: Int[Array, " T"],
+    *,
+    dtype: str,
+) -> Traits:
+    own = jax.tree.map(lambda a: a[0], pattern)
+    hsq = _known(hsq)
+    values = _values(rotated, block, columns)
+    variance = hsq * own.projection.Kva[:, None] + (1 - hsq)
+    weighted = values / variance
+    regular = (status == Status.OK) | (status == Status.FLAT)
+    # A regular fit has h² = 1 only where no eigenvalue is zero: there is nothing to weigh then.
+    inverse_gap = jnp.where(hsq < 1, 1 / (1 - hsq), 0.0)
+    return Traits(
+        weighted.astype(dtype),
+        jnp.concatenate([rotated.profile.skeleton.weights(hsq), inverse_gap[None]]).astype(dtype),
+        jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
+        (own.n - len(own.projection.R)).astype(float),
+    )
+
+
+@jax.jit
+def _whitened(pattern: Pattern, traits: Traits, hsq: Float[Array, " T"]) -> Whitened:
+    h = _known(hsq)
+    deviation = jnp.sqrt(h * pattern.projection.Kva[0][:, None] + (1 - h))
+    return Whitened(traits.weighted * deviation, deviation)
+
+
+@partial(jax.jit, static_argnames="reml")
+def _for_refit(
+    pattern: Pattern,
+    rotated: Rotated,
+    block: Array,
+    columns: Int[Array, " T"],
+    hsq: Float[Array, " T"],
+    status: Int[Array, " T"],
+    *,
+    reml: bool,
+) -> RefitTraits:
+    own = jax.tree.map(lambda a: a[0], pattern)
+    of_all = rotated.profile
+    skeleton = of_all.skeleton
+    values = _values(rotated, block, columns)
+    flat = block * rotated.values.shape[2] + columns
+    shared = jnp.where(of_all.logdet.shape[-1] == 1, 0, flat[0])  # of the pattern: its traits' too
+    n = own.n.astype(float)
+    dof = n - len(own.projection.R)
+    square = jnp.sum(values**2, axis=0)
+    unit = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    profile = Profile(
+        skeleton,
+        of_all.rss[:, flat] / unit**2,
+        of_all.zero_rss[flat] / unit**2,
+        lax.dynamic_slice_in_dim(of_all.logdet, shared, 1, axis=-1),
+        lax.dynamic_slice_in_dim(of_all.zeros, shared, 1, axis=-1),
+        dof if reml else n,
+    )
+    of_individuals = jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[-1:]])
+    return RefitTraits(
+        weighted=of_individuals[:, None] * (values / unit).T,
+        squares=jnp.concatenate([profile.rss, profile.zero_rss[None]]),
+        slopes=jnp.concatenate([profile.logdet[:, 0], -profile.zeros]),
+        unit=unit,
+        profile=profile,
+        loglik=profile.loglik(_known(hsq)),
+        absorbed=(own.zeros > own.free_zeros) & (own.free_zeros == 0) & (profile.zero_rss == 0),
+        fitted=(status == Status.OK) | (status == Status.FLAT),
+        dof=dof,
+    )
+
+
+def _values(rotated: Rotated, block: Array, columns: Array | None) -> Array:
+    """Rotated traits (q, T) of a block, or some of them, in their own units."""
+    values, scale = rotated.values[block], rotated.scale[block]
+    if columns is not None:
+        values, scale = values[:, columns], scale[:, columns]
+    return values.astype(float) * scale
+
+
+def _known(hsq: Array) -> Array:
+    """Heritabilities, zero where there is none."""
+    return jnp.where(jnp.isnan(hsq), 0.0, hsq)
