@@ -23,7 +23,7 @@ import numpy as np
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
-from lmmlite_jax.run import map_files
+from lmmlite_jax.pipeline import map_files
 
 NOMINAL = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
 TRANS = ["pval", "b", "b_se", "af"]
@@ -158,21 +158,20 @@ def compare(data: Problem, permutations: int) -> dict[str, Any]:
     """Agreement without kinship."""
     from tensorqtl import cis
 
-    tables, arrays = frames(data), (data.Y, data.G)
-    ours = one_table(lmm.map_cis_nominal(None, *arrays, data.X, window=data.window))
+    tables, null = frames(data), lmm.NullModel(None, data.Y, data.X)
+    ours = one_table(lmm.map_cis_nominal(null, data.G, data.window))
     result: dict[str, Any] = {"pairs": len(ours)}
     result["nominal_double"] = differences(ours, pairs_in_double(data, False))
     released = released_nominal(data, tables)
     same = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
     result["nominal_released"] = differences(ours, released[same])
+    with_e = lmm.NullModel(None, data.Y, np.column_stack([data.X, data.e]))
     products = one_table(
-        lmm.map_cis_interaction(
-            None, *arrays, data.e, data.X, window=data.window, maf_threshold_interaction=0.0
-        )
+        lmm.map_cis_interaction(with_e, data.G, data.window, data.e, maf_threshold_interaction=0.0)
     )
     result["interaction_double"] = differences(products, pairs_in_double(data, True))
 
-    mapped = lmm.map_cis(None, *arrays, data.X, window=data.window, permutations=permutations)
+    mapped = lmm.map_cis(null, data.G, data.window, permutations=permutations)
     best = mapped.to_pandas(position=data.position, start=data.start, end=data.start)
     first, second = (
         quietly(cis.map_cis, **tables, nperm=permutations, seed=seed, verbose=False)
@@ -282,10 +281,10 @@ def race(data: Problem, permutations: int, rounds: int) -> dict[str, Any]:
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     tables = frames(data)
-    arrays, options = (data.Y, data.G, data.X), {"window": data.window}
 
     def ours(K: Any) -> Any:
-        return lmm.map_cis(K, *arrays, **options, permutations=permutations)
+        null = lmm.NullModel(K, data.Y, data.X)
+        return lmm.map_cis(null, data.G, data.window, permutations=permutations)
 
     rivals = {
         "kinship": lambda: ours(data.K),

@@ -20,7 +20,7 @@ from bed_reader import to_bed
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
-from lmmlite_jax.run import map_files
+from lmmlite_jax.pipeline import map_files
 
 THRESHOLD = 5.0
 
@@ -71,7 +71,7 @@ def main() -> None:
         first, warm = side_by_side(
             {
                 "files": from_files,
-                "arrays": lambda: lmm.scan(K, Y, G, X, keep=THRESHOLD).log10p,
+                "arrays": lambda: lmm.scan(lmm.NullModel(K, Y, X), G, keep=THRESHOLD).log10p,
             },
             options.rounds,
         )

@@ -41,7 +41,7 @@ def main() -> None:
         block[:] = rng.binomial(2, rng.uniform(0.05, 0.5, block.shape[1]), block.shape)
     Y = rng.standard_normal((n, options.traits))
     before, start_time = peak_gb(), time.perf_counter()
-    result = lmm.scan(K, Y, G, keep=5.0)
+    result = lmm.scan(lmm.NullModel(K, Y), G, keep=5.0)
     seconds = time.perf_counter() - start_time
     found = {
         "markers": options.markers,

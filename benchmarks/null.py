@@ -43,7 +43,8 @@ def pairs(n: int = 1000, side: int = 1000) -> dict[str, Any]:
         ("refit", K, "refit"),
         ("ordinary", None, "null"),
     ):
-        log10p = np.asarray(lmm.scan(kinship, Y, G, variance=variance).log10p).ravel()
+        null = lmm.NullModel(kinship, Y)
+        log10p = np.asarray(lmm.scan(null, G, variance=variance).log10p).ravel()
         found[name] = {
             "lambda": float(lmm.genomic_inflation(log10p)),
             "ks_p": float(scipy.stats.kstest(10.0**-log10p, "uniform").pvalue),
@@ -57,8 +58,9 @@ def pairs(n: int = 1000, side: int = 1000) -> dict[str, Any]:
 
 def thresholds(n: int = 300, M: int = 300, m: int = 2000) -> dict[str, float]:
     K, Y, G = families(n, M, m, seed=2)
-    limits = np.asarray(lmm.permutation_threshold(K, Y, G, permutations=1000, level=LEVEL))
-    best = np.asarray(lmm.scan(K, Y, G, keep="best").lod)
+    null = lmm.NullModel(K, Y)
+    limits = np.asarray(lmm.permutation_threshold(null, G, permutations=1000, level=LEVEL))
+    best = np.asarray(lmm.scan(null, G, keep="best").lod)
     exceeded = float(np.mean(best > limits))
     print(f"thresholds of {LEVEL:.0%} are exceeded by {exceeded:.2%} of {m} traits")
     return {"exceeded": exceeded, "traits": m, "markers": M}

@@ -47,15 +47,17 @@ def human(rounds: int) -> dict[str, Any]:
     for dtype in ("float64", "float32"):
         g, y = (jax.device_put(x.astype(dtype)) for x in (G, Y))
         rivals[f"product {dtype}"] = lambda g=g, y=y: product(g, y)
-        rivals[f"null {dtype}"] = lambda dtype=dtype: lmm.scan(K, Y, G, X, keep="best", dtype=dtype)
+        rivals[f"null {dtype}"] = lambda dtype=dtype: lmm.scan(
+            lmm.NullModel(K, Y, X, dtype=dtype), G, keep="best"
+        )
         # What does not depend on the number of markers: decomposition and fits.
         rivals[f"one block {dtype}"] = lambda dtype=dtype: lmm.scan(
-            K, Y, G[:, :1], X, keep="best", dtype=dtype
+            lmm.NullModel(K, Y, X, dtype=dtype), G[:, :1], keep="best"
         )
     first, warm = side_by_side(rivals, rounds)
     refits = {
         "product": rivals["product float64"],
-        "refit": lambda: lmm.scan(K, Y, G, X, variance="refit", keep="best"),
+        "refit": lambda: lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", keep="best"),
     }
     _, warm_refit = side_by_side(refits, max(1, rounds // 2))
     beyond = {
@@ -157,7 +159,7 @@ def mice(rounds: int) -> dict[str, Any]:
         Y[pattern, traits] = np.nan
     Y[9:11, 13:16] = np.nan
     X = np.column_stack([np.ones(n), rng.integers(0, 2, n)])
-    run = {"mice": lambda: lmm.scan(K, Y, G, X, chromosome=chromosome)}
+    run = {"mice": lambda: lmm.scan(lmm.NullModel(K, Y, X), G, chromosome=chromosome)}
     first, warm = side_by_side(run, rounds)
     return {"first": first, "warm": warm, "rqtl2_seconds": 12.0}
 
@@ -168,7 +170,7 @@ def strains(rounds: int) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     G = rng.integers(0, 2, (79, 7321)).astype(np.float64)
     Y = rng.standard_normal((79, 35_554))
-    run = {"strains": lambda: lmm.scan(cohort.kinship, Y, G, keep="best")}
+    run = {"strains": lambda: lmm.scan(lmm.NullModel(cohort.kinship, Y), G, keep="best")}
     first, warm = side_by_side(run, rounds)
     return {"first": first, "warm": warm, "bulklmm_seconds_16_threads": 2.1}
 

@@ -4,7 +4,6 @@ from lmmlite_jax.data.chromosomes import match_chromosomes
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.genotypes import Block, FileDosages, GenotypeFile, open_genotypes
 from lmmlite_jax.data.kinship_files import (
-    genotype_kinship,
     read_kinship,
     read_loco_kinship,
     write_kinship,
@@ -39,7 +38,6 @@ __all__ = [
     "Matched",
     "MatchedIds",
     "Phenotypes",
-    "genotype_kinship",
     "load_recla",
     "match_chromosomes",
     "match_ids",

@@ -19,7 +19,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import lmmlite_jax as lmm
 from lmmlite_jax.data import (
-    genotype_kinship,
     match_samples,
     open_genotypes,
     read_kinship,
@@ -34,8 +33,8 @@ from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
 from lmmlite_jax.faces.run_plots import plot_run
-from lmmlite_jax.run import map_files
-from lmmlite_jax.run.inputs import with_intercept
+from lmmlite_jax.pipeline import genotype_kinship, map_files
+from lmmlite_jax.pipeline.inputs import with_intercept
 
 __all__ = ["app"]
 
@@ -55,7 +54,7 @@ class KinshipMethod(StrEnum):
 
 
 class Mode(StrEnum):
-    """What `lmmlite_jax.run.map_files` maps."""
+    """What `lmmlite_jax.pipeline.map_files` maps."""
 
     cis = "cis"
     cis_nominal = "cis_nominal"

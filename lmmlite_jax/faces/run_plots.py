@@ -51,7 +51,7 @@ def plot_run(
     Parameters
     ----------
     prefix : path
-        As given to `lmmlite_jax.run.map_files`.
+        As given to `lmmlite_jax.pipeline.map_files`.
     mode : {"cis", "cis_nominal", "cis_independent", "trans"}
         As given to it.
     feature : str, optional
@@ -74,7 +74,7 @@ def plot_run(
     >>> import numpy as np, pandas as pd
     >>> import lmmlite_jax as lmm
     >>> from lmmlite_jax.faces import plot_run
-    >>> from lmmlite_jax.run import map_files
+    >>> from lmmlite_jax.pipeline import map_files
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> cohort = lmm.simulate_cohort(n=120, m=2, seed=1)
     >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 30)).astype(float)

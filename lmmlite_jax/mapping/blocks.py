@@ -8,17 +8,17 @@ keep of a tile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
-from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.result import status_of_counts
 from lmmlite_jax.model.trait_block import TraitBlock
 
@@ -95,6 +95,7 @@ class Tile(NamedTuple):
     missing: Int[np.ndarray, " B"]
 
 
+@runtime_checkable
 class Adds(Protocol):
     """What takes tiles."""
 
@@ -171,7 +172,7 @@ class Fits:
 
 
 def markers_of_kinships(
-    null: NullModel, chromosome: AnyArray | Sequence[object] | None, M: int
+    null: NullModel, chromosome: ArrayOrFrame | None, M: int
 ) -> list[tuple[str, Int[np.ndarray, " M"]]]:
     """Label of each kinship that is needed, and the markers that are tested with it."""
     if not null.chromosomes:

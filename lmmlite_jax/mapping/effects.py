@@ -90,8 +90,8 @@ def best_of_block(markers: Markers, traits: Traits) -> BestOfBlock:
 @jax.jit
 def effects_of_best(best: BestOfBlock, dof: Array) -> Effects:
     """Effects of the best markers of T traits, (T, k) and (T,)."""
-    b, d, varies = (x[..., None, :] for x in (best.b, best.d, best.varies))
-    return jax.tree.map(lambda x: x[0], effects_of_sums(b, d, best.rss, varies, dof))
+    b, d, varies = (jnp.asarray(x)[..., None, :] for x in (best.b, best.d, best.varies))
+    return jax.tree.map(lambda x: x[0], effects_of_sums(b, d, jnp.asarray(best.rss), varies, dof))
 
 
 def _sums(markers: Markers, traits: Traits) -> tuple[Array, Array]:

@@ -49,7 +49,7 @@ class Genotypes:
     values: AnyArray | DosageReader
     names: tuple[str, ...] | None
     individuals: tuple[str, ...] | None
-    interaction: np.ndarray | None = None
+    interaction: AnyArray | None = None
     with_covariate: bool = False
 
     @property
@@ -124,7 +124,7 @@ def as_genotypes(
         return found
     if found.columns > 1:
         raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
-    return replace(found, interaction=null.design[:, null.covariate_column(interaction)])
+    return replace(found, interaction=null.interacting(interaction))
 
 
 def as_dosages(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,12 @@ from lmmlite_jax.mapping.statistics import (
     Pairs,
     empty_pairs,
     least_share,
+    pair_statistics,
     refit_tile,
-    test_pairs,
     tests_of_effects,
     tests_of_refits,
 )
+from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["REFIT_TRAITS", "All", "Best", "BestRefit", "Hits", "Keeper", "keeper"]
@@ -35,9 +36,10 @@ REFIT_TRAITS = 64
 TRAITS_LOOKED_INTO = 32
 """Traits of which all pairs are tested together, where the best of each is over a threshold."""
 
-Numbers = Int[np.ndarray, " kept"] | None
+Numbers = Int[AnyArray, " kept"] | None
 
 
+@runtime_checkable
 class Keeper(Protocol):
     """Takes tiles one after the other, and keeps what was asked for."""
 
@@ -68,7 +70,7 @@ class All:
         """Test all pairs of a tile."""
         used = tile.block.traits >= 0
         where = np.ix_(tile.numbers, tile.block.traits[used])
-        found = test_pairs(tile.markers, tile.block, self.method)
+        found = pair_statistics(tile.markers, tile.block, self.method)
         for kept, values in zip(self.kept, found, strict=True):
             if kept is not None:
                 kept[where] = np.asarray(values)[: tile.numbers.size, used]
@@ -106,7 +108,7 @@ class Best:
         for kept, values in zip(self.best, best, strict=True):
             kept[..., to] = values[..., better]
 
-    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+    def pairs(self) -> tuple[Pairs, Numbers, None]:
         """Shapes (m,)."""
         found = effects_of_best(self.best, self.dof)
         return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
@@ -136,7 +138,7 @@ class BestRefit:
         for kept, values in zip(self.best, best, strict=True):
             kept[to] = values[better]
 
-    def pairs(self) -> tuple[Pairs, np.ndarray, None]:
+    def pairs(self) -> tuple[Pairs, Numbers, None]:
         """Shapes (m,)."""
         return tests_of_refits(self.best, self.dof, self.n, self.method), self.marker, None
 
@@ -152,10 +154,10 @@ class Hits:
     def add(self, tile: Tile) -> None:
         """Test all pairs of the traits whose best marker is over the threshold."""
         for some in self._promising(tile):
-            every = test_pairs(tile.markers, some, self.method)
+            every = pair_statistics(tile.markers, some, self.method)
             log10p = np.asarray(every.log10p)[: tile.numbers.size]
             rows, columns = np.nonzero((log10p >= self.threshold) & (some.traits >= 0))
-            pairs = Pairs(*(None if v is None else np.asarray(v)[rows, columns] for v in every))
+            pairs = every.map(lambda values: np.asarray(values)[rows, columns])  # noqa: B023
             self.found.append((tile.numbers[rows], some.traits[columns], pairs))
 
     def _promising(self, tile: Tile) -> Iterator[TraitBlock]:
@@ -181,9 +183,8 @@ class Hits:
         found = [(nothing, nothing, empty_pairs((0,), self.method)), *self.found]
         marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
         order = np.lexsort((trait, marker))
-        columns = zip(*(one[2] for one in found), strict=True)
-        merged = (None if c[0] is None else np.concatenate(c)[order] for c in columns)
-        return Pairs(*merged), marker[order], trait[order]
+        merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
+        return merged, marker[order], trait[order]
 
 
 @partial(jax.jit, static_argnames="test")

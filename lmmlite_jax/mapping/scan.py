@@ -104,7 +104,7 @@ class ScanResult:
             marker, trait = np.asarray(self.marker), np.arange(m)
         else:
             marker, trait = np.asarray(self.marker), np.asarray(self.trait)
-        columns: dict[str, Any] = {
+        columns: dict[str, np.ndarray] = {
             "marker": names_at(self.markers, marker),
             "trait": names_at(self.traits, trait),
             "n": np.asarray(self.n)[trait],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 from scipy.optimize import bisect
 
-from lmmlite_jax.mapping.effects import BestOfBlock, Effects, effects_of_block
+from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.refit import Refit, refit_block
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
@@ -26,8 +27,8 @@ __all__ = [
     "check_choices",
     "empty_pairs",
     "least_share",
+    "pair_statistics",
     "refit_tile",
-    "test_pairs",
     "tests_of_effects",
     "tests_of_refits",
 ]
@@ -58,6 +59,11 @@ class Pairs(NamedTuple):
     log10p: AnyArray
     hsq: AnyArray | None
 
+    def map(self, change: Callable[[AnyArray], AnyArray]) -> Pairs:
+        """Change every statistic there is."""
+        hsq = None if self.hsq is None else change(self.hsq)
+        return Pairs(change(self.beta), change(self.se), change(self.lod), change(self.log10p), hsq)
+
 
 def check_choices(variance: str, test: str, keep: str | float, columns: int) -> None:
     """Refuse what a scan cannot do."""
@@ -79,10 +85,12 @@ def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
     """Pairs without statistics."""
     effects = shape if method.columns == 1 else (*shape, method.columns)
     hsq = np.full(shape, np.nan) if method.variance == "refit" else None
-    return Pairs(*(np.full(one, np.nan) for one in (effects, effects, shape, shape)), hsq)
+    nothing = (np.full(one, np.nan) for one in (effects, effects, shape, shape))
+    beta, se, lod, log10p = nothing
+    return Pairs(beta, se, lod, log10p, hsq)
 
 
-def test_pairs(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
+def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
     """Test all markers with all traits of a block."""
     if method.variance == "refit":
         return tests_of_refits(refit_tile(markers, block, method), block.dof, block.n, method)
@@ -96,7 +104,7 @@ def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
     return refit_block(markers, block.for_refit, method.tol, reml=reml, points=block.grid_points)
 
 
-def tests_of_effects(found: Effects | BestOfBlock, dof: Number, n: Number, method: Method) -> Pairs:
+def tests_of_effects(found: Effects, dof: Number, n: Number, method: Method) -> Pairs:
     """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
     lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
     several = method.columns > 1
@@ -106,16 +114,16 @@ def tests_of_effects(found: Effects | BestOfBlock, dof: Number, n: Number, metho
 
 @partial(jax.jit, static_argnames=("columns", "test"))
 def _share_tests(
-    share: Array, rank: Array, dof: Array, n: Array, columns: int, test: str
-) -> tuple[Array, Array]:
+    share: AnyArray, rank: AnyArray, dof: Number, n: Number, columns: int, test: str
+) -> tuple[AnyArray, AnyArray]:
     """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
-    share = jnp.minimum(share.astype(float), 1.0)
+    share = jnp.minimum(jnp.asarray(share, dtype=float), 1.0)
     none = ~(share >= 0)
     share = jnp.where(none, 0.5, share)
     log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
     log10p = jnp.zeros_like(share)
 
-    def of_rank(df: int) -> Array:
+    def of_rank(df: int) -> AnyArray:
         if test == "lrt":
             return log10p_chi2(n * log_ratio, df)
         if test == "score":
@@ -153,8 +161,8 @@ def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pai
 
 @partial(jax.jit, static_argnames="test")
 def _refit_tests(
-    beta: Array, se: Array, ratio: Array, dof: Array, n: Array, test: str
-) -> tuple[Array, Array]:
+    beta: Array, se: Array, ratio: Array, dof: Number, n: Number, test: str
+) -> tuple[AnyArray, AnyArray]:
     if test == "lrt":
         return ratio / (2 * LN10), log10p_chi2(ratio, 1)
     explained = (beta / se) ** 2 / (dof - 1)

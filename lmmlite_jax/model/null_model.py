@@ -110,7 +110,7 @@ class NullModel:
             K, Y, X, weights, clip_negative=clip_negative, scale_kinship=scale_kinship
         )
         self.reml, self.tol, self.dtype = reml, tol, dtype
-        self.n, self.m = self._study.phenotypes.shape
+        self.n, self.m = (int(size) for size in self._study.phenotypes.shape)
         self.p = self._study.covariates.shape[1]
         self.counts = self._study.counts
         self.individuals = self._study.individuals
@@ -175,8 +175,8 @@ class NullModel:
         """Blocks of some traits at their heritabilities here, one covariate left to the markers."""
         fewer = np.delete(self._study.covariates, column, axis=1)
         engine = self._engine(label)
-        fitted = engine.groups(self._study.phenotypes, traits)
-        without = engine.with_covariates(fewer).groups(self._study.phenotypes, traits)
+        fitted = engine.groups(self._numbers, traits)
+        without = engine.with_covariates(fewer).groups(self._numbers, traits)
         pairs = (
             group._replace(fit=with_all.fit)
             for with_all, group in zip(fitted, without, strict=True)
@@ -192,9 +192,13 @@ class NullModel:
         if self.counts[trait] < both.shape[1] + 2:
             return None
         engine = self._engine(label).with_covariates(both)
-        groups = list(engine.groups(self._study.phenotypes, np.array([trait])))
+        groups = list(engine.groups(self._numbers, np.array([trait])))
         (block,) = trait_blocks(groups, self.n, self.reml, self.dtype)
         return block
+
+    def interacting(self, interaction: ArrayOrFrame) -> Float[AnyArray, " n"]:
+        """The covariate that an interaction names, (n,)."""
+        return self._study.covariates[:, self.covariate_column(interaction)]
 
     def covariate_column(self, covariate: ArrayOrFrame) -> int:
         """Number of the covariate that has these values; ``ValueError`` if none has."""
@@ -230,6 +234,11 @@ class NullModel:
         return self._study.covariates
 
     @property
+    def _numbers(self) -> Float[np.ndarray, "n m"]:
+        """Y, which is no traced array."""
+        return np.asarray(self._study.phenotypes)
+
+    @property
     def _options(self) -> Options:
         return Options(reml=self.reml)
 
@@ -253,7 +262,7 @@ class NullModel:
         chosen = np.intersect1d(traits, enough) if some and traits is not None else enough
         room = KEPT_BYTES - sum(_size(batch) for kept in self._kept.values() for batch in kept)
         batches: list[list[Group]] | None = [] if chosen.size == enough.size else None
-        groups = self._engine(label).groups(self._study.phenotypes, chosen)
+        groups = self._engine(label).groups(self._numbers, chosen)
         for batch in _of_one_decomposition(groups):
             if batches is not None:
                 room -= _size(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from lmmlite_jax.model.engine import Group, make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, Prior, check_options
 from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
 from lmmlite_jax.model.known_kinship import decompose_known, fit_known
-from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit, status_of_counts
 from lmmlite_jax.model.study import ALL_CHROMOSOMES, Study, as_study
 
@@ -145,7 +146,7 @@ def fit_study(
     if not traced:
         p = study.covariates.shape[1]
         enough = np.flatnonzero(study.counts >= p + 2)
-        return collected(engine.groups(Y, enough), study.counts, p)
+        return collected(engine.groups(np.asarray(Y), enough), study.counts, p)
     everyone = engine.decompose(np.arange(len(Y))[None])
     _, block = engine.fit(everyone, None, np.zeros(1, int), Y[None])
     return jax.tree.map(lambda a: a[..., 0, :], block)
@@ -175,7 +176,7 @@ def collected(groups: Iterator[Group], counts: np.ndarray, p: int) -> LMMFit:
         nothing = np.full(m, np.nan)
         names = ("sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue")
         columns |= {"beta": np.full((p, m), np.nan)} | dict.fromkeys(names, nothing)
-    arrays: dict[str, AnyArray] = {name: jax.device_put(values) for name, values in columns.items()}
+    arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 

@@ -97,8 +97,8 @@ class TestScan:
         K = {1: COHORT.kinship, 2: 0.5 * COHORT.kinship + 0.5 * STRAINS}
 
         def scan(Y, X, G):
-            options = {"chromosome": chromosome, "test": test, "reml": reml, "tol": 1e-12}
-            return numbers(lmm.scan(K, Y, G, X, **options))
+            null = lmm.NullModel(K, Y, X, reml=reml, tol=1e-12)
+            return numbers(lmm.scan(null, G, chromosome=chromosome, test=test))
 
         at = (COHORT.pheno, COHORT.covar, markers(k))
         along = directions(*at)
@@ -114,7 +114,7 @@ class TestScan:
         along = directions(*at)
 
         def total(Y, X, G):
-            result = lmm.scan(COHORT.kinship, Y, G, X)
+            result = lmm.scan(lmm.NullModel(COHORT.kinship, Y, X), G)
             return sum(jnp.nansum(x) for x in (result.beta, result.se, result.log10p))
 
         gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(*at)
@@ -127,14 +127,14 @@ class TestScan:
         K, Y, G = COHORT.kinship, COHORT.pheno, markers(1)
 
         def traced(**options):
-            return jax.jit(lambda Y: lmm.scan(K, Y, G, **options).lod)(Y)
+            return jax.jit(lambda Y: lmm.scan(lmm.NullModel(K, Y), G, **options).lod)(Y)
 
         with pytest.raises(ValueError, match="keep must be 'all'"):
             traced(keep="best")
         with pytest.raises(ValueError, match="variance='null'"):
             traced(variance="refit")
         with pytest.raises(NotImplementedError, match="no derivative in K"):
-            jax.jit(lambda K: lmm.scan(K, Y, G).lod)(K)
+            jax.jit(lambda K: lmm.scan(lmm.NullModel(K, Y), G).lod)(K)
         incomplete = np.where(np.arange(50)[:, None] == 3, np.nan, Y)
         with pytest.raises(ValueError, match="Y must be complete"):
-            jax.jit(lambda G: lmm.scan(K, incomplete, G).lod)(G)
+            jax.jit(lambda G: lmm.scan(lmm.NullModel(K, incomplete), G).lod)(G)

@@ -21,8 +21,9 @@ def test_a_threshold_of_five_percent_holds(missing):
     K, Y, G, X = problem(600)
     if missing:
         Y[:4, ::2] = np.nan
-    limits = lmm.permutation_threshold(K, Y, G, X, permutations=200)
-    best = lmm.scan(K, Y, G, X, keep="best")
+    null = lmm.NullModel(K, Y, X)
+    limits = lmm.permutation_threshold(null, G, permutations=200)
+    best = lmm.scan(null, G, keep="best")
     exceeded = np.mean(np.asarray(best.lod) > np.asarray(limits))
     assert exceeded == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 600) + 0.005)
 
@@ -31,24 +32,28 @@ def test_by_chromosome_and_with_several_columns():
     K, Y, G, X = problem(40)
     chromosome = np.repeat([1, 2], 40)
     founders = np.stack([G, G**2], axis=2)
-    one = lmm.permutation_threshold(K, Y, founders, X, permutations=100)
+    null = lmm.NullModel(K, Y, X)
+    one = lmm.permutation_threshold(null, founders, permutations=100)
     both = lmm.permutation_threshold(
-        {1: K, 2: K}, Y, founders, X, permutations=100, chromosome=chromosome
+        lmm.NullModel({1: K, 2: K}, Y, X), founders, permutations=100, chromosome=chromosome
     )
     np.testing.assert_allclose(one, both, rtol=1e-9)
-    fewer = lmm.permutation_threshold(K, Y, G, X, permutations=100)
+    fewer = lmm.permutation_threshold(null, G, permutations=100)
     assert np.mean(np.asarray(one) > np.asarray(fewer)) > 0.9
 
 
 def test_the_seed_decides_and_traits_without_a_fit_have_none():
     K, Y, G, X = problem(3)
     Y[:, 1] = 1.0
-    first, again = (lmm.permutation_threshold(K, Y, G, X, permutations=50, seed=4) for _ in "ab")
+    first, again = (
+        lmm.permutation_threshold(lmm.NullModel(K, Y, X), G, permutations=50, seed=4) for _ in "ab"
+    )
     np.testing.assert_array_equal(first, again)
     assert np.isnan(first[1])
     assert np.isfinite(first[[0, 2]]).all()
 
 
 def test_too_few_permutations_are_refused():
+    K, Y, G, X = problem(2)
     with pytest.raises(ValueError, match="permutations must be at least 20"):
-        lmm.permutation_threshold(*problem(2), permutations=10)
+        lmm.permutation_threshold(lmm.NullModel(K, Y, X), G, permutations=10)

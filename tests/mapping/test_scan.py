@@ -69,7 +69,7 @@ def test_every_pair_is_generalised_least_squares(seed, p, k, kinship, missing):
     K, Y, G, X = problem(seed, p=p, k=k, kinship=kinship)
     if missing:
         Y[np.random.default_rng(seed).random(Y.shape) < 0.1] = np.nan
-    result = lmm.scan(K, Y, G, X)
+    result = lmm.scan(lmm.NullModel(K, Y, X), G)
     assert not any(result.reasons)
     for t, hsq in enumerate(np.asarray(result.hsq)):
         seen = ~np.isnan(Y[:, t])
@@ -83,7 +83,7 @@ def test_at_heritability_one():
     rng = np.random.default_rng(20)
     K, _, G, X = problem(20, n=60, M=4)
     Y = with_variance(rng, K, 1.0, 30)
-    result = lmm.scan(K, Y, G, X)
+    result = lmm.scan(lmm.NullModel(K, Y, X), G)
     at_one = np.flatnonzero(np.asarray(result.hsq) == 1)
     assert at_one.size >= 5
     for t in at_one:
@@ -94,14 +94,15 @@ def test_hsq_is_that_of_the_fit_without_markers():
     K, Y, G, X = problem(1)
     for reml in (True, False):
         expected = lmm.fit_traits(K, Y, X, reml=reml).hsq
-        np.testing.assert_allclose(lmm.scan(K, Y, G, X, reml=reml).hsq, expected, atol=1e-12)
+        null = lmm.NullModel(K, Y, X, reml=reml)
+        np.testing.assert_allclose(lmm.scan(null, G).hsq, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kinship", ["regular", "singular"])
 @pytest.mark.parametrize("test", ["wald", "lrt"])
 def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test):
     K, Y, G, X = problem(2, kinship=kinship, M=6)
-    result = lmm.scan(K, Y, G, X, variance="refit", test=test)
+    result = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", test=test)
     reml = test == "wald"
     grid = np.linspace(0, 0.999, 101)
     for j in range(6):
@@ -127,7 +128,7 @@ def test_refit_is_the_fit_with_the_marker_among_the_covariates(kinship, test):
     """Few individuals: many a likelihood has two maxima, or its maximum at an end."""
     K, Y, G, X = problem(8, n=24, m=12, M=40, kinship=kinship)
     Y = np.random.default_rng(8).standard_normal(Y.shape)
-    result = lmm.scan(K, Y, G, X, variance="refit", test=test)
+    result = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", test=test)
     for j in range(0, 40, 2):
         fit = lmm.fit_traits(K, Y, np.column_stack([X, G[:, j]]), reml=test == "wald")
         fitted = [not reason for reason in result.reasons]
@@ -141,7 +142,7 @@ def test_refit_is_the_fit_with_the_marker_among_the_covariates(kinship, test):
 
 def test_without_kinship_it_is_ordinary_regression():
     _, Y, G, X = problem(3)
-    result = lmm.scan(None, Y, G, X)
+    result = lmm.scan(lmm.NullModel(None, Y, X), G)
     for j in range(G.shape[1]):
         for t in range(Y.shape[1]):
             assert_pair(result, j, t, np.zeros((40, 40)), Y[:, t], G[:, [j]], X, 0.0)
@@ -150,11 +151,11 @@ def test_without_kinship_it_is_ordinary_regression():
 def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))
-    refit = {"variance": "refit"}
+    null, refit = lmm.NullModel(K, Y, X), {"variance": "refit"}
     for options in ({}, refit, {"test": "lrt"}, {**refit, "test": "lrt"}):
-        every = lmm.scan(K, Y, G, X, **options)
-        best = lmm.scan(K, Y, G, X, keep="best", **options)
-        hits = lmm.scan(K, Y, G, X, keep=1.5, **options)
+        every = lmm.scan(null, G, **options)
+        best = lmm.scan(null, G, keep="best", **options)
+        hits = lmm.scan(null, G, keep=1.5, **options)
         log10p = np.asarray(every.log10p)
         np.testing.assert_allclose(best.log10p, log10p.max(axis=0), rtol=1e-9)
         chosen = np.asarray(best.marker), np.arange(5)
@@ -170,7 +171,8 @@ def test_best_and_threshold_are_what_all_shows():
 def test_best_of_several_columns_with_missing_phenotypes():
     K, Y, G, X = problem(12, M=30, m=4, k=3)
     Y[:5, 1], Y[3:9, 2], Y[:, 3] = np.nan, np.nan, np.nan
-    every, best = lmm.scan(K, Y, G, X), lmm.scan(K, Y, G, X, keep="best")
+    null = lmm.NullModel(K, Y, X)
+    every, best = lmm.scan(null, G), lmm.scan(null, G, keep="best")
     lod = np.asarray(every.lod)[:, :3]
     np.testing.assert_array_equal(best.marker, [*lod.argmax(axis=0), -1])
     for name in ("beta", "se", "lod", "log10p"):
@@ -181,11 +183,12 @@ def test_best_of_several_columns_with_missing_phenotypes():
 
 def test_markers_without_a_test_are_nan_and_leave_the_others_alone():
     K, Y, G, X = problem(5)
-    plain = lmm.scan(K, Y, G, X)
+    plain = lmm.scan(lmm.NullModel(K, Y, X), G)
     G[:, 4], G[:, 9] = 2.0, X[:, 1] * 3 + 1
     Y = np.column_stack([Y, np.ones(40), np.full(40, np.nan)])
+    null = lmm.NullModel(K, Y, X)
     for options in ({}, {"variance": "refit"}):
-        odd = lmm.scan(K, Y, G, X, **options)
+        odd = lmm.scan(null, G, **options)
         for name in ("beta", "se", "lod", "log10p"):
             values = np.asarray(getattr(odd, name))
             assert np.isnan(values[[4, 9]]).all()
@@ -196,7 +199,7 @@ def test_markers_without_a_test_are_nan_and_leave_the_others_alone():
                 same = np.delete(np.asarray(getattr(plain, name)), [4, 9], axis=0)
                 np.testing.assert_allclose(rest, same, rtol=1e-9)
     assert [bool(reason) for reason in odd.reasons] == [False] * 3 + [True] * 2
-    best = lmm.scan(K, Y, G, X, keep="best")
+    best = lmm.scan(null, G, keep="best")
     assert best.marker[3] == best.marker[4] == -1
 
 
@@ -204,7 +207,8 @@ def test_collinear_columns_of_a_marker_are_left_out():
     """Founder probabilities sum to one: the last says nothing that the intercept does not."""
     K, Y, G, X = problem(6, k=4)
     G /= G.sum(axis=2, keepdims=True)
-    whole, fewer = lmm.scan(K, Y, G, X), lmm.scan(K, Y, G[:, :, :3], X)
+    null = lmm.NullModel(K, Y, X)
+    whole, fewer = lmm.scan(null, G), lmm.scan(null, G[:, :, :3])
     np.testing.assert_allclose(whole.lod, fewer.lod, rtol=1e-7)
     np.testing.assert_allclose(whole.log10p, fewer.log10p, rtol=1e-7)
     assert np.isnan(np.asarray(whole.beta)[:, :, 3]).all()
@@ -214,8 +218,8 @@ def test_each_chromosome_has_its_own_kinship():
     K, Y, G, X = problem(7)
     other = problem(8)[0]
     chromosome = np.repeat(["2", "X"], [6, 9])
-    result = lmm.scan({"X": other, "2": K}, Y, G, X, chromosome=chromosome)
-    first, second = lmm.scan(K, Y, G, X), lmm.scan(other, Y, G, X)
+    result = lmm.scan(lmm.NullModel({"X": other, "2": K}, Y, X), G, chromosome=chromosome)
+    first, second = lmm.scan(lmm.NullModel(K, Y, X), G), lmm.scan(lmm.NullModel(other, Y, X), G)
     np.testing.assert_allclose(result.lod[:6], first.lod[:6], rtol=1e-9)
     np.testing.assert_allclose(result.lod[6:], second.lod[6:], rtol=1e-9)
     np.testing.assert_allclose(result.hsq, [second.hsq, first.hsq])
@@ -224,8 +228,8 @@ def test_each_chromosome_has_its_own_kinship():
 def test_interaction_tests_marker_and_product():
     K, Y, G, X = problem(9)
     e = np.random.default_rng(10).standard_normal(40)
-    result = lmm.scan(K, Y, G, X, interaction=e)
     with_e = np.column_stack([X, e])
+    result = lmm.scan(lmm.NullModel(K, Y, with_e), G, interaction=e)
     for j in range(G.shape[1]):
         columns = np.column_stack([G[:, j], G[:, j] * e])
         for t, hsq in enumerate(np.asarray(result.hsq)):
@@ -235,7 +239,8 @@ def test_interaction_tests_marker_and_product():
 def test_g_and_its_interaction_have_tests_of_their_own():
     K, Y, G, X = problem(9)
     e = np.random.default_rng(10).standard_normal(40)
-    result = lmm.scan(K, Y, G, X, interaction=e)
+    null = lmm.NullModel(K, Y, np.column_stack([X, e]))
+    result = lmm.scan(null, G, interaction=e)
     each = np.asarray(result.log10p_columns)
     assert each.shape == (15, 3, 2)
     for t, hsq in enumerate(np.asarray(result.hsq)):
@@ -247,12 +252,12 @@ def test_g_and_its_interaction_have_tests_of_their_own():
             se = np.sqrt(rss / 35 * np.diag(np.linalg.inv(design.T @ design)))
             expected = -np.log10(2 * scipy.stats.t.sf(np.abs(beta / se), 35))
             np.testing.assert_allclose(each[j, t], expected[3:], rtol=1e-8)
-    best = lmm.scan(K, Y, G, X, interaction=e, keep="best")
+    best = lmm.scan(null, G, interaction=e, keep="best")
     rows = each[np.asarray(best.marker), np.arange(3)]
     np.testing.assert_allclose(best.log10p_columns, rows, rtol=1e-8)
-    lone = lmm.scan(K, Y, G, X)
+    lone = lmm.scan(null, G)
     np.testing.assert_allclose(lone.log10p_columns, lone.log10p, rtol=1e-8)
-    hits = lmm.scan(K, Y, G, X, keep=0.5)
+    hits = lmm.scan(null, G, keep=0.5)
     np.testing.assert_allclose(hits.log10p_columns, hits.log10p, rtol=1e-8)
 
 
@@ -262,22 +267,23 @@ def test_missing_genotypes_are_their_marker_s_mean_and_are_counted():
     holes[3:7, 2] = np.nan
     filled = G.copy()
     filled[3:7, 2] = np.nanmean(holes[:, 2])
-    result = lmm.scan(K, Y, holes, X)
-    np.testing.assert_allclose(result.lod, lmm.scan(K, Y, filled, X).lod)
+    null = lmm.NullModel(K, Y, X)
+    result = lmm.scan(null, holes)
+    np.testing.assert_allclose(result.lod, lmm.scan(null, filled).lod)
     np.testing.assert_array_equal(result.missing, np.where(np.arange(15) == 2, 4, 0))
 
 
 def test_weights_and_single_precision():
     K, Y, G, X = problem(12)
     weights = np.random.default_rng(13).uniform(0.5, 3, 40)
-    result = lmm.scan(K, Y, G, X, weights=weights)
+    result = lmm.scan(lmm.NullModel(K, Y, X, weights=weights), G)
     root = np.sqrt(weights)
     scaled = (root[:, None] * A for A in (G, X))
     columns, design = scaled
     for t, hsq in enumerate(np.asarray(result.hsq)):
         args = K * np.outer(root, root), root * Y[:, t], columns[:, [4]], design, hsq
         assert_pair(result, 4, t, *args)
-    single = lmm.scan(K, Y, G, X, weights=weights, dtype="float32")
+    single = lmm.scan(lmm.NullModel(K, Y, X, weights=weights, dtype="float32"), G)
     np.testing.assert_allclose(single.lod, result.lod, atol=2e-4)
 
 
@@ -286,16 +292,14 @@ def test_one_marker_one_trait_and_names():
     K, Y, G, X = problem(14)
     ids = [f"mouse{i}" for i in range(40)]
     result = lmm.scan(
-        pd.DataFrame(K, ids, ids),
-        pd.DataFrame(Y, ids, ["a", "b", "c"]),
+        lmm.NullModel(pd.DataFrame(K, ids, ids), pd.DataFrame(Y, ids, ["a", "b", "c"]), X),
         pd.DataFrame(G, ids, [f"rs{j}" for j in range(15)]),
-        X,
         keep="best",
     )
     table = result.to_pandas()
     assert list(table["trait"]) == ["a", "b", "c"]
     assert set(table["marker"]) <= {f"rs{j}" for j in range(15)}
-    alone = lmm.scan(K, Y[:, 0], G[:, 3], X)
+    alone = lmm.scan(lmm.NullModel(K, Y[:, 0], X), G[:, 3])
     assert alone.lod.shape == (1, 1)
 
 
@@ -319,7 +323,8 @@ def test_one_marker_one_trait_and_names():
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
+    options = dict(options)
     K, Y, G, X = problem(15)
-    arguments = {"K": K, "Y": Y, "G": G, "X": X} | options
+    K, G = options.pop("K", K), options.pop("G", G)
     with pytest.raises(ValueError, match=message):
-        lmm.scan(**arguments)
+        lmm.scan(lmm.NullModel(K, Y, X), G, **options)

@@ -46,9 +46,10 @@ def assert_is_gemma(K, Y, G, X, table):
 
     A column of Y has a table of its own.
     """
-    wald = lmm.scan(K, Y, G, X, variance="refit")
-    lrt = lmm.scan(K, Y, G, X, variance="refit", test="lrt")
-    score = lmm.scan(K, Y, G, X, reml=False, test="score")
+    null = lmm.NullModel(K, Y, X)
+    wald = lmm.scan(null, G, variance="refit")
+    lrt = lmm.scan(null, G, variance="refit", test="lrt")
+    score = lmm.scan(lmm.NullModel(K, Y, X, reml=False), G, test="score")
     scored = 0
     for j, of_trait in enumerate(table):
         beta, se, hsq = (np.asarray(x)[:, j] for x in (wald.beta, wald.se, wald.hsq))
@@ -122,7 +123,7 @@ def test_founder_scan_of_recla_is_r_qtl2s(recla, data_dir, oracle_dir):
     K = {str(c): 2 * data[f"kinship_loco_{c}"] for c in (4, 7)}
     X = np.column_stack([np.ones(len(pheno)), data["sex_female"].astype(float)])
     G = np.moveaxis(data["allele_probs"], 1, 2)
-    result = lmm.scan(K, pheno.to_numpy(), G, X, chromosome=data["chromosome"])
+    result = lmm.scan(lmm.NullModel(K, pheno.to_numpy(), X), G, chromosome=data["chromosome"])
     np.testing.assert_allclose(result.lod, lods[traits], atol=1e-5)
     np.testing.assert_allclose(result.hsq, hsq.loc[[4, 7], traits], atol=1e-5)
     assert result.beta.shape == (121, 26, 8)

@@ -24,7 +24,7 @@ from lmmlite_jax.mapping.cis.near import (
 )
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.orders import permuted
-from lmmlite_jax.mapping.statistics import LN10, Method, Pairs
+from lmmlite_jax.mapping.statistics import LN10, Method
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
 from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
 from lmmlite_jax.model.marker_rotation import Markers
@@ -106,7 +106,7 @@ class BestMarkers:
 class Permutations(NamedTuple):
     """How many, the seed of their orders, and the precision of their products."""
 
-    count: int
+    number: int
     seed: int
     dtype: str
 
@@ -135,7 +135,7 @@ def best_nearby(near: Neighbourhood, method: Method, chance: Permutations) -> Be
     tested: np.ndarray = near.inside() & np.isfinite(pairs.lod)
     genes = np.flatnonzero(tested.any(axis=0))
     top = np.where(tested, pairs.lod, -1.0).argmax(axis=0)
-    best = Pairs(*(None if x is None else x[top, np.arange(top.size)] for x in pairs))
+    best = pairs.map(lambda values: values[top, np.arange(top.size)])
     share = np.asarray(-np.expm1(-best.lod * 2 * LN10 / near.block.n))
     shares = permuted_shares(near, tested, chance)
     fitted = beta_approximation(shares, share, float(near.block.dof) - 1)
@@ -200,9 +200,9 @@ def permuted_shares(
     start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
     found = [
         np.asarray(_largest_shares(values, inverse, residuals, roots, orders, start, stop))
-        for orders in _orders(block.dof, len(whitened.residuals), chance.count, chance.seed)
+        for orders in _orders(block.dof, len(whitened.residuals), chance.number, chance.seed)
     ]
-    return np.concatenate(found, axis=1)[:, : chance.count].astype(np.float64)
+    return np.concatenate(found, axis=1)[:, : chance.number].astype(np.float64)
 
 
 @lru_cache(maxsize=8)

@@ -135,10 +135,13 @@ def map_cis_independent(
     for _, of_gene in signals_of_genes(search, chromosome, cis, threshold):
         signals += of_gene
     signals.sort(key=lambda signal: (signal["gene"], signal["rank"]))
+    # Those of the first searches, where no gene has a signal and there is nothing to see it from.
+    dtypes = {name: np.asarray(getattr(cis, name)).dtype for name in ("marker", *BEST_COLUMNS)}
+    dtypes |= dict.fromkeys(("gene", "rank"), np.dtype(np.int64))
     return CisIndependent(
         **{
-            name: np.array([signal[name] for signal in signals])
-            for name in ("marker", *BEST_COLUMNS, "gene", "rank")
+            name: np.array([signal[name] for signal in signals], dtype)
+            for name, dtype in dtypes.items()
         },
         markers=genotypes.names,
         traits=null.traits,

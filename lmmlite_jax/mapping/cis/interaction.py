@@ -123,7 +123,7 @@ def map_cis_interaction(
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
     column = null.covariate_column(interaction)
-    e = np.asarray(null.design[:, column])
+    e = np.asarray(null.interacting(interaction))
     genotypes = replace(genotypes, interaction=e, with_covariate=True)
     kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
 

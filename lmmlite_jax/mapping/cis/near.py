@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.blocks import Piece, Tile, markers_of_kinships, tiles
 from lmmlite_jax.mapping.genotypes import Genotypes
-from lmmlite_jax.mapping.statistics import Method, Pairs, empty_pairs, test_pairs
+from lmmlite_jax.mapping.statistics import Method, Pairs, empty_pairs, pair_statistics
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
@@ -155,7 +155,7 @@ def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
     width = min(FEWEST_MARKERS, S)
     for part in np.unique(used // width):
         some = slice(part * width, (part + 1) * width)
-        found = test_pairs(near.markers.part(some), near.block, method)
+        found = pair_statistics(near.markers.part(some), near.block, method)
         for kept, values in zip(pairs, found, strict=True):
             if kept is not None:
                 kept[some] = np.asarray(values)

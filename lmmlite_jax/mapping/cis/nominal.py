@@ -135,19 +135,17 @@ def _pairs_of(
     traits: tuple[str, ...] | None,
 ) -> CisPairs:
     """Statistics of the pairs in some windows."""
-    pairs = pairs_nearby(near, method)
     gene, marker = np.nonzero(near.inside().T)
-    hsq = pairs.hsq[marker, gene] if pairs.hsq is not None else near.block.hsq[gene]
-    log10p = pairs.log10p[marker, gene]
+    pairs = pairs_nearby(near, method).map(lambda values: np.asarray(values)[marker, gene])
     return CisPairs(
         **identity_of(near, gene, marker),
         markers=markers,
         traits=traits,
-        pval_nominal=10**-log10p,
-        slope=pairs.beta[marker, gene],
-        slope_se=pairs.se[marker, gene],
-        log10p=log10p,
-        lod=pairs.lod[marker, gene],
-        hsq=hsq,
+        pval_nominal=10 ** -np.asarray(pairs.log10p),
+        slope=np.asarray(pairs.beta),
+        slope_se=np.asarray(pairs.se),
+        log10p=np.asarray(pairs.log10p),
+        lod=np.asarray(pairs.lod),
+        hsq=near.block.hsq[gene] if pairs.hsq is None else np.asarray(pairs.hsq),
         n=np.full(gene.size, near.block.n),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -75,9 +76,7 @@ def signals_of_genes(
             first = {
                 name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *BEST_COLUMNS)
             }
-            found = independent_signals(
-                first, lambda given, g=gene, k=label: search.best(k, g, given), threshold
-            )
+            found = independent_signals(first, partial(search.best, label, gene), threshold)
             yield gene, [{**signal, "gene": gene} for signal in found]
 
 

@@ -16,17 +16,17 @@ def problem(seed, n=50, M=300, m=5, wide=30):
     G = rng.binomial(2, rng.uniform(0.2, 0.8, M), (n, M)).astype(float)
     G[0, ::9] = np.nan
     start = rng.integers(0, M - wide, m)
-    window = np.column_stack([start, start + rng.integers(1, wide, m)])
-    window[0] = [10, 280]  # more than one block of markers
+    windows = np.column_stack([start, start + rng.integers(1, wide, m)])
+    windows[0] = [10, 280]  # more than one block of markers
     Y = with_variance(rng, K, 0.5, m)
     Y[1, -1] = np.nan
-    return K, Y, G, X, window
+    return K, Y, G, X, windows
 
 
 def together(batches):
     """One array for each column, by gene and marker."""
     batches = list(batches)
-    names = vars(batches[0]).keys() - {"genes"}
+    names = vars(batches[0]).keys() - {"genes", "markers", "traits"}
     columns = {
         name: np.concatenate([np.asarray(getattr(one, name)) for one in batches]) for name in names
     }
@@ -34,16 +34,16 @@ def together(batches):
     return {name: values[order] for name, values in columns.items()}
 
 
-def in_windows(window):
-    return np.array([(t, j) for t, (start, stop) in enumerate(window) for j in range(start, stop)])
+def in_windows(windows):
+    return np.array([(t, j) for t, (start, stop) in enumerate(windows) for j in range(start, stop)])
 
 
 @pytest.mark.parametrize("kinship", [True, False])
 def test_every_pair_is_generalised_least_squares(kinship):
-    K, Y, G, X, window = problem(1)
-    found = together(lmm.map_cis_nominal(K if kinship else None, Y, G, X, window=window))
+    K, Y, G, X, windows = problem(1)
+    found = together(lmm.map_cis_nominal(lmm.NullModel(K if kinship else None, Y, X), G, windows))
     np.testing.assert_array_equal(
-        np.column_stack([found["gene"], found["marker"]]), in_windows(window)
+        np.column_stack([found["gene"], found["marker"]]), in_windows(windows)
     )
     imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
     for i in range(0, found["gene"].size, 7):
@@ -65,9 +65,10 @@ def test_every_pair_is_generalised_least_squares(kinship):
 
 
 def test_refits_are_those_of_the_scan():
-    K, Y, G, X, window = problem(2)
-    found = together(lmm.map_cis_nominal(K, Y, G, X, window=window, variance="refit"))
-    scan = lmm.scan(K, Y, G, X, variance="refit")
+    K, Y, G, X, windows = problem(2)
+    null = lmm.NullModel(K, Y, X)
+    found = together(lmm.map_cis_nominal(null, G, windows, variance="refit"))
+    scan = lmm.scan(null, G, variance="refit")
     at = found["marker"], found["gene"]
     # The same maximum, searched for from blocks of other sizes: to the search's tolerance of 1e-8.
     np.testing.assert_allclose(found["hsq"], scan.hsq[at], rtol=1e-6, atol=1e-9)
@@ -76,11 +77,11 @@ def test_refits_are_those_of_the_scan():
 
 
 def test_rare_markers_are_left_out_and_monomorphic_ones_have_no_number():
-    K, Y, G, X, window = problem(3)
+    K, Y, G, X, windows = problem(3)
     G[:, 15] = 1.0
     af = np.nanmean(G, axis=0) / 2
-    found = together(lmm.map_cis_nominal(K, Y, G, X, window=window, maf_threshold=0.31))
-    pairs = in_windows(window)
+    found = together(lmm.map_cis_nominal(lmm.NullModel(K, Y, X), G, windows, maf_threshold=0.31))
+    pairs = in_windows(windows)
     common = np.minimum(af, 1 - af)[pairs[:, 1]] >= 0.31
     # The one individual not observed for a gene may carry a marker over the threshold.
     near = np.abs(np.minimum(af, 1 - af)[pairs[:, 1]] - 0.31) < 0.02
@@ -95,17 +96,15 @@ def test_rare_markers_are_left_out_and_monomorphic_ones_have_no_number():
 
 
 def test_the_table_has_tensorqtls_columns():
-    pytest.importorskip("pandas")
-    K, Y, G, X, window = problem(4)
-    (first, *_) = lmm.map_cis_nominal(K, Y, G, X, window=window)
+    pd = pytest.importorskip("pandas")
+    K, Y, G, X, windows = problem(4)
+    Y = pd.DataFrame(Y, columns=list("abcde"))
+    G = pd.DataFrame(G, columns=[f"rs{j}" for j in range(300)])
+    (first, *_) = lmm.map_cis_nominal(lmm.NullModel(K, Y, X), G, windows)
     position, start = np.arange(300) * 10, np.array([500, 700, 80, 90, 10])
-    table = first.to_pandas(
-        traits=("a", "b", "c", "d", "e"),
-        position=position,
-        start=start,
-        end=start + 5,
-        markers=tuple(f"rs{j}" for j in range(300)),
-    )
+    table = first.to_pandas(position=position, start=start, end=start + 5)
+    assert table["phenotype_id"][0] == "abcde"[first.gene[0]]
+    assert table["variant_id"][0] == f"rs{first.marker[0]}"
     assert list(table.columns) == [
         "phenotype_id", "variant_id", "start_distance", "end_distance", "af", "ma_samples",
         "ma_count", "pval_nominal", "slope", "slope_se", "log10p", "lod", "hsq", "n",
@@ -117,11 +116,10 @@ def test_the_table_has_tensorqtls_columns():
 
 
 def test_interactions_are_generalised_least_squares_of_three_columns():
-    K, Y, G, X, window = problem(5, n=60)
+    K, Y, G, X, windows = problem(5, n=60)
     e = np.random.default_rng(5).standard_normal(60)
-    found = together(
-        lmm.map_cis_interaction(K, Y, G, e, X, window=window, maf_threshold_interaction=0.1)
-    )
+    null = lmm.NullModel(K, Y, np.column_stack([X, e]))
+    found = together(lmm.map_cis_interaction(null, G, windows, e, maf_threshold_interaction=0.1))
     imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
     fits = lmm.fit_traits(K, Y, np.column_stack([X, e]))
     for i in range(0, found["gene"].size, 5):
@@ -141,12 +139,11 @@ def test_interactions_are_generalised_least_squares_of_three_columns():
 
 
 def test_interactions_need_markers_that_vary_in_both_halves():
-    K, Y, G, X, window = problem(6, n=60)
+    K, Y, G, X, windows = problem(6, n=60)
     e = np.linspace(-1, 1, 60)
     G[:30, 20] = 0.0
-    found = together(
-        lmm.map_cis_interaction(K, Y, G, e, X, window=window, maf_threshold_interaction=0.05)
-    )
+    null = lmm.NullModel(K, Y, np.column_stack([X, e]))
+    found = together(lmm.map_cis_interaction(null, G, windows, e, maf_threshold_interaction=0.05))
     imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)[:, 10:280]
     af = np.stack([imputed[half].mean(axis=0) / 2 for half in (slice(0, 30), slice(30, 60))])
     varied = (np.minimum(af, 1 - af) >= 0.05 - 1e-7).all(axis=0)
@@ -155,10 +152,20 @@ def test_interactions_need_markers_that_vary_in_both_halves():
     np.testing.assert_array_equal(of_first, 10 + np.flatnonzero(varied))
 
 
-def test_an_interaction_among_the_covariates_is_refused():
-    K, Y, G, X, window = problem(7)
-    with pytest.raises(ValueError, match="leave it out of X"):
-        lmm.map_cis_interaction(K, Y, G, 2 * X[:, 1] + 1, X, window=window)
+def test_an_interaction_is_one_of_the_covariates():
+    K, Y, G, X, windows = problem(7)
+    null = lmm.NullModel(K, Y, X)
+    for interaction, message in (
+        (2 * X[:, 1] + 1, "the interaction is not among the covariates: add it to X"),
+        (X, "interaction must be one covariate, got 2"),
+    ):
+        for call in (
+            lambda e: lmm.scan(null, G, interaction=e),
+            lambda e: lmm.permutation_threshold(null, G, interaction=e),
+            lambda e: lmm.map_cis_interaction(null, G, windows, e),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call(interaction)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +176,6 @@ def test_an_interaction_among_the_covariates_is_refused():
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused_at_once(change, message):
-    K, Y, G, X, window = problem(8)
+    K, Y, G, X, windows = problem(8)
     with pytest.raises(ValueError, match=message):
-        lmm.map_cis_nominal(K, Y, G, X, window=window, **change)
+        lmm.map_cis_nominal(lmm.NullModel(K, Y, X), G, windows, **change)

@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 import scipy.stats
 
-from lmmlite_jax.mapping.beta_approximation import beta_approximation
+from lmmlite_jax.mapping.cis.beta_approximation import beta_approximation
 
 
 def largest(seed, m=6, P=500, tests=20, df=80):

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,10 @@ import numpy as np
 
 from lmmlite_jax.data import open_genotypes
 from lmmlite_jax.data.tables import whole_file
-from lmmlite_jax.run.inputs import Inputs, Kinship, read_inputs
-from lmmlite_jax.run.modes import MODES, Mapping, Settings
-from lmmlite_jax.run.parts import Parts
+from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
+from lmmlite_jax.pipeline.modes import MODES
+from lmmlite_jax.pipeline.parts import Parts
+from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +58,8 @@ def map_files(
     scale_kinship: bool = False,
     output_text: bool = False,
     resume: bool = False,
-    log: Callable[[str], None] | None = None,
-    bar: Callable[[str, int], AbstractContextManager[Callable[[int], object]]] | None = None,
+    log: Log | None = None,
+    bar: Bar | None = None,
 ) -> dict[str, Any]:
     """Map QTL from files to files, as ``lmmlite-jax map`` does.
 
@@ -120,7 +121,7 @@ def map_files(
     >>> import pathlib, tempfile
     >>> import numpy as np, pandas as pd
     >>> import lmmlite_jax as lmm
-    >>> from lmmlite_jax.run import map_files
+    >>> from lmmlite_jax.pipeline import map_files
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> cohort = lmm.simulate_cohort(n=120, m=2, seed=1)
     >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 30)).astype(float)
@@ -193,9 +194,9 @@ def map_files(
             matrix = inputs.kinship
             if str(kinship) in ("auto", "loco"):
                 matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
-            work = Mapping(inputs, settings, matrix, parts, bar, say)
+            run = Run(inputs, settings, matrix, parts, bar, say)
             written = []
-            for table in work.tables():
+            for table in MODES[mode](run):
                 ending = table.ending
                 if output_text:
                     ending = ending.replace(".parquet", ".txt.gz")
@@ -221,7 +222,7 @@ def map_files(
                 "variants": len(inputs.variants),
                 "features": len(inputs.features),
                 "covariates": list(inputs.covariates.columns),
-                "results": {**work.facts, "files": [_described(path) for path, _ in written]},
+                "results": {**run.facts, "files": [_described(path) for path, _ in written]},
                 "versions": {name: version(name) for name in _PACKAGES},
                 "machine": {
                     "python": platform.python_version(),
@@ -263,8 +264,8 @@ def _computed(
     inputs: Inputs,
     loco: bool,
     folder: Path,
-    bar: Callable[[str, int], AbstractContextManager[Callable[[int], object]]],
-    log: Callable[[str], None],
+    bar: Bar,
+    log: Log,
 ) -> Kinship:
     """Kinship from the genotypes, kept with the parts so that a resumed run has the same."""
     kept = folder / "kinship.npz"

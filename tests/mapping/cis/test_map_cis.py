@@ -7,11 +7,11 @@ import scipy.stats
 from helpers import dense_pair, random_kinship, with_variance
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import cis
-from lmmlite_jax.mapping.cis import cis_data, permuted_shares
-from lmmlite_jax.mapping.collect import Method
-from lmmlite_jax.mapping.windows import allele_statistics, engines, neighbourhoods
-from lmmlite_jax.model.estimate import Options
+from lmmlite_jax.mapping.alleles import allele_statistics
+from lmmlite_jax.mapping.cis import best_marker
+from lmmlite_jax.mapping.cis.near import neighbourhoods
+from lmmlite_jax.mapping.genotypes import as_dosages
+from lmmlite_jax.mapping.orders import permuted
 from lmmlite_jax.model.precision import in_float64
 
 
@@ -21,19 +21,19 @@ def problem(seed, n=50, M=40, m=5, missing=False, wide=12):
     X = np.column_stack([np.ones(n), rng.standard_normal(n)])
     G = rng.binomial(2, rng.uniform(0.1, 0.9, M), (n, M)).astype(float)
     start = np.sort(rng.integers(0, M - wide, m))
-    window = np.column_stack([start, start + rng.integers(1, wide, m)])
-    Y = with_variance(rng, K, 0.5, m) + 0.5 * G[:, window[:, 0]]
+    windows = np.column_stack([start, start + rng.integers(1, wide, m)])
+    Y = with_variance(rng, K, 0.5, m) + 0.5 * G[:, windows[:, 0]]
     if missing:
         Y[rng.random(Y.shape) < 0.03] = np.nan
-    return K, Y, G, X, window
+    return K, Y, G, X, windows
 
 
 @pytest.mark.parametrize(("seed", "missing", "kinship"), [(1, True, True), (2, False, False)])
 def test_the_best_marker_is_that_of_generalised_least_squares(seed, missing, kinship):
-    K, Y, G, X, window = problem(seed, missing=missing)
-    result = lmm.map_cis(K if kinship else None, Y, G, X, window=window, permutations=20)
+    K, Y, G, X, windows = problem(seed, missing=missing)
+    result = lmm.map_cis(lmm.NullModel(K if kinship else None, Y, X), G, windows, permutations=20)
     assert not any(result.reasons)
-    for t, (start, stop) in enumerate(window):
+    for t, (start, stop) in enumerate(windows):
         seen = ~np.isnan(Y[:, t])
         hsq = result.hsq[t] if kinship else 0.0
         pairs = [
@@ -57,45 +57,55 @@ def test_the_best_marker_is_that_of_generalised_least_squares(seed, missing, kin
 
 @in_float64
 def test_permuted_shares_are_those_of_dense_products(monkeypatch):
-    monkeypatch.setattr(cis, "PERMUTATIONS_AT_ONCE", 16)
-    # 700 markers: three blocks of a product, the last of them beyond the padding of a window.
-    K, Y, G, X, window = problem(3, n=40, M=700, m=4, wide=600)
-    window[0] = [0, 700]
+    monkeypatch.setattr(best_marker, "PERMUTATIONS_AT_ONCE", 16)
+    # 700 markers: three blocks of a product, the last of them beyond the padding of a windows.
+    K, Y, G, X, windows = problem(3, n=40, M=700, m=4, wide=600)
+    windows[0] = [0, 700]
     Y[:2, 1] = np.nan
-    data = cis_data(K, Y, G, X, None, None, False, False)
-    method = Method("null", "wald", 1, "float64", 1e-8)
+    null = lmm.NullModel(K, Y, X)
+    chance = best_marker.as_permutations(40, 1, "float64")
     found = 0
-    ((engine, _, genes),) = engines(data, window, Options(), 1e-8)
-    for group in engine.groups(data.values, genes):
-        for near in neighbourhoods(data, window, group, method, maf_threshold=0.21):
-            shares = permuted_shares(near, near.inside(), 40, 1, "float64")
-            projection = near.pattern.projection
-            real = int(near.pattern.n[0]) - 2
-            basis = np.asarray(projection.Kve_t[0])[:real][:, : real + 2]
-            orders = np.concatenate(cis._orders(real, projection.Kva.shape[1], 40, 1))
-            for gene in np.flatnonzero(near.genes >= 0):
-                seen = ~np.isnan(Y[:, near.genes[gene]])
-                hsq = near.block.hsq[gene]
-                roots = 1 / np.sqrt(hsq * np.asarray(projection.Kva[0])[:real] + 1 - hsq)
-                residual = roots * (basis @ Y[seen, near.genes[gene]])
-                dosages = G[seen, window[near.genes[gene], 0] : window[near.genes[gene], 1]]
-                af = dosages.mean(axis=0) / 2
-                markers = roots[:, None] * (basis @ dosages[:, np.minimum(af, 1 - af) >= 0.21])
-                for i, order in enumerate(orders[:40]):
-                    product = residual[order[:real]] @ markers
-                    share = product**2 / (markers**2).sum(axis=0) / (residual @ residual)
-                    assert shares[gene, i] == pytest.approx(share.max(), rel=1e-9)
-                    found += 1
+    for near in neighbourhoods(
+        null.batches(*null.kinship_labels),
+        as_dosages(G, null),
+        windows,
+        np.arange(4),
+        maf_threshold=0.21,
+    ):
+        shares = best_marker.permuted_shares(near, near.inside(), chance)
+        block, whitened = near.block, near.block.whitened
+        real, size = block.dof, len(whitened.residuals)
+        orders = permuted(real, size, 40, 1)[:, :real]
+        for place, gene in enumerate(block.traits):
+            if gene < 0:
+                continue
+            seen, hsq = ~np.isnan(Y[:, gene]), block.hsq[place]
+            residual = np.asarray(whitened.residuals)[:real, place]
+            dosages = G[seen, windows[gene, 0] : windows[gene, 1]]
+            af = dosages.mean(axis=0) / 2
+            rotated = near.markers.values[0, windows[gene, 0] - near.first :][: dosages.shape[1]]
+            markers = np.asarray(rotated).T[:real] / np.asarray(whitened.deviation)[:real, [place]]
+            # Whitened: their products are those of generalised least squares.
+            P = np.linalg.inv(hsq * K[np.ix_(seen, seen)] + (1 - hsq) * np.eye(seen.sum()))
+            P -= P @ X[seen] @ np.linalg.solve(X[seen].T @ P @ X[seen], X[seen].T @ P)
+            np.testing.assert_allclose(markers.T @ markers, dosages.T @ P @ dosages, atol=1e-8)
+            np.testing.assert_allclose(residual @ markers, Y[seen, gene] @ P @ dosages, atol=1e-8)
+            markers = markers[:, np.minimum(af, 1 - af) >= 0.21]
+            for i, order in enumerate(orders):
+                product = residual[order] @ markers
+                share = product**2 / (markers**2).sum(axis=0) / (residual @ residual)
+                assert shares[place, i] == pytest.approx(share.max(), rel=1e-9)
+                found += 1
     assert found == 160
 
 
 def test_permutation_p_values_are_those_of_a_direct_permutation():
-    K, Y, G, X, window = problem(5)
+    K, Y, G, X, windows = problem(5)
     P = 2000
-    result = lmm.map_cis(K, Y, G, X, window=window, permutations=P, seed=3)
+    result = lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=P, seed=3)
     basis = scipy.linalg.null_space(X.T)
     rng = np.random.default_rng(4)
-    for t, (start, stop) in enumerate(window):
+    for t, (start, stop) in enumerate(windows):
         V = result.hsq[t] * K + (1 - result.hsq[t]) * np.eye(len(K))
         values, vectors = np.linalg.eigh(basis.T @ V @ basis)
         whiten = (vectors / np.sqrt(values)).T @ basis.T
@@ -121,21 +131,22 @@ def families(m, seed=1, n=120, M=80):
 
 
 def test_p_values_of_null_genes_in_families_are_uniform():
-    K, Y, G, window = families(1000)
+    K, Y, G, windows = families(1000)
     # Genes with their own markers are independent enough for a Kolmogorov-Smirnov test.
     Y[:3, ::4] = np.nan
-    result = lmm.map_cis(K, Y, G, window=window, permutations=200)
+    result = lmm.map_cis(lmm.NullModel(K, Y), G, windows, permutations=200)
     for pvalue in (result.pval_beta, result.pval_perm):
         assert scipy.stats.kstest(pvalue, "uniform").pvalue > 1e-3
         assert np.mean(pvalue < 0.05) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 1000))
-    unrelated = lmm.map_cis(None, Y, G, window=window, permutations=200)
+    unrelated = lmm.map_cis(lmm.NullModel(None, Y), G, windows, permutations=200)
     assert np.mean(unrelated.pval_beta < 0.05) > 0.15
 
 
 def test_single_precision_changes_nothing_that_permutation_does_not():
-    K, Y, G, window = families(40, seed=2)
+    K, Y, G, windows = families(40, seed=2)
+    null = lmm.NullModel(K, Y)
     single, double = (
-        lmm.map_cis(K, Y, G, window=window, permutations=300, dtype=d)
+        lmm.map_cis(null, G, windows, permutations=300, permutation_dtype=d)
         for d in ("float32", "float64")
     )
     np.testing.assert_allclose(single.pval_beta, double.pval_beta, rtol=2e-4)
@@ -143,14 +154,13 @@ def test_single_precision_changes_nothing_that_permutation_does_not():
 
 
 def test_genes_may_be_mapped_in_any_portions():
-    K, Y, G, X, window = problem(7, M=900, m=50, wide=200)
+    K, Y, G, X, windows = problem(7, M=900, m=50, wide=200)
     Y[0, ::7] = np.nan
-    whole = lmm.map_cis(K, Y, G, X, window=window, permutations=50)
+    whole = lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=50)
     for part in (slice(0, 3), slice(40, 50)):
-        first, last = window[part, 0].min(), window[part, 1].max()
-        some = lmm.map_cis(
-            K, Y[:, part], G[:, first:last], X, window=window[part] - first, permutations=50
-        )
+        first, last = windows[part, 0].min(), windows[part, 1].max()
+        null = lmm.NullModel(K, Y[:, part], X)
+        some = lmm.map_cis(null, G[:, first:last], windows[part] - first, permutations=50)
         np.testing.assert_array_equal(some.marker + first, whole.marker[part])
         # One column of the same data is multiplied in blocks of other sizes.
         np.testing.assert_allclose(some.pval_beta, whole.pval_beta[part], rtol=1e-3)
@@ -165,10 +175,10 @@ def test_windows_of_all_sizes_share_a_few_programs(compilations):
         start = np.sort(rng.integers(0, 1400, 120))
         return np.column_stack([start, start + rng.integers(1, 100, 120)])
 
-    lmm.map_cis(K, Y, G, X, window=windows(), permutations=20)
+    lmm.map_cis(lmm.NullModel(K, Y, X), G, windows(), permutations=20)
     before = compilations()
     for _ in range(3):
-        lmm.map_cis(K, Y, G, X, window=windows(), permutations=20)
+        lmm.map_cis(lmm.NullModel(K, Y, X), G, windows(), permutations=20)
     # Five sizes of markers at most, each with less than a dozen programs.
     assert compilations() - before <= 12
 
@@ -177,37 +187,30 @@ def test_a_kinship_for_each_chromosome():
     K, Y, G, X, _ = problem(9)
     other = random_kinship(np.random.default_rng(9), len(Y))
     chromosome = np.repeat(["1", "2"], 20)
-    window = np.array([[0, 10], [25, 40], [5, 20], [20, 30], [0, 20]])
-    both = lmm.map_cis(
-        {"1": K, "2": other}, Y, G, X, window=window, permutations=20, chromosome=chromosome
-    )
+    windows = np.array([[0, 10], [25, 40], [5, 20], [20, 30], [0, 20]])
+    null = lmm.NullModel({"1": K, "2": other}, Y, X)
+    both = lmm.map_cis(null, G, windows, permutations=20, chromosome=chromosome)
     for kinship, genes in ((K, [0, 2, 4]), (other, [1, 3])):
-        one = lmm.map_cis(kinship, Y, G, X, window=window, permutations=20)
+        one = lmm.map_cis(lmm.NullModel(kinship, Y, X), G, windows, permutations=20)
         np.testing.assert_allclose(both.hsq[genes], one.hsq[genes], rtol=1e-9)
         np.testing.assert_allclose(both.pval_beta[genes], one.pval_beta[genes], rtol=1e-3)
-    with pytest.raises(ValueError, match=r"window\[1\] has markers of two chromosomes"):
-        lmm.map_cis(
-            {"1": K, "2": other},
-            Y,
-            G,
-            X,
-            window=window - [[0, 0], [10, 0], [0, 0], [0, 0], [0, 0]],
-            chromosome=chromosome,
-        )
+    torn = windows - [[0, 0], [10, 0], [0, 0], [0, 0], [0, 0]]
+    with pytest.raises(ValueError, match=r"windows\[1\] has markers of two chromosomes"):
+        lmm.map_cis(null, G, torn, chromosome=chromosome)
 
 
 def test_genes_without_a_test_say_why_and_leave_the_others_alone():
-    K, Y, G, X, window = problem(10, m=5)
-    alone = lmm.map_cis(K, Y[:, :1], G, X, window=window[:1], permutations=20)
+    K, Y, G, X, windows = problem(10, m=5)
+    alone = lmm.map_cis(lmm.NullModel(K, Y[:, :1], X), G, windows[:1], permutations=20)
     Y[:, 1] = 2.0
     Y[:-3, 2] = np.nan
-    window[3] = [7, 7]
-    G[:, window[4, 0] : window[4, 1]] = 1.0
-    window[0] = alone_window = window[0]
-    if alone_window[1] > window[4, 0]:
-        window[4] = [30, 31]
+    windows[3] = [7, 7]
+    G[:, windows[4, 0] : windows[4, 1]] = 1.0
+    windows[0] = alone_window = windows[0]
+    if alone_window[1] > windows[4, 0]:
+        windows[4] = [30, 31]
         G[:, 30] = 1.0
-    result = lmm.map_cis(K, Y, G, X, window=window, permutations=20)
+    result = lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=20)
     assert result.marker[0] == alone.marker[0]
     assert result.pval_beta[0] == pytest.approx(alone.pval_beta[0], rel=1e-3)
     np.testing.assert_array_equal(result.marker[1:], -1)
@@ -220,14 +223,13 @@ def test_genes_without_a_test_say_why_and_leave_the_others_alone():
 
 
 def test_rare_markers_are_left_out():
-    K, Y, G, X, window = problem(11)
-    window[:] = [0, 40]
+    K, Y, G, X, windows = problem(11)
+    windows[:] = [0, 40]
     af = G.mean(axis=0) / 2
     often = np.minimum(af, 1 - af) >= 0.25
-    result = lmm.map_cis(K, Y, G, X, window=window, permutations=20, maf_threshold=0.25)
-    fewer = lmm.map_cis(
-        K, Y, G[:, often], X, window=[[0, often.sum()]] * 5 * np.ones(1, int), permutations=20
-    )
+    null = lmm.NullModel(K, Y, X)
+    result = lmm.map_cis(null, G, windows, permutations=20, maf_threshold=0.25)
+    fewer = lmm.map_cis(null, G[:, often], np.array([[0, often.sum()]] * 5), permutations=20)
     np.testing.assert_array_equal(result.num_var, often.sum())
     np.testing.assert_array_equal(result.marker, np.flatnonzero(often)[fewer.marker])
     np.testing.assert_allclose(result.pval_beta, fewer.pval_beta, rtol=1e-3)
@@ -243,10 +245,10 @@ def test_alleles_are_counted_as_tensorqtl_counts_them():
 
 def test_names_come_back():
     pd = pytest.importorskip("pandas")
-    K, Y, G, X, window = problem(12)
+    K, Y, G, X, windows = problem(12)
     Y = pd.DataFrame(Y, columns=list("abcde"))
     G = pd.DataFrame(G, columns=[f"rs{j}" for j in range(G.shape[1])])
-    result = lmm.map_cis(K, Y, G, X, window=window, permutations=20)
+    result = lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=20)
     table = result.to_pandas()
     assert list(table.index) == list("abcde")
     assert list(table["variant_id"]) == [f"rs{j}" for j in result.marker]
@@ -255,22 +257,22 @@ def test_names_come_back():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"window": np.zeros((5, 2))}, "window must hold the first marker"),
-        ({"window": np.array([[0, 41]] * 5)}, r"window\[0\] is \[0, 41\)"),
+        ({"windows": np.zeros((5, 2))}, "windows must hold the first marker"),
+        ({"windows": np.array([[0, 41]] * 5)}, r"windows\[0\] is \[0, 41\)"),
         ({"permutations": 5}, "permutations must be at least 20, got 5"),
-        ({"dtype": "half"}, "dtype must be"),
+        ({"permutation_dtype": "half"}, "dtype must be"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(change, message):
-    K, Y, G, X, window = problem(13)
+    K, Y, G, X, windows = problem(13)
     with pytest.raises(ValueError, match=message):
-        lmm.map_cis(K, Y, G, X, **{"window": window, **change})
+        lmm.map_cis(lmm.NullModel(K, Y, X), G, **{"windows": windows, **change})
 
 
 def test_markers_of_several_columns_are_refused():
-    K, Y, G, X, window = problem(14)
+    K, Y, G, X, windows = problem(14)
     with pytest.raises(ValueError, match="G must have one column a marker here, got 2"):
-        lmm.map_cis(K, Y, np.stack([G, G], axis=2), X, window=window)
+        lmm.map_cis(lmm.NullModel(K, Y, X), np.stack([G, G], axis=2), windows)
 
 
 def test_windows_follow_positions():

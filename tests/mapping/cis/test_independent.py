@@ -5,7 +5,7 @@ import pytest
 from helpers import with_variance
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.cis_independent import _independent
+from lmmlite_jax.mapping.cis.stepwise import independent_signals
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +18,15 @@ def problem():
     Y[:, 0] += 1.2 * G[:, 5] + 0.9 * G[:, 20]
     Y[:, 1] += 1.2 * G[:, 30]
     Y[:4] = np.nan
-    window = np.array([[0, 30], [20, 50], [0, 60]])
-    return K, Y, G, window, lmm.map_cis(K, Y, G, window=window, permutations=100)
+    windows = np.array([[0, 30], [20, 50], [0, 60]])
+    cis = lmm.map_cis(lmm.NullModel(K, Y), G, windows, permutations=100)
+    return K, Y, G, windows, cis
 
 
 def test_signals_are_those_put_in_each_mapped_with_the_others_as_covariates(problem):
-    K, Y, G, window, cis = problem
-    found = lmm.map_cis_independent(
-        K, Y, G, window=window, cis=cis, threshold=0.01, permutations=100
-    )
+    K, Y, G, windows, cis = problem
+    null = lmm.NullModel(K, Y)
+    found = lmm.map_cis_independent(null, G, windows, cis, threshold=0.01, permutations=100)
     np.testing.assert_array_equal(found.gene, [0, 0, 1])
     np.testing.assert_array_equal(found.marker, [5, 20, 30])
     np.testing.assert_array_equal(found.rank, [1, 2, 1])
@@ -36,7 +36,7 @@ def test_signals_are_those_put_in_each_mapped_with_the_others_as_covariates(prob
         assert getattr(found, name)[2] == getattr(cis, name)[1]
     for row, other in ((0, 20), (1, 5)):
         X = np.column_stack([np.ones(len(Y)), G[:, other]])
-        alone = lmm.map_cis(K, Y[:, :1], G, X, window=window[:1], permutations=100)
+        alone = lmm.map_cis(lmm.NullModel(K, Y[:, :1], X), G, windows[:1], permutations=100)
         assert alone.marker[0] == found.marker[row]
         for name in ("slope", "slope_se", "log10p", "hsq", "lod"):
             assert getattr(found, name)[row] == pytest.approx(getattr(alone, name)[0], rel=1e-8)
@@ -46,7 +46,7 @@ def test_signals_are_those_put_in_each_mapped_with_the_others_as_covariates(prob
 def looked_up(found):
     """A search whose best marker and p-value given others are written down."""
 
-    def search(gene, given):
+    def search(given):
         marker, pvalue = found[frozenset(given)]
         return {"marker": marker, "pval_beta": pvalue}
 
@@ -64,7 +64,7 @@ def test_a_first_signal_that_others_explain_is_dropped():
             frozenset({1, 3}): (2, 1e-8),
         }
     )
-    found = _independent(0, {"marker": 1, "pval_beta": 1e-20}, search, 0.01)
+    found = independent_signals({"marker": 1, "pval_beta": 1e-20}, search, 0.01)
     assert [(one["marker"], one["rank"]) for one in found] == [(2, 2), (3, 3)]
 
 
@@ -72,23 +72,21 @@ def test_two_searches_that_end_at_one_marker_are_one_signal():
     search = looked_up(
         {frozenset({1}): (2, 1e-9), frozenset({1, 2}): (9, 0.5), frozenset({2}): (2, 1e-9)}
     )
-    found = _independent(0, {"marker": 1, "pval_beta": 1e-20}, search, 0.01)
+    found = independent_signals({"marker": 1, "pval_beta": 1e-20}, search, 0.01)
     assert [(one["marker"], one["rank"]) for one in found] == [(2, 1)]
 
 
 def test_without_a_significant_gene_the_result_is_empty(problem):
-    K, Y, G, window, cis = problem
-    found = lmm.map_cis_independent(
-        K, Y, G, window=window, cis=cis, threshold=1e-300, permutations=100
-    )
+    K, Y, G, windows, cis = problem
+    null = lmm.NullModel(K, Y)
+    found = lmm.map_cis_independent(null, G, windows, cis, threshold=1e-300, permutations=100)
     assert found.marker.size == found.rank.size == 0
 
 
 def test_results_of_other_genes_are_refused(problem):
-    K, Y, G, window, cis = problem
+    K, Y, G, windows, cis = problem
+    null = lmm.NullModel(K, Y)
     with pytest.raises(ValueError, match="cis is the result of 3 genes, and Y has 2"):
-        lmm.map_cis_independent(K, Y[:, :2], G, window=window[:2], cis=cis, threshold=0.1)
+        lmm.map_cis_independent(lmm.NullModel(K, Y[:, :2]), G, windows[:2], cis, threshold=0.1)
     with pytest.raises(ValueError, match="best marker of gene 0 lies outside its window"):
-        lmm.map_cis_independent(
-            K, Y, G, window=window - [[0, 28], [0, 0], [0, 0]], cis=cis, threshold=0.1
-        )
+        lmm.map_cis_independent(null, G, windows - [[0, 28], [0, 0], [0, 0]], cis, threshold=0.1)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lmmlite_jax._optional import require
 from lmmlite_jax.data.tables import whole_file
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Parts"]
 
+
+class Key(NamedTuple):
+    """A piece of the work: its stage, and the numbers that name it there."""
+
+    stage: str
+    numbers: tuple[int, ...]
+
+
+Facts: TypeAlias = dict[Key, Any]
+"""What is known of pieces of the work, as JSON holds it."""
+
 _FINGERPRINT = "fingerprint.json"
 _MOST_ROWS = 2_000_000
 
 
 class Parts:
-    """Results of pieces of work, each named by a key, in a folder of files.
+    """Results of pieces of work, each with a stage of the work and numbers, in a folder of files.
 
     Results are collected in memory and written together from time to time. A file appears whole or
     not at all, and what it holds counts as done. A context manager: on an error the folder stays,
@@ -42,10 +53,8 @@ class Parts:
     ----------
     seconds : float
         Results are written when so much time has passed since they last were.
-    facts : dict
-        Keys of the pieces of work whose results are in files, with the fact each came with.
     resumed : int
-        How many of them there were at the beginning.
+        How many pieces of work were in files at the beginning.
 
     Raises
     ------
@@ -57,9 +66,9 @@ class Parts:
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
         self.folder = folder
-        self.facts: dict[str, Any] = {}
+        self._done: Facts = {}
         self._frames: dict[str, list[pd.DataFrame]] = {}
-        self._unwritten: dict[str, Any] = {}
+        self._unwritten: Facts = {}
         known = folder / _FINGERPRINT
         if folder.exists() and not known.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} holds something else than parts of a run: move it away.")
@@ -80,17 +89,24 @@ class Parts:
             with whole_file(known) as stream:
                 stream.write(json.dumps(fingerprint, indent=1).encode())
         for file in self._files():
-            self.facts |= _facts_of(file)
-        self.resumed = len(self.facts)
+            self._done |= _facts_of(file)
+        self.resumed = len(self._done)
         self._number = max((int(file.name[:6]) for file in self._files()), default=0)
         self._written = time.monotonic()
 
-    def add(self, frame: pd.DataFrame, facts: Mapping[str, Any], kind: str = "pairs") -> None:
-        """Take results of a kind, and the keys of their pieces of work with a fact each."""
+    def done(self, stage: str) -> dict[tuple[int, ...], Any]:
+        """Pieces of work of a stage whose results are here, with the fact each came with."""
+        both = self._done | self._unwritten
+        return {key.numbers: fact for key, fact in both.items() if key.stage == stage}
+
+    def add(
+        self, kind: str, frame: pd.DataFrame, stage: str, facts: Mapping[tuple[int, ...], Any]
+    ) -> None:
+        """Take results of a kind, and the numbers of their pieces of work with a fact each."""
         if self._frames.keys() - {kind}:
             self.write()
         self._frames.setdefault(kind, []).append(frame)
-        self._unwritten |= facts
+        self._unwritten |= {Key(stage, numbers): fact for numbers, fact in facts.items()}
         rows = sum(len(held) for held in self._frames[kind])
         if time.monotonic() - self._written >= self.seconds or rows > _MOST_ROWS:
             self.write()
@@ -101,16 +117,16 @@ class Parts:
         parquet = require("pyarrow.parquet", "io")
         for kind, frames in self._frames.items():
             table = arrow.Table.from_pandas(pd.concat(frames), preserve_index=False)
-            facts = json.dumps(self._unwritten).encode()
+            facts = json.dumps([[*key, fact] for key, fact in self._unwritten.items()]).encode()
             noted = {**(table.schema.metadata or {}), b"facts": facts}
             self._number += 1
             with whole_file(self.folder / f"{self._number:06d}.{kind}.parquet") as stream:
                 parquet.write_table(table.replace_schema_metadata(noted), stream)
-        self.facts |= self._unwritten
+        self._done |= self._unwritten
         self._frames, self._unwritten = {}, {}
         self._written = time.monotonic()
 
-    def frame(self, kind: str = "pairs", **equal: Any) -> pd.DataFrame | None:
+    def frame(self, kind: str, **equal: str) -> pd.DataFrame | None:
         """All results of a kind, or the rows with the values given; None if there is no result."""
         self.write()
         pd, parquet = require("pandas", "io"), require("pyarrow.parquet", "io")
@@ -146,10 +162,10 @@ class Parts:
         return sorted(self.folder.glob(f"[0-9]*.{kind}.parquet"))
 
 
-def _facts_of(file: Path) -> dict[str, Any]:
+def _facts_of(file: Path) -> Facts:
     schema = require("pyarrow.parquet", "io").read_schema(file)
-    facts: dict[str, Any] = json.loads(schema.metadata[b"facts"])
-    return facts
+    rows = json.loads(schema.metadata[b"facts"])
+    return {Key(stage, tuple(numbers)): fact for stage, numbers, fact in rows}
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

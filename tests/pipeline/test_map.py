@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
 from lmmlite_jax.faces.cli import app
-from lmmlite_jax.run import parts
+from lmmlite_jax.pipeline import parts
 
 
 def run(*arguments):

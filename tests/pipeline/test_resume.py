@@ -18,7 +18,7 @@ import lmmlite_jax as lmm
 PROGRAM = """
 from lmmlite_jax.faces.cli import app
 from lmmlite_jax.mapping import trans
-from lmmlite_jax.run.parts import Parts
+from lmmlite_jax.pipeline.parts import Parts
 Parts.seconds = 0
 trans._MOST_MARKERS = 512
 app()

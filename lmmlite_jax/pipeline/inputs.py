@@ -15,7 +15,6 @@ from lmmlite_jax.data import (
     FileDosages,
     GenotypeFile,
     MatchReport,
-    genotype_kinship,
     match_chromosomes,
     match_ids,
     read_covariates,
@@ -26,7 +25,8 @@ from lmmlite_jax.data import (
     read_samples_map,
 )
 from lmmlite_jax.data._names import few
-from lmmlite_jax.mapping.windows import cis_windows
+from lmmlite_jax.mapping.cis.windows import cis_windows
+from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
     import pandas as pd

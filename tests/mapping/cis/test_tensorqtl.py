@@ -24,7 +24,7 @@ class Problem(NamedTuple):
     e: np.ndarray
     position: np.ndarray
     start: np.ndarray
-    window: np.ndarray
+    windows: np.ndarray
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,8 @@ def problem():
     position, start = 1000 * np.arange(M), np.sort(rng.integers(0, 300_000, m))
     Y = rng.standard_normal((n, m)) + 0.5 * G[:, start // 1000]
     one = np.ones(M, dtype=int)
-    window = lmm.cis_windows(one, position, one[:m], start, distance=50_000)
-    return Problem(Y, G, X, rng.standard_normal(n), position, start, window)
+    windows = lmm.cis_windows(one, position, one[:m], start, distance=50_000)
+    return Problem(Y, G, X, rng.standard_normal(n), position, start, windows)
 
 
 def together(batches):
@@ -52,10 +52,10 @@ def assert_column(ours, theirs, name):
 
 def test_every_pair(problem):
     ours = together(
-        lmm.map_cis_nominal(None, problem.Y, problem.G, problem.X, window=problem.window)
+        lmm.map_cis_nominal(lmm.NullModel(None, problem.Y, problem.X), problem.G, problem.windows)
     )
     residualizer = core.Residualizer(torch.tensor(problem.X[:, 1:]))
-    for t, (low, high) in enumerate(problem.window):
+    for t, (low, high) in enumerate(problem.windows):
         table = ours[ours["phenotype_id"] == t]
         np.testing.assert_array_equal(table["variant_id"], np.arange(low, high))
         G, y = torch.tensor(problem.G[:, low:high].T), torch.tensor(problem.Y[:, t])
@@ -69,14 +69,17 @@ def test_every_pair(problem):
 def test_interactions(problem):
     ours = together(
         lmm.map_cis_interaction(
-            None, problem.Y, problem.G, problem.e, problem.X, window=problem.window
+            lmm.NullModel(None, problem.Y, np.column_stack([problem.X, problem.e])),
+            problem.G,
+            problem.windows,
+            problem.e,
         )
     )
     residualizer = core.Residualizer(torch.tensor(problem.X[:, 1:]))
     e = torch.tensor(problem.e[:, None])
     upper = np.ones(len(problem.e), dtype=bool)
     upper[np.argsort(problem.e, kind="stable")[: len(upper) // 2]] = False
-    for t, (low, high) in enumerate(problem.window):
+    for t, (low, high) in enumerate(problem.windows):
         G, y = torch.tensor(problem.G[:, low:high].T), torch.tensor(problem.Y[:, t])
         G, kept = core.filter_maf_interaction(G, torch.tensor(upper), 0.05)
         table = ours[ours["phenotype_id"] == t]
@@ -110,7 +113,7 @@ def test_best_markers_and_their_p_values(problem):
 
     first, second = tensorqtl(1), tensorqtl(2)
     mapped = lmm.map_cis(
-        None, problem.Y, problem.G, problem.X, window=problem.window, permutations=1000
+        lmm.NullModel(None, problem.Y, problem.X), problem.G, problem.windows, permutations=1000
     )
     ours = mapped.to_pandas(position=problem.position, start=problem.start, end=problem.start)
     assert set(first.columns) <= set(ours.columns)

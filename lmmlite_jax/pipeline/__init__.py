@@ -1,0 +1,11 @@
+"""Runs from files to files: inputs matched, a mode of mapping, tables written, a summary."""
+
+from lmmlite_jax._optional import require
+
+require("pandas", "io")
+
+from lmmlite_jax.pipeline.inputs import Inputs, read_inputs  # noqa: E402
+from lmmlite_jax.pipeline.kinship import genotype_kinship  # noqa: E402
+from lmmlite_jax.pipeline.map_files import map_files  # noqa: E402
+
+__all__ = ["Inputs", "genotype_kinship", "map_files", "read_inputs"]

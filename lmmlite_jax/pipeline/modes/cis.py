@@ -1,0 +1,86 @@
+"""The best variant near each feature, with p-values by permutation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from lmmlite_jax.mapping.cis.best_marker import as_permutations, best_markers
+from lmmlite_jax.mapping.cis.near import as_windows
+from lmmlite_jax.mapping.genotypes import as_dosages
+from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, q_values
+from lmmlite_jax.mapping.tables import BEST_COLUMNS, best_table
+from lmmlite_jax.model.precision import each_in_float64
+from lmmlite_jax.pipeline.run import Run, Table, insert_before
+
+__all__ = ["best_of_features", "map_best", "named"]
+
+STAGE = "feature"
+
+
+def map_best(run: Run) -> Iterator[Table]:
+    """Do what is left of the best variants, and make their table."""
+    yield Table("cis_qtl.txt.gz", best_of_features(run))
+
+
+def best_of_features(run: Run) -> pd.DataFrame:
+    """Rows of all features, mapped or found finished, with q-values."""
+    settings, null = run.settings, run.null
+    genotypes = as_dosages(run.inputs.dosages, null)
+    windows = as_windows(run.windows, null.m, genotypes.markers)
+    left, mappable = run.left(STAGE), windows[:, 1] > windows[:, 0]
+    work = best_markers(
+        null,
+        genotypes,
+        windows,
+        run.chromosome,
+        as_permutations(settings.permutations, settings.seed, "float32"),
+        settings.maf_threshold,
+        left,
+    )
+    with run.bar("features", int(mappable.sum())) as advance:
+        advance(int((mappable & ~left).sum()))
+        for near, best in each_in_float64(work):
+            frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
+            status = near.block.status[near.block.traits >= 0]
+            fitted = zip(near.genes.tolist(), status.tolist(), strict=True)
+            run.parts.add("best", frame, STAGE, {(gene,): int(code) for gene, code in fitted})
+            advance(near.genes.size)
+    status = run.status_of_counts()
+    for (gene,), code in run.parts.done(STAGE).items():
+        status[gene] = code
+    run.note_features(status)
+    found = run.found("best").sort_values("gene", ignore_index=True)
+    run.facts["tested"] = len(found)
+    return _with_qvalues(run, named(run, found))
+
+
+def named(run: Run, found: pd.DataFrame) -> pd.DataFrame:
+    """Columns of tensorQTL for rows of best variants."""
+    columns = {name: found[name].to_numpy() for name in BEST_COLUMNS}
+    return best_table(columns, found["gene"].to_numpy(), found["marker"].to_numpy(), run.places)
+
+
+def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    fdr, pvalues = run.settings.fdr, table["pval_beta"].to_numpy()
+    pi0 = None
+    try:
+        qvalue, proportion = q_values(pvalues)
+    except ValueError as error:
+        # Few features: said, and Benjamini and Hochberg's q-values are larger, never smaller.
+        run.log(f"q-values are Benjamini and Hochberg's adjusted p-values: {error}")
+        pi0 = 1.0
+        qvalue, proportion = q_values(pvalues, pi0)
+    shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
+    thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
+    significant = int(np.sum(qvalue <= fdr))
+    run.facts |= {"pi0": float(proportion), "significant": significant}
+    run.log(
+        f"{significant} of {len(table)} features at a false discovery rate of {fdr:g} "
+        f"(proportion of true null hypotheses {proportion:.3g})"
+    )
+    insert_before(table, "log10p", "qval", qvalue)
+    insert_before(table, "log10p", "pval_nominal_threshold", thresholds)
+    return table

@@ -1,0 +1,70 @@
+"""Several signals near one feature, each given the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+
+from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations
+from lmmlite_jax.mapping.cis.near import as_windows
+from lmmlite_jax.mapping.cis.stepwise import Search, signals_of_genes
+from lmmlite_jax.mapping.genotypes import as_dosages
+from lmmlite_jax.model.precision import each_in_float64
+from lmmlite_jax.pipeline.modes.cis import best_of_features, named
+from lmmlite_jax.pipeline.run import Run, Table, insert_before
+
+__all__ = ["map_independent"]
+
+STAGE = "signals"
+
+
+def map_independent(run: Run) -> Iterator[Table]:
+    """Do what is left of best variants and of independent signals, and make their tables."""
+    table = best_of_features(run)
+    yield Table("cis_qtl.txt.gz", table)
+    settings, null = run.settings, run.null
+    best = run.found("best")
+    cis = _over_all(best, null.m)
+    significant = table.loc[table["qval"] <= settings.fdr, "pval_beta"]
+    signals = None
+    if len(significant):
+        threshold = float(significant.max())
+        run.log(f"signals have pval_beta of at most {threshold:.6g}")
+        genotypes, left = as_dosages(run.inputs.dosages, null), run.left(STAGE)
+        search = Search(
+            null,
+            genotypes,
+            as_windows(run.windows, null.m, genotypes.markers),
+            as_permutations(settings.permutations, settings.seed, "float32"),
+            settings.maf_threshold,
+        )
+        work = signals_of_genes(search, run.chromosome, cis, threshold, left)
+        with run.bar("features", int(np.sum(cis.pval_beta <= threshold))) as advance:
+            advance(int((~left).sum()))
+            for gene, of_gene in each_in_float64(work):
+                run.parts.add("signals", pd.DataFrame(of_gene), STAGE, {(gene,): 0})
+                advance(1)
+        signals = run.parts.frame("signals")
+    if signals is None:
+        signals = best[:0].assign(rank=0)
+    signals = signals.sort_values(["gene", "rank"], ignore_index=True)
+    run.facts["signals"] = len(signals)
+    run.log(f"{len(signals)} independent signals of {signals['gene'].nunique()} features")
+    independent = named(run, signals)
+    insert_before(independent, "log10p", "rank", signals["rank"].to_numpy())
+    yield Table("cis_independent_qtl.txt.gz", independent.reset_index())
+
+
+def _over_all(found: pd.DataFrame, m: int) -> BestMarkers:
+    """Arrays over all features from rows of those that have a test."""
+    genes = found["gene"].to_numpy()
+    columns = {}
+    for item in fields(BestMarkers):
+        values = np.full(m, -1 if item.name == "marker" else np.nan)
+        values[genes] = found[item.name]
+        whole = item.name in ("marker", "num_var", "ma_samples", "ma_count", "n")
+        columns[item.name] = np.nan_to_num(values).astype(int) if whole else values
+    return BestMarkers(**columns)

@@ -1,0 +1,117 @@
+"""Every pair of a feature and a variant near it, or its interaction with a covariate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
+from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
+from lmmlite_jax.mapping.genotypes import mean_of_observed
+from lmmlite_jax.mapping.multiple_testing import effective_tests, q_values
+from lmmlite_jax.mapping.tables import pairs_table
+from lmmlite_jax.model.result import Status
+from lmmlite_jax.pipeline.run import Run, Table, insert_before
+
+__all__ = ["map_nominal"]
+
+STAGE = "feature"
+
+
+def map_nominal(run: Run) -> Iterator[Table]:
+    """Do what is left of all pairs, and make a table a chromosome."""
+    status, windows = run.status_of_counts(), run.windows
+    left = run.left(STAGE)
+    mappable = (windows[:, 1] > windows[:, 0]) & (status == Status.OK)
+    positions = run.inputs.positions
+    assert positions is not None
+    chrom = positions["chrom"].to_numpy(dtype=object)
+    interacting = run.interaction is not None
+    with run.bar("features", int(mappable.sum())) as advance:
+        advance(int((mappable & ~left).sum()))
+        for pairs in _pairs(run, left):
+            frame = pd.DataFrame(
+                {"gene": pairs.gene, "marker": pairs.marker, **pairs.columns()}
+            ).assign(chrom=chrom[pairs.gene])
+            tests = _effective_tests(run, pairs) if interacting else {}
+            facts: dict[tuple[int, ...], int | None] = {
+                (gene,): tests.get(gene) for gene in pairs.genes.tolist()
+            }
+            run.parts.add("pairs", frame, STAGE, facts)
+            advance(pairs.genes.size)
+    run.note_features(status)
+    yield from _tables(run, interacting)
+
+
+def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
+    settings, term = run.settings, run.interaction
+    arguments = (run.null, run.inputs.dosages, run.windows)
+    if term is None:
+        return map_cis_nominal(
+            *arguments,
+            variance=settings.variance,
+            maf_threshold=settings.maf_threshold,
+            chromosome=run.chromosome,
+            wanted=left,
+        )
+    return map_cis_interaction(
+        *arguments,
+        term,
+        maf_threshold_interaction=settings.maf_threshold_interaction,
+        chromosome=run.chromosome,
+        wanted=left,
+    )
+
+
+def _tables(run: Run, interacting: bool) -> Iterator[Table]:
+    pvalue = "pval_gi" if interacting else "pval_nominal"
+    total = without_test = 0
+    tops = []
+    for name in dict.fromkeys(run.inputs.variants["chrom"]):
+        found = run.parts.frame("pairs", chrom=name)
+        if found is None or found.empty:
+            continue
+        found = found.sort_values(["gene", "marker"], ignore_index=True)
+        beside = {"gene", "marker", "chrom"}
+        columns = {str(name): found[name].to_numpy() for name in found if name not in beside}
+        table = pairs_table(
+            columns, found["gene"].to_numpy(), found["marker"].to_numpy(), run.places
+        )
+        total += len(table)
+        without_test += int(table[pvalue].isna().sum())
+        if interacting:
+            tops.append(_top(run, found, table))
+        yield Table(f"cis_qtl_pairs.{name}.parquet", table)
+    run.facts |= {"pairs": total, "without_test": without_test}
+    if not total:
+        raise ValueError("No pair is left: the least frequency of minor alleles is too high.")
+    if interacting:
+        top = pd.concat(tops)
+        insert_before(
+            top, "log10p_gi", "pval_emt", np.minimum(top["tests_emt"] * top["pval_gi"], 1)
+        )
+        insert_before(top, "log10p_gi", "pval_adj_bh", q_values(top["pval_emt"], 1.0).qvalue)
+        yield Table("cis_qtl_top_assoc.txt.gz", top)
+
+
+def _effective_tests(run: Run, pairs: CisPairs | CisInteractions) -> dict[int, int]:
+    """Number of independent tests near each feature."""
+    tests = {}
+    for gene in np.unique(pairs.gene):
+        members = ~np.isnan(run.inputs.values[:, gene])
+        dosages = run.inputs.dosages[:, pairs.marker[pairs.gene == gene]][members].astype(float)
+        gaps = np.isnan(dosages)
+        tests[int(gene)] = effective_tests(np.where(gaps, mean_of_observed(dosages, gaps), dosages))
+    return tests
+
+
+def _top(run: Run, found: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Best pair of each feature, and the number of independent tests."""
+    tested = found[found["log10p_gi"].notna()]
+    rows = tested.groupby("gene")["log10p_gi"].idxmax()
+    of_genes = run.parts.done(STAGE)
+    top = table.loc[rows].set_index("phenotype_id")
+    insert_before(top, "log10p_gi", "tests_emt", [of_genes[(gene,)] for gene in rows.index])
+    return top

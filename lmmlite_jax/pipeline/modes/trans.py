@@ -1,0 +1,100 @@
+"""All pairs over a threshold but for those near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypedDict
+
+import pandas as pd
+
+from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
+from lmmlite_jax.mapping.trans import TransPairs, TransUnit, map_trans
+from lmmlite_jax.model.result import Status
+from lmmlite_jax.pipeline.run import Run, Table
+
+__all__ = ["map_pairs"]
+
+STAGE = "unit"
+
+
+class UnitFact(TypedDict):
+    """Of a finished piece of the work: variants tested, with gaps, missing genotypes, failures."""
+
+    tested: int
+    gaps: int
+    missing: int
+    irregular: dict[str, int]
+
+
+def map_pairs(run: Run) -> Iterator[Table]:
+    """Do what is left of all pairs over the threshold, and make one table."""
+    settings, inputs = run.settings, run.inputs
+    windows = None
+    if inputs.positions is None:
+        run.log("the features have no places: no pair is left out as cis")
+    else:
+        windows = inputs.windows(settings.window)
+        run.log(f"pairs within {settings.window:,} base pairs are left out as cis")
+    done: Mapping[tuple[int, ...], UnitFact] = dict(run.parts.done(STAGE))
+    work = map_trans(
+        run.null,
+        inputs.dosages,
+        threshold=settings.pval_threshold,
+        windows=windows,
+        variance=settings.variance,
+        maf_threshold=settings.maf_threshold,
+        chromosome=run.chromosome,
+        wanted=lambda unit: tuple(unit) not in done,
+    )
+    with run.bar("variants", len(inputs.variants)) as advance:
+        advance(sum(fact["tested"] for unit, fact in done.items() if _counts(unit)))
+        for pairs in work:
+            columns = {name: getattr(pairs, name) for name in TRANS_COLUMNS}
+            frame = pd.DataFrame({"marker": pairs.marker, "gene": pairs.trait, **columns})
+            run.parts.add("pairs", frame, STAGE, {tuple(pairs.unit): _fact(pairs)})
+            if _counts(pairs.unit):
+                advance(pairs.tested_markers.size)
+    found = run.parts.frame("pairs")
+    if found is None:
+        raise ValueError("No feature could be tested: too few samples are left.")
+    _note(run, run.parts.done(STAGE), len(found))
+    found = found.sort_values(["marker", "gene"], ignore_index=True)
+    table = found.drop(columns=["marker", "gene"])
+    places = run.places
+    for name, names, numbers in (
+        ("phenotype_id", places.traits, found["gene"]),
+        ("variant_id", places.markers, found["marker"]),
+    ):
+        table.insert(0, name, pd.Series(names_at(names, numbers.to_numpy()), dtype="str"))
+    yield Table("trans_qtl_pairs.parquet", table)
+
+
+def _fact(pairs: TransPairs) -> UnitFact:
+    status = zip(pairs.tested_traits.tolist(), pairs.status.tolist(), strict=True)
+    return {
+        "tested": pairs.tested_markers.size,
+        "gaps": int((pairs.missing > 0).sum()),
+        "missing": int(pairs.missing.sum()),
+        "irregular": {str(trait): int(code) for trait, code in status if code != Status.OK},
+    }
+
+
+def _counts(unit: tuple[int, ...]) -> bool:
+    """Whether variants of a piece of the work are counted: each is in one for every batch."""
+    return TransUnit(*unit).batch == 0
+
+
+def _note(run: Run, units: Mapping[tuple[int, ...], UnitFact], pairs: int) -> None:
+    """Say what was found, and what was missing."""
+    status = run.status_of_counts()
+    for fact in units.values():
+        for trait, code in fact["irregular"].items():
+            status[int(trait)] = code
+    run.note_reasons(status)
+    first = [fact for unit, fact in units.items() if _counts(unit)]
+    missing = sum(fact["missing"] for fact in first)
+    run.facts |= {"pairs": pairs, "missing_genotypes": missing}
+    if missing:
+        gaps = sum(fact["gaps"] for fact in first)
+        run.log(f"{missing} missing genotypes of {gaps} variants are replaced by the mean")
+    run.log(f"{pairs} pairs with p of at most {run.settings.pval_threshold:g}")

@@ -1,0 +1,186 @@
+"""A run at work: what its modes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy.typing import ArrayLike
+
+from lmmlite_jax.data._names import few
+from lmmlite_jax.mapping.tables import Places
+from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
+from lmmlite_jax.pipeline.inputs import Inputs, Kinship
+from lmmlite_jax.pipeline.parts import Parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Bar", "Fact", "Log", "Run", "Settings", "Table", "insert_before"]
+
+Log = Callable[[str], None]
+"""Told a line at a time."""
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+"""``bar(what, total)`` is a context that gives the function told of progress."""
+
+Fact = str | int | float | dict[str, int]
+"""What there is to say in a summary."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options on which results depend; see `lmmlite_jax.pipeline.map_files`."""
+
+    mode: str
+    window: int
+    maf_threshold: float
+    maf_threshold_interaction: float
+    permutations: int
+    seed: int
+    pval_threshold: float
+    fdr: float
+    variance: str
+    clip_negative: bool
+    scale_kinship: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file to write: the ending of its name after the prefix, and its rows."""
+
+    ending: str
+    frame: pd.DataFrame
+
+
+@dataclass
+class Run:
+    """A run at work.
+
+    Attributes
+    ----------
+    inputs, settings, kinship, parts
+        What is mapped, how, and what is finished.
+    bar, log : function
+        Told of progress, and of what was found.
+    facts : dict
+        What there is to say in the summary.
+    """
+
+    inputs: Inputs
+    settings: Settings
+    kinship: Kinship
+    parts: Parts
+    bar: Bar
+    log: Log
+    facts: dict[str, Fact] = field(default_factory=dict)
+
+    @cached_property
+    def null(self) -> NullModel:
+        """The null model of all features; an interacting covariate joins the others."""
+        settings, inputs = self.settings, self.inputs
+        covariates = inputs.covariates
+        if inputs.interaction is not None and (term := self.interaction) is not None:
+            among = np.all(covariates.to_numpy() == term[:, None], axis=0).any()
+            name = str(inputs.interaction.columns[0])
+            covariates = covariates if among else covariates.assign(**{name: term})
+        return NullModel(
+            self.kinship,
+            inputs.values,
+            covariates,
+            clip_negative=settings.clip_negative,
+            scale_kinship=settings.scale_kinship,
+        )
+
+    @property
+    def interaction(self) -> np.ndarray | None:
+        """The interacting covariate (n,), if there is one."""
+        term = self.inputs.interaction
+        if term is None:
+            return None
+        if term.shape[1] > 1:
+            raise ValueError(
+                f"The interaction has {term.shape[1]} terms ({few(term.columns)}): give one."
+            )
+        return term.to_numpy()[:, 0]
+
+    @property
+    def chromosome(self) -> np.ndarray | None:
+        """Chromosome of each variant, where kinships differ by it."""
+        return self.inputs.chromosome() if isinstance(self.kinship, dict) else None
+
+    @cached_property
+    def windows(self) -> Int[np.ndarray, "m 2"]:
+        """Variants near each feature, of which at least one has some."""
+        windows = self.inputs.windows(self.settings.window)
+        count = int((windows[:, 1] == windows[:, 0]).sum())
+        if count == len(windows):
+            raise ValueError(
+                f"None of the {count} features has a variant within {self.settings.window} base "
+                "pairs: see that positions are of the same genome build, or widen the window."
+            )
+        return windows
+
+    @property
+    def places(self) -> Places:
+        """Names and places of features and variants."""
+        variants, positions = self.inputs.variants, self.inputs.positions
+        return Places(
+            self.inputs.features,
+            variants.index.tolist(),
+            variants["pos"].to_numpy(),
+            None if positions is None else positions["start"].to_numpy(),
+            None if positions is None else positions["end"].to_numpy(),
+        )
+
+    def left(self, stage: str) -> Bool[np.ndarray, " m"]:
+        """Which features are still to be mapped."""
+        left = np.ones(len(self.inputs.features), dtype=bool)
+        left[[feature for (feature,) in self.parts.done(stage)]] = False
+        return left
+
+    def found(self, kind: str) -> pd.DataFrame:
+        """Rows of a kind that are finished, of which there must be some."""
+        found = self.parts.frame(kind)
+        if found is None:
+            raise ValueError(
+                "No feature could be tested: too few samples are left, or covariates are collinear."
+            )
+        return found
+
+    def note_features(self, status: Int[np.ndarray, " m"]) -> None:
+        """Say which features were not tested, and why; ``status`` is that of their fits."""
+        empty = self.windows[:, 1] == self.windows[:, 0]
+        if empty.any():
+            names = np.asarray(self.inputs.features, dtype=object)[empty]
+            self.facts["without_variants"] = int(empty.sum())
+            self.log(f"features without a variant in their window: {empty.sum()} ({few(names)})")
+        self.note_reasons(np.where(empty, Status.OK, status))
+
+    def note_reasons(self, status: Int[np.ndarray, " m"]) -> None:
+        """Say how many features have no regular fit, by reason."""
+        names = np.asarray(self.inputs.features, dtype=object)
+        reasons = np.array(reasons_of(status, self.null.covariates), dtype=object)
+        counts: dict[str, int] = {}
+        for reason in dict.fromkeys(reasons[status != Status.OK].tolist()):
+            if self.kinship is None and status[reasons == reason][0] == Status.FLAT:
+                continue
+            having = names[reasons == reason]
+            counts[reason] = len(having)
+            self.log(f"{len(having)} features: {reason} ({few(having)})")
+        self.facts["irregular"] = counts
+
+    def status_of_counts(self) -> Int[np.ndarray, " m"]:
+        """Status of features before any fit: whether enough samples are seen."""
+        return status_of_counts(self.null.counts, self.null.p)
+
+
+def insert_before(table: pd.DataFrame, before: str, name: str, values: ArrayLike) -> None:
+    """Put a column before another."""
+    table.insert(table.columns.tolist().index(before), name, np.asarray(values))
