@@ -19,9 +19,11 @@ import jax
 import numpy as np
 
 from lmmlite_jax.data import open_genotypes
+from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.run.inputs import Inputs, Kinship, read_inputs
 from lmmlite_jax.run.modes import MODES, Mapping, Settings
+from lmmlite_jax.run.options import check_ranges
 from lmmlite_jax.run.parts import Parts
 
 if TYPE_CHECKING:
@@ -138,7 +140,16 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, interaction, output_text, maf_threshold)
+    _check_options(mode, variance, interaction, output_text)
+    check_ranges(
+        window=window,
+        maf_threshold=maf_threshold,
+        maf_threshold_interaction=maf_threshold_interaction,
+        permutations=permutations,
+        seed=seed,
+        pval_threshold=pval_threshold,
+        fdr=fdr,
+    )
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -163,6 +174,10 @@ def map_files(
         scale_kinship,
     )
     computed = str(kinship) in ("auto", "loco", "none")
+    given = (phenotypes, covariates, interaction, samples_map, annotation)
+    for path in (*given, None if computed else kinship):
+        if path is not None:
+            check_readable(Path(path))
     with open_genotypes(genotypes) as file:
         inputs = read_inputs(
             file,
@@ -242,9 +257,7 @@ def map_files(
     return summary
 
 
-def _check_options(
-    mode: str, variance: str, interaction: Any, output_text: bool, maf_threshold: float
-) -> None:
+def _check_options(mode: str, variance: str, interaction: Any, output_text: bool) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
@@ -255,8 +268,6 @@ def _check_options(
         raise ValueError("variance 'refit' is for pairs without an interaction.")
     if output_text and mode != "trans":
         raise ValueError(f"Text in place of Parquet is for the mode trans, not {mode}.")
-    if not 0 <= maf_threshold < 0.5:
-        raise ValueError(f"maf_threshold must be at least 0 and below 0.5, got {maf_threshold}.")
 
 
 def _computed(
