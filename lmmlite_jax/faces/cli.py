@@ -32,6 +32,7 @@ from lmmlite_jax.data._names import few
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
+from lmmlite_jax.faces.interrupts import interruptible
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
 from lmmlite_jax.faces.run_plots import plot_run
 from lmmlite_jax.run import map_files
@@ -403,7 +404,8 @@ def _bar(log: Console, what: str, total: int) -> Iterator[Callable[[int], None]]
 def _one_sentence_errors() -> Iterator[None]:
     """Say what is wrong with the input in one sentence on stderr, and exit with status 2."""
     try:
-        yield
+        with interruptible():
+            yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sentence = str(error).replace("clip_negative=True", "--clip-kinship")
         typer.echo(f"Error: {sentence}", err=True)
