@@ -22,6 +22,7 @@ from lmmlite_jax.data import open_genotypes
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.run.inputs import Inputs, Kinship, read_inputs
+from lmmlite_jax.run.lock import one_run
 from lmmlite_jax.run.modes import MODES, Mapping, Settings
 from lmmlite_jax.run.options import check_ranges
 from lmmlite_jax.run.parts import Parts
@@ -33,6 +34,8 @@ __all__ = ["map_files"]
 
 _WINDOWS = {"trans": 5_000_000}
 _WINDOW = 1_000_000
+# Two modes write the best variant of each feature.
+_WRITERS = {"cis_independent": ("cis", "cis_independent")}
 _PACKAGES = ("lmmlite-jax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -115,7 +118,8 @@ def map_files(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a file or an option cannot be used, nothing can be mapped, or parts are of another run.
+        If a file or an option cannot be used, nothing can be mapped, parts are of another run, or
+        another run is writing the same files.
 
     Examples
     --------
@@ -178,7 +182,8 @@ def map_files(
     for path in (*given, None if computed else kinship):
         if path is not None:
             check_readable(Path(path))
-    with open_genotypes(genotypes) as file:
+    locks = [_beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
+    with one_run(locks), open_genotypes(genotypes) as file:
         inputs = read_inputs(
             file,
             phenotypes,

@@ -249,7 +249,7 @@ def test_the_help_names_the_ranges(tmp_path):
 def test_a_folder_that_cannot_be_written_to(small):
     result = run("map", small / "g", small / "y.bed", "/sys/run", "--kinship", "none")
     assert result.exit_code == 2
-    assert "/sys/run.cis.parts cannot be made" in result.output.splitlines()[-1]
+    assert "/sys/run.cis.lock cannot be made" in result.output.splitlines()[-1]
 
 
 def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_path):
