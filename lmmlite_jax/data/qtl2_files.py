@@ -133,7 +133,12 @@ class Qtl2Cross:
         """
         table = self.table("covar")
         pd = require("pandas", "genotypes")
-        sex = self.control.get("sex", {})
+        sex: dict[str, str] = self.control.get("sex", {})
+        if not isinstance(sex, dict):
+            raise ValueError(
+                f"{self.path}: the control file's sex is {sex!r}, expected a column of covar or a "
+                "file, and its labels."
+            )
         name = sex.get("covar", "sex")
         in_a_file = "file" in sex and "covar" not in sex
         if in_a_file:
@@ -344,4 +349,5 @@ def _parse_control(text: str, where: str) -> dict[str, Any]:
             raise ValueError(f"{where} is not JSON: {error}.") from error
     if not isinstance(control, dict) or "crosstype" not in control:
         raise ValueError(f"{where} is not R/qtl2's control file: it names no crosstype.")
-    return control
+    # As in R/qtl2, null is as if nothing were said.
+    return {str(key): value for key, value in control.items() if value is not None}

@@ -28,10 +28,9 @@ FILES = {
 
 
 def write_cross(folder, control=(), files=(), name="cross.json"):
-    """Zip the cross above with what is changed; a value of None takes something away."""
-    control = CONTROL | dict(control) if not isinstance(control, str) else control
+    """Zip the cross above with what is changed; a file that is None is left out."""
     if not isinstance(control, str):
-        control = json.dumps({key: value for key, value in control.items() if value is not None})
+        control = json.dumps(CONTROL | dict(control))
     files = {key: text for key, text in (FILES | dict(files)).items() if text is not None}
     path = folder / "cross.zip"
     with ZipFile(path, "w") as archive:
@@ -85,6 +84,7 @@ SEVERAL_FILES = {
 }
 FEATURES = {
     "JSON": {},
+    "JSON with nulls": {"control": {"sep": None, "genotypes": None, "pheno_transposed": None}},
     "YAML, in which labels stay as they are written": {
         "control": YAML,
         "name": "cross.yaml",
@@ -238,6 +238,7 @@ def test_an_id_may_begin_with_the_comment_mark(tmp_path):
         ({"control": {"sep": "::"}}, "sep is '::', expected one character"),
         ({"files": {"geno.csv": 'id,a,b,c\ni1,"A,H,B\n'}}, r"geno\.csv"),
         ({"files": {"covar.csv": FILES["covar.csv"].replace("M", "X")}}, "the sex 'X' of 'i2'"),
+        ({"control": {"sex": "sex.csv"}}, r"sex is 'sex\.csv', expected a column of covar"),
         ({"control": {"sex": {"covar": "gender"}}}, "sex from the column 'gender' of covar"),
         ({"files": {"second.json": "{}"}}, "holds 2 control files"),
     ],
