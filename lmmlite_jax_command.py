@@ -4,9 +4,12 @@ During imports an interrupt (Ctrl-C) may come where Python ignores exceptions, a
 `lmmlite_jax.faces.interrupts`. As nothing is read or written by then, it may end the process.
 """
 
+import os
 import signal
 
 __all__ = ["main"]
+
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -16,4 +19,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from lmmlite_jax.faces.cli import app
 
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            # All is said and closed. Threads of JAX may still be at work, which Python cannot stop:
+            # a process that they outlive ends late, or in a segmentation fault.
+            os._exit(_INTERRUPTED)
+        raise
