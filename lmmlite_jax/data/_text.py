@@ -6,7 +6,7 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
 
 __all__ = [
+    "base_pairs",
     "check_delimiter",
     "check_readable",
     "decoded",
@@ -28,6 +29,7 @@ __all__ = [
 
 _MISSING = ("", "NA", "NaN", "nan")
 _LONGEST_ROW = 1 << 26  # bytes; pyarrow's own limit of 1 MiB is 50,000 traits
+_LARGEST_POSITION = 2**53  # up to which every whole number is a float64
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}
 
 
@@ -151,6 +153,23 @@ def numbers(
             "expected, and NA where one is missing."
         ) from error
     return values.to_numpy().astype(float)
+
+
+def base_pairs(values: np.ndarray, which: Callable[[int], str], path: Path) -> np.ndarray:
+    """Positions (k,) as int64; `which` says what a row's position is, for the error message.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, infinite, not a whole number, or so large that it has lost digits.
+    """
+    wrong = ~((values == np.round(values)) & (np.abs(values) <= _LARGEST_POSITION))
+    if wrong.any():
+        raise ValueError(
+            f"{path}: {which(int(np.flatnonzero(wrong)[0]))}, expected a whole number of base "
+            "pairs of at most 2^53."
+        )
+    return values.astype(np.int64)
 
 
 def _first_not_a_number(column: Any, arrow: Any) -> tuple[int, str]:

@@ -272,10 +272,19 @@ def _arrays_and_ids(path: Path) -> tuple[dict[str, np.ndarray], list[str] | None
 
 def _load(path: Path) -> np.ndarray | dict[str, np.ndarray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+        with open(path, "rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):
+                return dict(loaded)
+            read, held = stream.tell(), path.stat().st_size
     except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path} is not a whole NumPy file of numbers and names.") from error
+    if held != read:
+        raise ValueError(
+            f"{path} holds {held} bytes and its array of shape {loaded.shape} ends after {read}: "
+            "it was written twice or is damaged, write it again."
+        )
+    return loaded
 
 
 def _read_square_table(path: Path) -> tuple[np.ndarray, list[str]]:

@@ -12,6 +12,7 @@ import numpy as np
 from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
 from lmmlite_jax.data._text import (
+    base_pairs,
     check_delimiter,
     check_readable,
     decoded,
@@ -400,16 +401,10 @@ def _places(
     chrom = ["" if name is None else str(name).strip() for name in table[columns[0]].to_pylist()]
     if "" in chrom:
         raise ValueError(f"{path}: feature {ids[chrom.index('')]!r} has no chromosome.")
-    ends = [numbers(table[name], name, ids, path, "feature") for name in columns[1:]]
-    for name, values in zip(columns[1:], ends, strict=True):
-        wrong = ~(values == np.round(values))
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(
-                f"{path}: the {name} of feature {ids[row]!r} is {values[row]:g}, expected a whole "
-                "number of base pairs."
-            )
-    start, end = (values.astype(np.int64) for values in ends)
+    start, end = (
+        _ends(numbers(table[name], name, ids, path, "feature"), name, ids, path)
+        for name in columns[1:]
+    )
     start = start + from_zero
     if (end < start).any():
         row = int(np.flatnonzero(end < start)[0])
@@ -422,6 +417,12 @@ def _places(
     return pd.DataFrame(
         {"chrom": pd.array(chrom, dtype="str"), "start": start, "end": end},
         index=pd.Index(ids, name=index, dtype="str"),
+    )
+
+
+def _ends(values: np.ndarray, name: str, ids: Sequence[str], path: Path) -> np.ndarray:
+    return base_pairs(
+        values, lambda row: f"the {name} of feature {ids[row]!r} is {values[row]:g}", path
     )
 
 

@@ -31,10 +31,12 @@ from lmmlite_jax.data._names import few
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
+from lmmlite_jax.faces.interrupts import interruptible
 from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
 from lmmlite_jax.faces.run_plots import plot_run
 from lmmlite_jax.pipeline import genotype_kinship, map_files
 from lmmlite_jax.pipeline.inputs import with_intercept
+from lmmlite_jax.pipeline.options import RANGES, check_ranges
 
 __all__ = ["app"]
 
@@ -62,6 +64,14 @@ class Mode(StrEnum):
     trans = "trans"
 
 
+class Suffix(StrEnum):
+    """What `plot` writes."""
+
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
 class Variance(StrEnum):
     """When `lmmlite_jax.scan` estimates heritabilities."""
 
@@ -72,6 +82,11 @@ class Variance(StrEnum):
 def _with_hyphens(token: str) -> str:
     """Spell options with underscores, which are tensorQTL's, as ours."""
     return token.replace("_", "-")
+
+
+def _number(name: str, help: str) -> Any:
+    """Return an option whose help ends with the range that is checked before anything is read."""
+    return typer.Option(help=f"{help}; {RANGES[name]}.")
 
 
 app = typer.Typer(
@@ -116,7 +131,7 @@ def herit(
     se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
     interval: Annotated[
         float | None,
-        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities."),
+        _number("interval", "Confidence level, such as 0.95, of limits of heritabilities"),
     ] = None,
     clip_kinship: Annotated[
         bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
@@ -129,6 +144,9 @@ def herit(
     """Estimate the heritability of every phenotype in a table."""
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
     with _one_sentence_errors():
+        check_ranges(interval=interval)
+        if interval is not None and ml:
+            raise ValueError("interval inverts the restricted likelihood-ratio test: leave ml out.")
         if out is not None:
             check_writable(out)
         matched = match_samples(
@@ -215,26 +233,24 @@ def map_qtl(
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(help="Base pairs around a feature: 1000000, or 5000000 left out by trans."),
+        _number("window", "Base pairs around a feature: 1000000, or 5000000 left out by trans"),
     ] = None,
     maf_threshold: Annotated[
-        float, typer.Option(help="Least frequency of a minor allele.", min=0, max=0.5)
+        float, _number("maf_threshold", "Least frequency of a minor allele")
     ] = 0.0,
-    permutations: Annotated[int, typer.Option(help="Permutations of cis modes.", min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of the permutations.", min=0)] = 0,
+    permutations: Annotated[int, _number("permutations", "Permutations of cis modes")] = 10_000,
+    seed: Annotated[int, _number("seed", "Seed of the permutations")] = 0,
     interaction: Annotated[
         Path | None, typer.Option(help="A covariate whose product with variants is tested.")
     ] = None,
     maf_threshold_interaction: Annotated[
         float,
-        typer.Option(help="Least frequency in either half of the samples by it.", min=0, max=0.5),
+        _number("maf_threshold_interaction", "Least frequency in either half of the samples by it"),
     ] = 0.05,
     pval_threshold: Annotated[
-        float, typer.Option(help="Largest p-value that trans writes.", min=0, max=1)
+        float, _number("pval_threshold", "Largest p-value that trans writes")
     ] = 1e-5,
-    fdr: Annotated[
-        float, typer.Option(help="False discovery rate of features.", min=0, max=1)
-    ] = 0.05,
+    fdr: Annotated[float, _number("fdr", "False discovery rate of features")] = 0.05,
     samples_map: Annotated[
         Path | None, typer.Option(help="Ids in the genotypes and in the phenotypes.")
     ] = None,
@@ -302,13 +318,15 @@ def plot(
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder of the run's files.")
     ] = Path("."),
-    suffix: Annotated[str, typer.Option(help="png, pdf or svg.")] = "png",
+    suffix: Annotated[Suffix, typer.Option(help="Format of the pictures.")] = Suffix.png,
 ) -> None:
     """Draw the results of map: QQ, Manhattan, eQTL map, locus and heritabilities."""
     whole = output_dir / prefix
     with _one_sentence_errors():
+        if feature is not None and mode is not Mode.cis_nominal:
+            raise ValueError(f"A feature is for the mode cis_nominal, not {mode.value}.")
         for name, axes in plot_run(whole, mode.value, feature).items():
-            path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix}")
+            path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix.value}")
             figure = axes.get_figure(root=True)
             assert figure is not None
             figure.savefig(path, dpi=200, bbox_inches="tight")
@@ -318,11 +336,12 @@ def plot(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the simulation.", min=0)] = 0,
+    seed: Annotated[int, _number("seed", "Seed of the simulation")] = 0,
 ) -> None:
     """Simulate families, fit 2,000 traits, and compare estimates with the truth."""
     log = Console(stderr=True, markup=False, highlight=False)
     with _one_sentence_errors():
+        check_ranges(seed=seed)
         out.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         with log.status("simulating"):
@@ -384,7 +403,8 @@ def _bar(log: Console, what: str, total: int) -> Iterator[Callable[[int], None]]
 def _one_sentence_errors() -> Iterator[None]:
     """Say what is wrong with the input in one sentence on stderr, and exit with status 2."""
     try:
-        yield
+        with interruptible():
+            yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sentence = str(error).replace("clip_negative=True", "--clip-kinship")
         typer.echo(f"Error: {sentence}", err=True)

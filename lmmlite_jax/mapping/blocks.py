@@ -135,7 +135,7 @@ def every(
 
 def batches(
     null: NullModel,
-    served: Sequence[tuple[str, Int[np.ndarray, " M"]]],
+    served: Sequence[tuple[str, Int[np.ndarray, " _"]]],
     traits_at_once: int = TRAITS_AT_ONCE,
 ) -> Iterator[Batch]:
     """All fitted traits with the markers that are tested with each kinship."""
@@ -173,7 +173,7 @@ class Fits:
 
 def markers_of_kinships(
     null: NullModel, chromosome: ArrayOrFrame | None, M: int
-) -> list[tuple[str, Int[np.ndarray, " M"]]]:
+) -> list[tuple[str, Int[np.ndarray, " _"]]]:
     """Label of each kinship that is needed, and the markers that are tested with it."""
     if not null.chromosomes:
         (label,) = null.kinship_labels

@@ -199,7 +199,7 @@ class _Trans(NamedTuple):
 
     def units(
         self,
-        served: Sequence[tuple[str, Int[np.ndarray, " M"]]],
+        served: Sequence[tuple[str, Int[np.ndarray, " _"]]],
         wanted: Callable[[TransUnit], bool],
     ) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""

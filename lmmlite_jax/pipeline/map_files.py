@@ -19,9 +19,12 @@ import jax
 import numpy as np
 
 from lmmlite_jax.data import open_genotypes
+from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
+from lmmlite_jax.pipeline.lock import one_run
 from lmmlite_jax.pipeline.modes import MODES
+from lmmlite_jax.pipeline.options import check_ranges
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
 
@@ -32,6 +35,8 @@ __all__ = ["map_files"]
 
 _WINDOWS = {"trans": 5_000_000}
 _WINDOW = 1_000_000
+# Two modes write the best variant of each feature.
+_WRITERS = {"cis_independent": ("cis", "cis_independent")}
 _PACKAGES = ("lmmlite-jax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -114,7 +119,8 @@ def map_files(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a file or an option cannot be used, nothing can be mapped, or parts are of another run.
+        If a file or an option cannot be used, nothing can be mapped, parts are of another run, or
+        another run is writing the same files.
 
     Examples
     --------
@@ -139,7 +145,16 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, interaction, output_text, maf_threshold)
+    _check_options(mode, variance, interaction, output_text)
+    check_ranges(
+        window=window,
+        maf_threshold=maf_threshold,
+        maf_threshold_interaction=maf_threshold_interaction,
+        permutations=permutations,
+        seed=seed,
+        pval_threshold=pval_threshold,
+        fdr=fdr,
+    )
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -164,7 +179,12 @@ def map_files(
         scale_kinship,
     )
     computed = str(kinship) in ("auto", "loco", "none")
-    with open_genotypes(genotypes) as file:
+    given = (phenotypes, covariates, interaction, samples_map, annotation)
+    for path in (*given, None if computed else kinship):
+        if path is not None:
+            check_readable(Path(path))
+    locks = [_beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
+    with one_run(locks), open_genotypes(genotypes) as file:
         inputs = read_inputs(
             file,
             phenotypes,
@@ -243,9 +263,7 @@ def map_files(
     return summary
 
 
-def _check_options(
-    mode: str, variance: str, interaction: Any, output_text: bool, maf_threshold: float
-) -> None:
+def _check_options(mode: str, variance: str, interaction: Any, output_text: bool) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
@@ -256,8 +274,6 @@ def _check_options(
         raise ValueError("variance 'refit' is for pairs without an interaction.")
     if output_text and mode != "trans":
         raise ValueError(f"Text in place of Parquet is for the mode trans, not {mode}.")
-    if not 0 <= maf_threshold < 0.5:
-        raise ValueError(f"maf_threshold must be at least 0 and below 0.5, got {maf_threshold}.")
 
 
 def _computed(

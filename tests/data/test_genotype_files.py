@@ -319,6 +319,15 @@ def test_vcf_calls_that_are_half_missing_or_haploid(tmp_path):
     )
 
 
+def test_a_vcf_call_of_an_allele_that_there_is_not_is_refused(tmp_path):
+    path = tmp_path / "x.vcf"
+    path.write_text(vcf_text([["0/0", "0/1"], ["0/1", "0/2"]], VARIANTS.iloc[:2], ("a", "b")))
+    with open_genotypes(path) as genotypes:
+        np.testing.assert_array_equal(genotypes.read([0])[:, 0], [0, 1])
+        with pytest.raises(ValueError, match=r"'rs1' has one alternate allele.*'b' names allele 2"):
+            genotypes.read([1])
+
+
 def test_variants_with_more_alleles_are_left_out_and_counted(tmp_path):
     path = tmp_path / "x.vcf"
     cells = [["0/0", "1/2", "0/1"], ["0/1", "0/0", "1/1"]]
@@ -375,7 +384,11 @@ def test_bgen_phased_and_haploid(tmp_path):
 
 @pytest.mark.parametrize(
     ("crosstype", "copies"),
-    [("f2", [0, 1, 2]), ("do", [0, 1, 2]), ("bc", [0, 1, np.nan]), ("risib", [0, 2, np.nan])],
+    [
+        *((name, [0, 1, 2]) for name in ("f2", "do", "hs", "ail", "risib8", "genril9", "magic19")),
+        ("bc", [0, 1, np.nan]),
+        *((name, [0, 2, np.nan]) for name in ("riself", "risib", "dh", "haploid")),
+    ],
 )
 def test_qtl2_codes_become_copies(tmp_path, crosstype, copies):
     calls = np.repeat(np.arange(3.0)[:, None], len(VARIANTS), axis=1)
@@ -481,7 +494,9 @@ def without_last_line(content):
             "expected 6 columns|Expected 5",
         ),
         ("one.x.bim", lambda content: content.replace(b"rs7 ", b"rs3 "), "more than once .*rs3"),
-        ("one.x.bim", lambda content: content.replace(b" 107 ", b" here "), "'here' of variant 2"),
+        ("one.x.bim", lambda content: content.replace(b" 107 ", b" here "), "variant 2 is 'here'"),
+        ("one.x.bim", lambda c: c.replace(b" 107 ", b" inf "), "variant 2 is 'inf'"),
+        ("one.x.bim", lambda c: c.replace(b" 107 ", b" 1e19 "), "variant 2 is '1e19'"),
         ("one.x.bim", lambda content: b"", "is empty"),
         ("one.x.fam", lambda content: content.replace(b"s7", b"s3"), "more than once .*s3"),
         ("one.x.fam", lambda content: content.replace(b" ", b","), "columns separated by spaces"),

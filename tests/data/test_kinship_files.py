@@ -178,6 +178,15 @@ def test_numpy_files_that_are_something_else_are_refused(tmp_path):
         read_kinship(tmp_path / "k.npy")
 
 
+def test_bytes_after_the_array_of_a_numpy_file_are_refused(tmp_path):
+    np.save(tmp_path / "k.npy", KINSHIP)
+    whole = (tmp_path / "k.npy").read_bytes()
+    (tmp_path / "k.npy").write_bytes(whole + whole)
+    size = len(whole)
+    with pytest.raises(ValueError, match=f"holds {2 * size} bytes and its array .* after {size}"):
+        read_kinship(tmp_path / "k.npy")
+
+
 def test_an_npz_needs_one_square_array_and_a_list_of_ids(tmp_path):
     path = tmp_path / "k.npz"
     np.savez(path, additive=KINSHIP, dominance=KINSHIP)

@@ -151,6 +151,23 @@ def test_bad_input_is_one_sentence_and_status_2(files, tmp_path):
         assert outcome.stdout == ""
 
 
+def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
+    files = ["--pheno", tmp_path / "none.csv", "--kinship", tmp_path / "none.csv"]
+    cases = {
+        "interval must be at least 0.5 and at most 0.999, got 1.0": ["herit", "--interval", 1],
+        "restricted likelihood-ratio test": ["herit", "--interval", 0.9, "--ml"],
+        "seed must be at least 0, got -1": ["demo", "--out", tmp_path / "demo", "--seed", -1],
+        "A feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
+    }
+    for message, (name, *arguments) in cases.items():
+        outcome = run(name, *arguments, *(files if name == "herit" else []))
+        assert outcome.exit_code == 2
+        assert outcome.stderr.startswith("Error: ")
+        assert message in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert run("plot", tmp_path / "run", "--suffix", "gif").exit_code == 2
+
+
 def test_missing_options_are_a_usage_error():
     outcome = run("herit")
     assert outcome.exit_code == 2

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import lmmlite_jax as lmm
 from lmmlite_jax.faces.cli import app
 from lmmlite_jax.pipeline import parts
+from lmmlite_jax.pipeline.options import RANGES
 
 
 def run(*arguments):
@@ -211,11 +212,44 @@ def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, optio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("fdr", "0", "fdr must be above 0 and below 1, got 0.0."),
+        ("fdr", "1", "fdr must be above 0 and below 1, got 1.0."),
+        ("fdr", "nan", "fdr must be above 0 and below 1, got nan."),
+        ("permutations", "5", "permutations must be at least 20, got 5."),
+        ("maf-threshold", "0.5", "maf_threshold must be at least 0 and below 0.5, got 0.5."),
+        ("maf-threshold-interaction", "-1", "maf_threshold_interaction must be at least 0 and"),
+        ("pval-threshold", "0", "pval_threshold must be above 0 and at most 1, got 0.0."),
+        ("seed", "-1", "seed must be at least 0, got -1."),
+        ("window", "-5", "window must be at least 0 and at most 1,000,000,000,000, got -5."),
+        ("kinship", "absent.csv", "absent.csv: there is no such file."),
+    ],
+)
+def test_options_out_of_range_are_refused_before_anything_is_read(
+    tmp_path, option, value, sentence
+):
+    (tmp_path / "y.bed").write_text("to be refused if it is read")
+    files = [tmp_path / "no genotypes", tmp_path / "y.bed", tmp_path / "run"]
+    result = run("map", *files, "--kinship", "none", f"--{option}", value)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {sentence}")
+    assert len(result.stderr.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["y.bed"]
+
+
+def test_the_help_names_the_ranges(tmp_path):
+    said = " ".join(run("map", "--help").output.replace("│", " ").split())
+    for name in ("fdr", "permutations", "maf_threshold", "pval_threshold", "seed"):
+        assert f"; {RANGES[name]}." in said, name
+
+
 @pytest.mark.skipif(not os.path.isdir("/sys"), reason="no folder that not even root can write to")
 def test_a_folder_that_cannot_be_written_to(small):
     result = run("map", small / "g", small / "y.bed", "/sys/run", "--kinship", "none")
     assert result.exit_code == 2
-    assert "/sys/run.cis.parts cannot be made" in result.output.splitlines()[-1]
+    assert "/sys/run.cis.lock cannot be made" in result.output.splitlines()[-1]
 
 
 def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_path):

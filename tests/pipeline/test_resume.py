@@ -112,3 +112,17 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
     assert "pieces of the work are done" in done.stderr
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not parts.exists()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.7, 1.1, 1.5, 2.0])
+def test_an_interrupt_in_the_first_seconds_ends_the_run(cohort, environment, tmp_path, seconds):
+    """By the signal itself during imports, in order from then on; never does it get lost."""
+    arguments = command(cohort, tmp_path / "run", "cis", "--permutations", "100000")[3:]
+    started = [sys.executable, "-c", "from lmmlite_jax_command import main; main()", *arguments]
+    with subprocess.Popen(started, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert not list(tmp_path.glob("*qtl*"))
+    assert not list(tmp_path.glob("*.lock"))

@@ -15,7 +15,7 @@ import numpy as np
 
 from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._text import check_readable
+from lmmlite_jax.data._text import base_pairs, check_readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -279,10 +279,6 @@ def _positions(which: Any, count: int, of: str, path: Path) -> np.ndarray:
 def _whole_numbers(values: Any, path: Path) -> np.ndarray:
     pd = require("pandas", "genotypes")
     numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=float)
-    wrong = ~(numbers == np.round(numbers))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(
-            f"{path}: the position {values[row]!r} of variant {row + 1} is not a whole number."
-        )
-    return numbers.astype(np.int64)
+    return base_pairs(
+        numbers, lambda row: f"the position of variant {row + 1} is {values[row]!r}", path
+    )

@@ -37,11 +37,6 @@ class Qtl2File(GenotypeFile):
             raise ValueError(f"{path}: the control file names no geno.")
         places, unplaced = _places(cross, geno)
         copies, allele_codes = _copies(str(cross.control["crosstype"]))
-        wrong = sorted(code for code in cross.codes.values() if code not in {1, 2, 3, 4, 5})
-        if wrong:
-            raise ValueError(
-                f"{path}: the control file codes a genotype as {wrong[0]}, not 1 to 5."
-            )
         label = {code: name for name, code in reversed(cross.codes.items())}
         a0, a1 = (label.get(code, "") for code in allele_codes)
         geno = geno[places.index]
@@ -84,6 +79,16 @@ def _copies(crosstype: str) -> tuple[dict[int, float], tuple[int, int]]:
     return {1: 0.0, 2: 1.0, 3: 2.0}, (1, 3)
 
 
+def _numbers(text: pd.Series, where: str) -> pd.Series:
+    """Positions on a map as finite numbers, NaN where one is missing."""
+    numeric = require("pandas", "genotypes").to_numeric(text, errors="coerce").astype(float)
+    wrong = text.notna() & ~np.isfinite(numeric)
+    if wrong.any():
+        marker = text.index[wrong][0]
+        raise ValueError(f"{where} has the position {text[marker]!r} for {marker!r}, not a number.")
+    return numeric
+
+
 def _places(cross: Qtl2Cross, geno: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
     """Chromosome and position of the markers of `geno` that are on a map, and the others."""
     maps = {name: cross.table(name) for name in ("pmap", "gmap")}
@@ -91,9 +96,7 @@ def _places(cross: Qtl2Cross, geno: pd.DataFrame) -> tuple[pd.DataFrame, pd.Inde
     if not found:
         raise ValueError(f"{cross.path}: the control file names neither pmap nor gmap.")
     for name, table in found.items():
-        absent = [column for column in ("chr", "pos") if column not in table]
-        if absent:
-            raise ValueError(f"{cross.path}: {name} has no column {absent[0]!r}.")
+        table["pos"] = _numbers(table["pos"], f"{cross.path}: {name}")
     on_a_map = geno.columns.isin(np.concatenate([table.index for table in found.values()]))
     places = require("pandas", "genotypes").DataFrame(index=geno.columns[on_a_map])
     places["chr"] = ""
@@ -101,9 +104,9 @@ def _places(cross: Qtl2Cross, geno: pd.DataFrame) -> tuple[pd.DataFrame, pd.Inde
     if "gmap" in found:
         here = found["gmap"].reindex(places.index)
         places["chr"] = here["chr"].fillna("")
-        places["cM"] = here["pos"].astype(float)
+        places["cM"] = here["pos"]
     if "pmap" in found:
         here = found["pmap"].reindex(places.index)
         places["chr"] = here["chr"].fillna(places["chr"])
-        places["pos"] = (here["pos"].astype(float) * _BASE_PAIRS).round().fillna(0).astype(np.int64)
+        places["pos"] = (here["pos"] * _BASE_PAIRS).round().fillna(0)
     return places, geno.columns[~on_a_map]

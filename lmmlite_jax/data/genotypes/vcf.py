@@ -76,6 +76,13 @@ class VcfFile(GenotypeFile):
                 f"({few(record.FORMAT)})."
             )
         calls = record.genotype.array()[:, :-1]
+        if (calls > 1).any():
+            sample, allele = np.argwhere(calls > 1)[0]
+            raise ValueError(
+                f"{self.path}: variant {record.ID or record.POS!r} has one alternate allele, and "
+                f"the GT of sample {self.samples[sample]!r} names allele {calls[sample, allele]}: "
+                "the file is damaged there, or alleles were removed without their calls."
+            )
         absent = calls == -2  # a haploid call among diploid ones
         copies = (calls == 1).sum(axis=1) * 2.0 / np.maximum((~absent).sum(axis=1), 1)
         return np.where((calls == -1).any(axis=1), np.nan, copies).astype(np.float32)

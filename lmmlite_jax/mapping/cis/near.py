@@ -108,7 +108,7 @@ def genes_of_kinships(
     genotypes: Genotypes,
     windows: Windows,
     chromosome: ArrayOrFrame | None,
-) -> list[tuple[str, Int[np.ndarray, " genes"]]]:
+) -> list[tuple[str, Int[np.ndarray, " _"]]]:
     """Label of each kinship that is needed, and the genes to map with it, by their windows."""
     usable = (null.counts >= null.p + 2) & (windows[:, 1] > windows[:, 0])
     found = []

@@ -1,0 +1,64 @@
+"""Interrupts that come while Python ignores exceptions: JAX is called at garbage collections."""
+
+import gc
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lmmlite_jax.faces.interrupts import interruptible
+
+COLLECTED = """
+import gc, signal, sys
+def interrupt(*_):
+    if "jax.numpy" in sys.modules:
+        gc.callbacks.clear()
+        signal.raise_signal(signal.SIGINT)
+gc.callbacks.append(interrupt)
+"""
+
+
+def test_an_interrupt_during_garbage_collection_is_raised_after_it():
+    def interrupt(phase, _):
+        if phase == "start":
+            gc.callbacks.remove(interrupt)
+            signal.raise_signal(signal.SIGINT)
+
+    started = time.monotonic()
+    report, handler = sys.unraisablehook, signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012 (an interrupt is late)
+        gc.callbacks.append(interrupt)
+        gc.collect()
+        time.sleep(30)
+    assert time.monotonic() - started < 20
+    assert sys.unraisablehook is report
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_other_exceptions_that_are_ignored_are_reported_as_before(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ArithmeticError
+
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda one: reported.append(one.exc_type))
+    with interruptible():
+        Broken()
+    assert reported == [ArithmeticError]
+
+
+def test_an_interrupt_during_imports_ends_the_command():
+    program = COLLECTED + "from lmmlite_jax_command import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True)
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stdout == b""
+
+
+def test_a_command_in_the_background_goes_on_ignoring_interrupts():
+    program = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + COLLECTED
+    program += "from lmmlite_jax_command import main; main()"
+    ended = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(b"lmmlite-jax")
