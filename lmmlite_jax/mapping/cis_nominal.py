@@ -157,6 +157,7 @@ def map_cis_nominal(
     window: Any,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     maf_threshold: float = 0.0,
     chromosome: Any = None,
     weights: Any = None,
@@ -172,7 +173,7 @@ def map_cis_nominal(
     ----------
     K, Y, G, X, window, chromosome, weights, clip_negative, scale_kinship, tol
         As in `map_cis`.
-    variance, test, reml
+    variance, test, asymptotic, reml
         As in `scan`: heritability estimated without markers, or again for every pair.
     maf_threshold : float
         Pairs with a marker whose minor allele is rarer among the individuals observed are left
@@ -211,8 +212,8 @@ def map_cis_nominal(
     if test not in tests:
         raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}.")
     check_options(tol, NO_PRIOR)
-    method = Method(variance, test, 1, "float64", tol)
-    options = Options(reml=test == "wald" if variance == "refit" else reml)
+    method = Method(variance, test, 1, "float64", tol, asymptotic)
+    options = Options(reml=method.reml(reml))
 
     def batches() -> Iterator[CisPairs]:
         for engine, _, genes in engines(data, windows, options, tol):

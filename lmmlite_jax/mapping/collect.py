@@ -44,13 +44,20 @@ _ROUNDING = 1e-5  # of single precision, with room
 
 
 class Method(NamedTuple):
-    """What is tested, and how, with k columns a marker."""
+    """What is tested, and how, with k columns a marker; ``asymptotic`` as in `scan`."""
 
     variance: str
     test: str
     columns: int
     dtype: str
     tol: float
+    asymptotic: bool = False
+
+    def reml(self, asked: bool = True) -> bool:
+        """Whether traits are fitted by REML without markers; for refits the test decides."""
+        if self.variance == "null":
+            return asked
+        return self.test == "wald" or not self.asymptotic
 
 
 class Block(NamedTuple):
@@ -136,7 +143,7 @@ class BestRefit:
 
     def __init__(self, m: int, method: Method) -> None:
         self.method = method
-        self.best = Refit(*np.full((4, m), np.nan))
+        self.best = Refit(*np.full((len(Refit._fields), m), np.nan))
         self.marker = np.full(m, -1)
         self.score = np.full(m, -1.0)
         self.dof, self.n = np.full((2, m), 2.0)
@@ -144,7 +151,7 @@ class BestRefit:
     def add(self, chosen: np.ndarray, markers: Markers, block: Block) -> None:
         """Compare the best of a block with the best before."""
         refit = _refit(markers, block, self.method)
-        found = _best_refits(refit, chosen.size, self.method.test)
+        found = _best_refits(refit, block.traits.dof, chosen.size, self.method)
         score, index, best = jax.tree.map(np.asarray, found)
         used = (block.numbers >= 0) & (score >= 0)
         better = used & (score > self.score[np.where(used, block.numbers, 0)])
@@ -156,7 +163,7 @@ class BestRefit:
 
     def pairs(self) -> tuple[Pairs, np.ndarray, None]:
         """Shapes (m,)."""
-        return _refit_tests(self.best, self.dof, self.n, self.method.test), self.marker, None
+        return _refit_tests(self.best, self.dof, self.n, self.method), self.marker, None
 
 
 class Hits:
@@ -231,21 +238,32 @@ def _empty(shape: tuple[int, ...], method: Method) -> Pairs:
 def _test_all(markers: Markers, block: Block, method: Method) -> Pairs:
     if isinstance(block.traits, NullTraits):
         refit = _refit(markers, block, method)
-        return _refit_tests(refit, block.traits.dof, block.n, method.test)
+        return _refit_tests(refit, block.traits.dof, block.n, method)
     return tests_of_effects(
         effects_of_block(markers, block.traits), block.traits.dof, block.n, method
     )
 
 
 def _refit(markers: Markers, block: Block, method: Method) -> Refit:
-    reml = method.test == "wald"
-    return refit_block(markers, block.traits, method.tol, reml=reml, points=block.points)
+    return refit_block(
+        markers,
+        block.traits,
+        method.tol,
+        restricted=method.test == "wald",
+        corrected=not method.asymptotic,
+        points=block.points,
+    )
 
 
-@partial(jax.jit, static_argnames="test")
-def _best_refits(refit: Refit, markers: Any, test: str) -> tuple[Any, Any, Refit]:
+@partial(jax.jit, static_argnames="method")
+def _best_refits(refit: Refit, dof: Any, markers: Any, method: Method) -> tuple[Any, Any, Refit]:
     """Score, number and statistics of the best of so many markers, for each trait."""
-    score = refit.ratio if test == "lrt" else (refit.beta / refit.se) ** 2
+    if method.test == "lrt":
+        score = _corrected_ratio(refit)
+    elif method.asymptotic:
+        score = (refit.beta / refit.se) ** 2
+    else:  # of pairs with degrees of freedom of their own
+        score = _refit_log10p(refit, dof, method)
     real = jnp.arange(len(score))[:, None] < markers
     score = jnp.where(real & ~jnp.isnan(score), score, -1.0)
     index = lax.argmax(score, 0, jnp.int32)
@@ -255,17 +273,20 @@ def _best_refits(refit: Refit, markers: Any, test: str) -> tuple[Any, Any, Refit
 
 def tests_of_effects(found: Any, dof: Any, n: Any, method: Method) -> Pairs:
     """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
-    lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
+    lod, log10p = _share_tests(found.share, found.rank, dof, n, method)
     several = method.columns > 1
     beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
     return Pairs(beta, se, lod, log10p, None)
 
 
-@partial(jax.jit, static_argnames=("columns", "test"))
-def _share_tests(
-    share: Any, rank: Any, dof: Any, n: Any, columns: int, test: str
-) -> tuple[Any, Any]:
-    """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
+@partial(jax.jit, static_argnames="method")
+def _share_tests(share: Any, rank: Any, dof: Any, n: Any, method: Method) -> tuple[Any, Any]:
+    """LOD score and -log10 p where a marker explains a share of the residual sum of squares.
+
+    Given h² the share is Beta(df/2, (dof - df)/2) under the null. Wald's F, the score and the
+    likelihood ratio are functions of it that grow with it: referred to their own laws they have one
+    p-value. The asymptotic laws are GEMMA's.
+    """
     share = jnp.minimum(share.astype(float), 1.0)
     none = ~(share >= 0)
     share = jnp.where(none, 0.5, share)
@@ -273,13 +294,13 @@ def _share_tests(
     log10p = jnp.zeros_like(share)
 
     def of_rank(df: int) -> Any:
-        if test == "lrt":
+        if method.asymptotic and method.test == "lrt":
             return log10p_chi2(n * log_ratio, df)
-        if test == "score":
+        if method.asymptotic and method.test == "score":
             return log10p_f(n * share / (dof - df), df, dof - df)
         return log10p_f(share / (1 - share), df, dof - df)
 
-    for df in range(1, columns + 1):
+    for df in range(1, method.columns + 1):
         log10p = lax.cond(
             jnp.any(rank == df),
             lambda log10p, df=df: jnp.where(rank == df, of_rank(df), log10p),
@@ -293,23 +314,46 @@ def _share_tests(
 
 
 def _least_share(threshold: float, n: float, dof: float, method: Method) -> float:
-    """Share of the residual sum of squares just below that with this -log10 p."""
+    """Share of the residual sum of squares just below that with this -log10 p; infinite if none."""
 
     def excess(share: float) -> float:
-        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, 1, method.test)
+        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, method)
         return float(log10p) - threshold
 
+    if excess(1.0) < 0:  # an asymptotic p-value of all that there is to explain
+        return np.inf
     return float(bisect(excess, 0.0, 1.0, xtol=1e-15)) * (1 - _ROUNDING)
 
 
-def _refit_tests(refit: Any, dof: Any, n: Any, test: str) -> Pairs:
-    lod, log10p = _pair_tests(refit.beta, refit.se, refit.ratio, dof, n, test)
+def _refit_tests(refit: Any, dof: Any, n: Any, method: Method) -> Pairs:
+    lod, log10p = _pair_tests(refit, dof, n, method)
     return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
 
 
-@partial(jax.jit, static_argnames="test")
-def _pair_tests(beta: Any, se: Any, ratio: Any, dof: Any, n: Any, test: str) -> tuple[Any, Any]:
-    if test == "lrt":
-        return ratio / (2 * LN10), log10p_chi2(ratio, 1)
-    explained = (beta / se) ** 2 / (dof - 1)
-    return n / 2 * jnp.log1p(explained) / LN10, log10p_f(explained, 1, dof - 1)
+@partial(jax.jit, static_argnames="method")
+def _pair_tests(refit: Refit, dof: Any, n: Any, method: Method) -> tuple[Any, Any]:
+    log10p = _refit_log10p(refit, dof, method)
+    if method.test == "lrt":
+        return refit.ratio / (2 * LN10), log10p
+    return n / 2 * jnp.log1p((refit.beta / refit.se) ** 2 / (dof - 1)) / LN10, log10p
+
+
+def _refit_log10p(refit: Refit, dof: Any, method: Method) -> Any:
+    """-log10 p of pairs with an h² of their own, whose being estimated is corrected for.
+
+    Wald's F as Kenward and Roger (1997) do: the variance of the effect without its bias, and
+    Satterthwaite's degrees of freedom. The likelihood ratio by Bartlett's factor (Zucker, Lieberman
+    and Manor 2000), and with h² taken as known by its own law, which is that of F. The asymptotic
+    laws are GEMMA's.
+    """
+    if method.test == "lrt":
+        ratio = _corrected_ratio(refit)
+        if method.asymptotic:
+            return log10p_chi2(ratio, 1)
+        return log10p_f(jnp.expm1(ratio / dof), 1, dof - 1)
+    left = 1 / (1 / (dof - 1) + refit.spread / 2)
+    return log10p_f((refit.beta / refit.se) ** 2 / (1 + 2 * refit.bias) / left, 1, left)
+
+
+def _corrected_ratio(refit: Refit) -> Any:
+    return refit.ratio / (1 + refit.bias + 0.75 * refit.spread)

@@ -80,7 +80,8 @@ class ScanResult:
     ----------
     beta, se : (M, m), (M, m, k), or as ``marker`` says
         Effects and standard errors, NaN where there is no test: a monomorphic marker, one in the
-        span of the covariates, a trait without a fit.
+        span of the covariates, a trait without a fit. A standard error takes h² as known; with
+        ``variance="refit"`` the p-value does not.
     lod, log10p : (M, m), or as ``marker`` says
         LOD score and -log10 p of the test asked for.
     hsq : (m,), (C, m) or (M, m)
@@ -164,6 +165,7 @@ def scan(
     *,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     reml: bool = True,
     keep: str | float = "all",
     chromosome: Any = None,
@@ -193,11 +195,19 @@ def scan(
         Heritability of each trait estimated once, without markers (EMMAX, FaST-LMM, R/qtl2); or
         again for every pair (GEMMA), for markers of one column.
     test : "wald", "lrt" or "score"
-        With ``variance="null"``: F test of the effects given h²; χ² test of n log(rss₀/rss₁); F
-        test with the variance estimated without marker. With "refit": F test at the REML maximum;
-        likelihood-ratio test of ML maxima with and without the marker.
+        With ``variance="null"`` three statistics of the same share of variance, and hence one
+        p-value: that of the F test given h². With "refit" the effect at the REML maximum (F test
+        of Kenward and Roger), or the ratio of restricted likelihoods, in which the covariates have
+        no part, with and without the marker ("lrt", with Bartlett's correction).
+    asymptotic : bool
+        GEMMA's p-values instead, by laws that hold for many individuals and few covariates: with
+        40 covariates and 100 individuals "lrt" rejects 13 to 15% of true hypotheses at 5%. "lrt"
+        is then χ² of n log(rss₀/rss₁), or with "refit" of full likelihoods (ML); "score" is F with
+        1 and n - p - 1 degrees of freedom of n times the share (GEMMA's own with ``reml=False``);
+        "wald" is as before, or with "refit" F with n - p - 1 degrees of freedom.
     reml : bool
-        Likelihood that estimates h² for ``variance="null"``. For "refit" the test decides.
+        Likelihood that estimates h² for ``variance="null"``. For "refit" the test decides. ML
+        underestimates variances where covariates are many, and all tests then reject too often.
     keep : "all", "best" or float
         Everything; the best marker of each trait; or the pairs with -log10 p at least this.
         The last two never hold M × m numbers.
@@ -225,7 +235,8 @@ def scan(
     complete Y, ``variance="null"`` and ``keep="all"``; K is known.
 
     Lippert et al. 2011 and Kang et al. 2010 for h² under the null, Zhou and Stephens 2012 for
-    "refit". LOD is n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log likelihood.
+    "refit", Kenward and Roger 1997 and Zucker, Lieberman and Manor 2000 for its p-values. LOD is
+    n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log10 likelihood.
 
     Examples
     --------
@@ -241,18 +252,16 @@ def scan(
     data = scan_data(Y, G, X, weights, interaction, K, chromosome, clip_negative, scale_kinship)
     check_choices(variance, test, keep, dtype, data.genotypes.columns)
     check_options(tol, NO_PRIOR)
-    method = Method(variance, test, data.genotypes.columns, dtype, tol)
+    method = Method(variance, test, data.genotypes.columns, dtype, tol, asymptotic)
     if is_traced(K, Y, G, X, weights, interaction):
         if keep != "all":
             raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
         return _scan_inside_trace(data, method, reml, several=isinstance(K, Mapping))
-    if variance == "refit":
-        reml = test == "wald"
     counts, p, m = data.counts, data.design.shape[1], len(data.counts)
     status = status_of_counts(counts, p)
     kept = _collector(keep, data.genotypes.markers, m, method)
     hsq, width = [], data.block_width()
-    for chosen, batches in null_models(data, Options(reml=reml), tol, dtype):
+    for chosen, batches in null_models(data, Options(reml=method.reml(reml)), tol, dtype):
         hsq.append(np.full(m, np.nan))
         for groups in batches:
             for group in groups:
@@ -479,7 +488,7 @@ def _blocks(group: Group, k: int, one: Pattern, method: Method) -> Iterator[Bloc
                 start,
                 hsq[part],
                 status[part],
-                reml=method.test == "wald",
+                reml=method.reml(),
             )
             yield Block(numbers[part], n, null, points)
 

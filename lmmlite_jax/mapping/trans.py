@@ -117,6 +117,7 @@ def map_trans(
     window: Any = None,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     maf_threshold: float = 0.0,
     chromosome: Any = None,
     weights: Any = None,
@@ -134,8 +135,10 @@ def map_trans(
 
     Parameters
     ----------
-    K, Y, G, X, variance, test, reml, chromosome, weights, clip_negative, scale_kinship, tol, dtype
+    K, Y, G, X, chromosome, weights, clip_negative, scale_kinship, tol, dtype
         As in `scan`; G with one column a marker.
+    variance, test, asymptotic, reml
+        As in `scan`.
     threshold : float
         Largest p-value of a pair that is kept.
     window : (m, 2) array of int, optional
@@ -179,8 +182,8 @@ def map_trans(
     windows = None
     if window is not None:
         windows = as_windows(window, len(data.counts), data.genotypes.markers)
-    method = Method(variance, test, 1, dtype, tol)
-    options = Options(reml=test == "wald" if variance == "refit" else reml)
+    method = Method(variance, test, 1, dtype, tol, asymptotic)
+    options = Options(reml=method.reml(reml))
     search = _Search(data, windows, method, -np.log10(threshold), maf_threshold)
     return each_in_float64(search.units(options, wanted or (lambda unit: True)))
 

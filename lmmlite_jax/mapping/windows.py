@@ -287,7 +287,7 @@ def neighbourhoods(
                     begin,
                     heritability[c][part],
                     status[part],
-                    reml=method.test == "wald",
+                    reml=method.reml(),
                 )
                 nodes = np.asarray(group.rotated.profile.skeleton.nodes)
                 points = grid_points(nodes, singular=bool(np.any(np.asarray(one.zeros) > 0)))
