@@ -18,11 +18,11 @@ from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.result import status_of_counts
-from lmmlite_jax.model.trait_block import TraitBlock
+from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, TraitBlock
 
 __all__ = [
+    "Adds",
     "Batch",
     "Fits",
     "Piece",

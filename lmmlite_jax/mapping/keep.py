@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -21,6 +20,7 @@ from lmmlite_jax.mapping.statistics import (
     empty_pairs,
     least_share,
     pair_statistics,
+    refit_scores,
     refit_tile,
     tests_of_effects,
     tests_of_refits,
@@ -119,7 +119,7 @@ class BestRefit:
 
     def __init__(self, m: int, method: Method) -> None:
         self.method = method
-        self.best = Refit(*np.full((4, m), np.nan))
+        self.best = Refit(*np.full((len(Refit._fields), m), np.nan))
         self.marker = np.full(m, -1)
         self.score = np.full(m, -1.0)
         self.dof, self.n = np.full((2, m), 2.0)
@@ -128,7 +128,8 @@ class BestRefit:
         """Compare the best of a tile with the best before."""
         block, numbers = tile.block, tile.numbers
         refit = refit_tile(tile.markers, block, self.method)
-        found = _best_refits(refit, numbers.size, self.method.test)
+        scores = refit_scores(refit, float(block.dof), self.method)
+        found = _best_refits(refit, scores, numbers.size)
         score, index, best = jax.tree.map(np.asarray, found)
         used = (block.traits >= 0) & (score >= 0)
         better = used & (score > self.score[np.where(used, block.traits, 0)])
@@ -169,7 +170,9 @@ class Hits:
             return
         of_size = block.n, block.dof
         if of_size not in self.least:
-            self.least[of_size] = least_share(self.threshold, block.n, block.dof, self.method)
+            self.least[of_size] = least_share(
+                self.threshold, float(block.n), float(block.dof), self.method
+            )
         share = np.asarray(best_of_block(tile.markers, block.at_null).share)
         over = np.flatnonzero(share >= self.least[of_size])
         width = min(TRAITS_LOOKED_INTO, block.traits.size)
@@ -187,14 +190,13 @@ class Hits:
         return merged, marker[order], trait[order]
 
 
-@partial(jax.jit, static_argnames="test")
+@jax.jit
 def _best_refits(
-    refit: Refit, markers: Array, test: str
+    refit: Refit, scores: Float[Array, "B T"], markers: Array
 ) -> tuple[Float[Array, " T"], Int[Array, " T"], Refit]:
     """Score, number and statistics of the best of so many markers, for each trait."""
-    score = refit.ratio if test == "lrt" else (refit.beta / refit.se) ** 2
-    real = jnp.arange(len(score))[:, None] < markers
-    score = jnp.where(real & ~jnp.isnan(score), score, -1.0)
-    index = lax.argmax(score, 0, jnp.int32)
+    real = jnp.arange(len(scores))[:, None] < markers
+    scores = jnp.where(real & ~jnp.isnan(scores), scores, -1.0)
+    index = lax.argmax(scores, 0, jnp.int32)
     best = jax.tree.map(lambda x: jnp.take_along_axis(x, index[None], axis=0)[0], refit)
-    return jnp.max(score, axis=0), index, best
+    return jnp.max(scores, axis=0), index, best

@@ -23,7 +23,7 @@ from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile, combine
 from lmmlite_jax.model.trait_block import RefitTraits
 
-__all__ = ["Refit", "refit_block"]
+__all__ = ["PairProfile", "Refit", "refit_block"]
 
 DOUBTFUL_AT_ONCE = 32
 """Pairs that `global_maximum` takes together."""
@@ -40,12 +40,19 @@ double precision leaves an error of the square of what is left."""
 
 
 class Refit(NamedTuple):
-    """Of B markers on T traits, all (B, T); ``ratio`` is twice the gain in log likelihood."""
+    """Of B markers on T traits, all (B, T); ``ratio`` is twice the gain in log likelihood.
+
+    What h² being estimated does to the variance of the effect, as parts of it: ``bias``, twice of
+    which it is too small on average, and ``spread``, the variance of its logarithm; both 0 where
+    they were not asked for.
+    """
 
     hsq: Float[AnyArray, "*pairs"]
     beta: Float[AnyArray, "*pairs"]
     se: Float[AnyArray, "*pairs"]
     ratio: Float[AnyArray, "*pairs"]
+    bias: Float[AnyArray, "*pairs"]
+    spread: Float[AnyArray, "*pairs"]
 
 
 @jax.tree_util.register_dataclass
@@ -126,11 +133,21 @@ class _Maxima(NamedTuple):
     sure: Array
 
 
-@partial(jax.jit, static_argnames=("reml", "points"))
+@partial(jax.jit, static_argnames=("restricted", "corrected", "points"))
 def refit_block(
-    markers: Markers, traits: RefitTraits, tol: Array, *, reml: bool, points: int
+    markers: Markers,
+    traits: RefitTraits,
+    tol: Array,
+    *,
+    restricted: bool,
+    corrected: bool,
+    points: int,
 ) -> Refit:
-    """Fit every pair of B markers of one column and T traits, on a grid of so many points."""
+    """Fit every pair of B markers of one column and T traits, on a grid of so many points.
+
+    The likelihood is that of the traits, ``restricted`` by the marker's effect as well for REML
+    with the marker among the covariates. ``corrected``: with ``bias`` and ``spread``.
+    """
     nodes, T, q = traits.weighted.shape
     values, varies = markers.values[0].astype(float), markers.varies[0]
     B = len(values)
@@ -143,15 +160,18 @@ def refit_block(
         b=product.reshape(nodes, T, B),
         d=squares[:, None],
         slopes=traits.slopes,
-        dof=jnp.asarray(traits.profile.dof) - (1 if reml else 0),
-        restricted=jnp.asarray(1.0 if reml else 0.0),
+        dof=jnp.asarray(traits.profile.dof) - (1 if restricted else 0),
+        restricted=jnp.asarray(1.0 if restricted else 0.0),
         absorbed=traits.absorbed[:, None],
     )
     known = traits.fitted[:, None] & varies
-    fits = _single_maximum(terms, traits.profile, tol, reml, points)
+    fits = _single_maximum(terms, traits.profile, tol, restricted, points)
     fits = _settle_doubts(fits, known & ~fits.sure, terms, traits.profile, tol, points)
     known = known & fits.sure
     residual = jnp.maximum(fits.a - fits.b**2 / fits.d, 0.0)
+    bias = spread = jnp.zeros(known.shape)
+    if corrected:
+        bias, spread = _small_sample(terms, jnp.where(known, fits.hsq, 0.0), traits.dof - 1)
 
     def pairs(values: Array) -> Array:
         return jnp.where(known, values, jnp.nan).T
@@ -162,10 +182,47 @@ def refit_block(
         beta=pairs(scale * fits.b / fits.d),
         se=pairs(scale * jnp.sqrt(residual / ((traits.dof - 1) * fits.d))),
         ratio=pairs(jnp.maximum(2 * (fits.loglik - traits.loglik[:, None]), 0.0)),
+        bias=pairs(bias),
+        spread=pairs(spread),
     )
 
 
-def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points: int) -> _Maxima:
+def _small_sample(terms: _Terms, hsq: Array, dof: Array) -> tuple[Array, Array]:
+    """``bias`` and ``spread`` of a `Refit` (T, B), with v the variance of the estimate of h².
+
+    The variance of the effect is σ²/d. To first order (Kenward and Roger 1997) it is too small by
+    2 v (d''/(2d) - (d'/d)²) of itself, and its logarithm varies by v (d'/d - (log rss)')². v is one
+    over the expected information of REML with the marker among the covariates, and at most what a
+    number in [0, 1] can have: h²(1 - h²) with the mean h², and anyhow 1/4. Wald's F takes the
+    latter, because it would pass for sure of an h² of 0 or 1.
+    """
+
+    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        node = terms.nodes[k]
+        # A regular fit has h² = 1 only where no eigenvalue is zero: there is nothing to weigh then.
+        variance = hsq * node + (1 - hsq)
+        weight = jnp.where(variance > 0, 1 / jnp.where(variance > 0, variance, 1.0), 0.0)
+        slope = -weight * (node - 1)  # of log weight
+        d, trace = terms.d[k] * weight, terms.slopes[k] * weight
+        of_node = (d, d * slope, d * slope**2, trace, trace * slope)
+        return tuple(total + x for total, x in zip(sums, of_node, strict=True))
+
+    sums = _over_nodes(terms, add, (jnp.zeros_like(hsq),) * 5)
+    d, d1, half_d2, trace, trace1 = sums
+    growth = d1 / d
+    trace = trace + growth  # of P dV/dh, with the marker among the covariates
+    squares = -trace1 - 2 * half_d2 / d + growth**2
+    information = (squares - trace**2 / dof) / 2
+    most = jnp.where(terms.restricted > 0, 0.25, hsq * (1 - hsq))
+    variance = jnp.where(information * most > 1, 1 / information, most)
+    # (log rss)' is -trace / dof at the maximum.
+    spread = variance * (growth + trace / dof) ** 2
+    return variance * jnp.maximum(half_d2 / d - growth**2, 0.0), spread
+
+
+def _single_maximum(
+    terms: _Terms, null: Profile, tol: Array, restricted: bool, points: int
+) -> _Maxima:
     """Fits of pairs (T, B) whose likelihood has one maximum, and which those are."""
     grid = search_grid(null.skeleton.nodes, 0.0, points)
     slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1]))
@@ -201,7 +258,7 @@ def _single_maximum(terms: _Terms, null: Profile, tol: Array, reml: bool, points
     hsq = jnp.where(inside & sure, hsq, 0.0)
     a, b, d = _sums_at(terms, hsq)
     loglik = jnp.zeros(())
-    if not reml:
+    if not restricted:
         # A trait at a time: XLA takes long to compile this for all.
         logdet = lax.map(null.log_determinant, hsq)
         loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))

@@ -26,9 +26,9 @@ from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import reasons_of
+from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,8 @@ class ScanResult:
     ----------
     beta, se : (M, m), (M, m, k), or as ``marker`` says
         Effects and standard errors, NaN where there is no test: a monomorphic marker, one in the
-        span of the covariates, a trait without a fit.
+        span of the covariates, a trait without a fit. A standard error takes h² as known; with
+        ``variance="refit"`` the p-value does not.
     lod, log10p : (M, m), or as ``marker`` says
         LOD score and -log10 p of the test asked for.
     hsq : (m,), (C, m) or (M, m)
@@ -127,6 +128,7 @@ def scan(
     *,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     keep: str | float = "all",
     chromosome: ArrayOrFrame | None = None,
     interaction: ArrayOrFrame | None = None,
@@ -144,11 +146,19 @@ def scan(
     variance : "null" or "refit"
         Heritability of each trait estimated once, without markers (EMMAX, FaST-LMM, R/qtl2); or
         again for every pair (GEMMA), for markers of one column. The likelihood is the null model's
-        for "null"; for "refit" the test decides.
+        for "null"; for "refit" the test decides. ML underestimates variances where covariates are
+        many, and all tests then reject too often.
     test : "wald", "lrt" or "score"
-        With ``variance="null"``: F test of the effects given h²; χ² test of n log(rss₀/rss₁); F
-        test with the variance estimated without marker. With "refit": F test at the REML maximum;
-        likelihood-ratio test of ML maxima with and without the marker.
+        With ``variance="null"`` three statistics of the same share of variance, and hence one
+        p-value: that of the F test given h². With "refit" the effect at the REML maximum (F test
+        of Kenward and Roger), or the ratio of restricted likelihoods, in which the covariates have
+        no part, with and without the marker ("lrt", with Bartlett's correction).
+    asymptotic : bool
+        GEMMA's p-values instead, by laws that hold for many individuals and few covariates: with
+        40 covariates and 100 individuals "lrt" rejects 13 to 15% of true hypotheses at 5%. "lrt"
+        is then χ² of n log(rss₀/rss₁), or with "refit" of full likelihoods (ML); "score" is F with
+        1 and n - p - 1 degrees of freedom of n times the share (GEMMA's own with a null model of
+        ``reml=False``); "wald" is as before, or with "refit" F with n - p - 1 degrees of freedom.
     keep : "all", "best" or float
         Everything; the best marker of each trait; or the pairs with -log10 p at least this.
         The last two never hold M × m numbers.
@@ -174,7 +184,8 @@ def scan(
     complete Y, ``variance="null"`` and ``keep="all"``; K is known.
 
     Lippert et al. 2011 and Kang et al. 2010 for h² under the null, Zhou and Stephens 2012 for
-    "refit". LOD is n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log likelihood.
+    "refit", Kenward and Roger 1997 and Zucker, Lieberman and Manor 2000 for its p-values. LOD is
+    n/2 log10(rss₀/rss₁), and for "lrt" of a refit the gain in log10 likelihood.
 
     Examples
     --------
@@ -189,15 +200,14 @@ def scan(
     """
     genotypes = as_genotypes(G, null, interaction)
     check_choices(variance, test, keep, genotypes.columns)
-    method = Method(variance, test, genotypes.columns, null.dtype, null.tol)
+    method = Method(variance, test, genotypes.columns, null.dtype, null.tol, asymptotic)
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     if null.is_traced or is_traced(G, interaction):
         if keep != "all":
             raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
         return _scan_inside_trace(null, genotypes, served, method)
-    traits_at_once = TRAITS_AT_ONCE
-    if variance == "refit":
-        null, traits_at_once = null.with_likelihood(reml=test == "wald"), REFIT_TRAITS
+    null = null.with_likelihood(reml=method.reml(null.reml))
+    traits_at_once = REFIT_TRAITS if variance == "refit" else TRAITS_AT_ONCE
     kept, fits = keeper(keep, genotypes.markers, null.m, method), Fits(null, len(served))
     width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
     missing = np.zeros(genotypes.markers, dtype=np.int64)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
 from scipy.optimize import bisect
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
@@ -28,6 +27,7 @@ __all__ = [
     "empty_pairs",
     "least_share",
     "pair_statistics",
+    "refit_scores",
     "refit_tile",
     "tests_of_effects",
     "tests_of_refits",
@@ -41,13 +41,20 @@ _ROUNDING = 1e-5  # of single precision, with room
 
 
 class Method(NamedTuple):
-    """What is tested, and how, with k columns a marker."""
+    """What is tested, and how, with k columns a marker; ``asymptotic`` as in `scan`."""
 
     variance: str
     test: str
     columns: int
     dtype: str
     tol: float
+    asymptotic: bool = False
+
+    def reml(self, asked: bool) -> bool:
+        """Whether traits are fitted by REML without markers; for refits the test decides."""
+        if self.variance == "null":
+            return asked
+        return self.test == "wald" or not self.asymptotic
 
 
 class Pairs(NamedTuple):
@@ -93,30 +100,42 @@ def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
 def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
     """Test all markers with all traits of a block."""
     if method.variance == "refit":
-        return tests_of_refits(refit_tile(markers, block, method), block.dof, block.n, method)
+        refit = refit_tile(markers, block, method)
+        return tests_of_refits(refit, float(block.dof), float(block.n), method)
     effects = effects_of_block(markers, block.at_null)
     return tests_of_effects(effects, float(block.dof), float(block.n), method)
 
 
 def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
     """Fit all markers with all traits of a block, h² estimated for every pair."""
-    reml = method.test == "wald"
-    return refit_block(markers, block.for_refit, method.tol, reml=reml, points=block.grid_points)
+    return refit_block(
+        markers,
+        block.for_refit,
+        method.tol,
+        restricted=method.test == "wald",
+        corrected=not method.asymptotic,
+        points=block.grid_points,
+    )
 
 
 def tests_of_effects(found: Effects, dof: Number, n: Number, method: Method) -> Pairs:
     """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
-    lod, log10p = _share_tests(found.share, found.rank, dof, n, method.columns, method.test)
+    lod, log10p = _share_tests(found.share, found.rank, dof, n, method)
     several = method.columns > 1
     beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
     return Pairs(beta, se, lod, log10p, None)
 
 
-@partial(jax.jit, static_argnames=("columns", "test"))
+@partial(jax.jit, static_argnames="method")
 def _share_tests(
-    share: AnyArray, rank: AnyArray, dof: Number, n: Number, columns: int, test: str
+    share: AnyArray, rank: AnyArray, dof: Number, n: Number, method: Method
 ) -> tuple[AnyArray, AnyArray]:
-    """LOD score and -log10 p where a marker explains a share of the residual sum of squares."""
+    """LOD score and -log10 p where a marker explains a share of the residual sum of squares.
+
+    Given h² the share is Beta(df/2, (dof - df)/2) under the null. Wald's F, the score and the
+    likelihood ratio are functions of it that grow with it: referred to their own laws they have one
+    p-value. The asymptotic laws are GEMMA's.
+    """
     share = jnp.minimum(jnp.asarray(share, dtype=float), 1.0)
     none = ~(share >= 0)
     share = jnp.where(none, 0.5, share)
@@ -124,13 +143,13 @@ def _share_tests(
     log10p = jnp.zeros_like(share)
 
     def of_rank(df: int) -> AnyArray:
-        if test == "lrt":
+        if method.asymptotic and method.test == "lrt":
             return log10p_chi2(n * log_ratio, df)
-        if test == "score":
+        if method.asymptotic and method.test == "score":
             return log10p_f(n * share / (dof - df), df, dof - df)
         return log10p_f(share / (1 - share), df, dof - df)
 
-    for df in range(1, columns + 1):
+    for df in range(1, method.columns + 1):
         log10p = lax.cond(
             jnp.any(rank == df),
             lambda log10p, df=df: jnp.where(rank == df, of_rank(df), log10p),
@@ -144,26 +163,59 @@ def _share_tests(
 
 
 def least_share(threshold: float, n: float, dof: float, method: Method) -> float:
-    """Share of the residual sum of squares just below that with this -log10 p."""
+    """Share of the residual sum of squares just below that with this -log10 p; infinite if none."""
 
     def excess(share: float) -> float:
-        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, 1, method.test)
+        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, method)
         return float(log10p) - threshold
 
+    if excess(1.0) < 0:  # an asymptotic p-value of all that there is to explain
+        return np.inf
     return float(bisect(excess, 0.0, 1.0, xtol=1e-15)) * (1 - _ROUNDING)
 
 
 def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pairs:
     """LOD scores and p-values of pairs whose h² was estimated."""
-    lod, log10p = _refit_tests(refit.beta, refit.se, refit.ratio, dof, n, method.test)
+    lod, log10p = _refit_tests(refit, dof, n, method)
     return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
 
 
-@partial(jax.jit, static_argnames="test")
+@partial(jax.jit, static_argnames="method")
+def refit_scores(refit: Refit, dof: Number, method: Method) -> AnyArray:
+    """What is larger the more significant a pair is."""
+    if method.test == "lrt":
+        return _corrected_ratio(refit)
+    if method.asymptotic:
+        return jnp.asarray((refit.beta / refit.se) ** 2)
+    return _refit_log10p(refit, dof, method)  # of pairs with degrees of freedom of their own
+
+
+@partial(jax.jit, static_argnames="method")
 def _refit_tests(
-    beta: Array, se: Array, ratio: Array, dof: Number, n: Number, test: str
+    refit: Refit, dof: Number, n: Number, method: Method
 ) -> tuple[AnyArray, AnyArray]:
-    if test == "lrt":
-        return ratio / (2 * LN10), log10p_chi2(ratio, 1)
-    explained = (beta / se) ** 2 / (dof - 1)
-    return n / 2 * jnp.log1p(explained) / LN10, log10p_f(explained, 1, dof - 1)
+    log10p = _refit_log10p(refit, dof, method)
+    if method.test == "lrt":
+        return refit.ratio / (2 * LN10), log10p
+    return n / 2 * jnp.log1p((refit.beta / refit.se) ** 2 / (dof - 1)) / LN10, log10p
+
+
+def _refit_log10p(refit: Refit, dof: Number, method: Method) -> AnyArray:
+    """-log10 p of pairs with an h² of their own, whose being estimated is corrected for.
+
+    Wald's F as Kenward and Roger (1997) do: the variance of the effect without its bias, and
+    Satterthwaite's degrees of freedom. The likelihood ratio by Bartlett's factor (Zucker, Lieberman
+    and Manor 2000), and with h² taken as known by its own law, which is that of F. The asymptotic
+    laws are GEMMA's.
+    """
+    if method.test == "lrt":
+        ratio = _corrected_ratio(refit)
+        if method.asymptotic:
+            return log10p_chi2(ratio, 1)
+        return log10p_f(jnp.expm1(ratio / dof), 1, dof - 1)
+    left = 1 / (1 / (dof - 1) + refit.spread / 2)
+    return log10p_f((refit.beta / refit.se) ** 2 / (1 + 2 * refit.bias) / left, 1, left)
+
+
+def _corrected_ratio(refit: Refit) -> AnyArray:
+    return refit.ratio / (1 + refit.bias + 0.75 * refit.spread)

@@ -26,8 +26,8 @@ from lmmlite_jax.mapping.statistics import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import each_in_float64
+from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,6 +117,7 @@ def map_trans(
     windows: ArrayOrFrame | None = None,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     maf_threshold: float = 0.0,
     chromosome: ArrayOrFrame | None = None,
     wanted: Callable[[TransUnit], bool] | None = None,
@@ -128,7 +129,7 @@ def map_trans(
 
     Parameters
     ----------
-    null, G, variance, test, chromosome
+    null, G, variance, test, asymptotic, chromosome
         As in `scan`; G with one column a marker.
     threshold : float
         Largest p-value of a pair that is kept.
@@ -170,9 +171,8 @@ def map_trans(
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be a p-value above 0 and at most 1, got {threshold}.")
     near = None if windows is None else as_windows(windows, null.m, genotypes.markers)
-    method = Method(variance, test, 1, null.dtype, null.tol)
-    if variance == "refit":
-        null = null.with_likelihood(reml=test == "wald")
+    method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
+    null = null.with_likelihood(reml=method.reml(null.reml))
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     search = _Trans(null, genotypes, near, method, -np.log10(threshold), maf_threshold)
     return each_in_float64(search.units(served, wanted or (lambda unit: True)))

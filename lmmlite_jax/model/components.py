@@ -61,9 +61,10 @@ class ComponentsFit:
     Attributes
     ----------
     sigmasq : (C,) or (C, m)
-        Variance σ_c² of each kinship.
+        Variance σ_c² of each kinship, with the residual squares over n - p in both likelihoods, as
+        in `LMMFit`: after ML n/(n - p) times the variances of greatest likelihood.
     sigmasq_e : () or (m,)
-        Residual variance σe².
+        Residual variance σe², likewise.
     proportion : (C,) or (C, m)
         σ_c² / (Σσ² + σe²): for one kinship, h².
     beta : (p,) or (p, m)
@@ -154,7 +155,8 @@ def fit_components(
     X : (n, p) array or data frame, optional
         Covariates, with the intercept among them; an intercept alone where left out.
     reml : bool
-        Restricted likelihood (default) or full likelihood.
+        Restricted likelihood (default) or full likelihood (ML), whose variances come in the same
+        convention: (n - p)/n times them are lme4's.
     tests : bool
         Whether to test each component, which takes one more fit for each.
     tol : float

@@ -145,7 +145,7 @@ def make_engine(
     if law is not None:
         level, draws, seed = law
         laws = partial(
-            compute_laws, skeleton=skeleton, level=level, draws=draws, key=jax.random.key(seed)
+            _compute_laws, skeleton=skeleton, level=level, draws=draws, key=jax.random.key(seed)
         )
     return Engine(
         sample,
@@ -156,7 +156,7 @@ def make_engine(
         prior,
         options,
         dtype,
-        partial(predict, sample.K) if blup else None,
+        partial(_predict, sample.K) if blup else None,
     )
 
 
@@ -172,7 +172,7 @@ def _fit_blocks(
     options: Options,
     dtype: str,
 ) -> tuple[Rotated, LMMFit]:
-    rotated = rotate(patterns, which, y, skeleton=skeleton, dtype=dtype)
+    rotated = _rotate(patterns, which, y, skeleton=skeleton, dtype=dtype)
     components = estimate(
         rotated.profile,
         n=rotated.n,
@@ -183,7 +183,7 @@ def _fit_blocks(
         prior=prior,
         options=options,
     )
-    return rotated, finish(
+    return rotated, _finish(
         patterns, which, rotated, components, laws, compute_se=options.compute_se
     )
 
@@ -192,22 +192,24 @@ _fit_blocks_together = jax.jit(_fit_blocks, static_argnames=("options", "dtype")
 
 
 @partial(jax.jit, static_argnames="dtype")
-def rotate(patterns: Pattern, which: Array, y: Array, *, skeleton: Skeleton, dtype: str) -> Rotated:
+def _rotate(
+    patterns: Pattern, which: Array, y: Array, *, skeleton: Skeleton, dtype: str
+) -> Rotated:
     """Rotate blocks of traits y (C, s, T) and take their sums."""
-    own = of_blocks(patterns, which)
+    own = _of_blocks(patterns, which)
     blocks, _, width = y.shape
     if own.roots is not None:
         y = own.roots[:, :, None] * y
-    least_squares = block_product(own.projection.Q_t, y)
+    least_squares = _block_product(own.projection.Q_t, y)
     left, scale = y, jnp.ones((blocks, 1, width))
     if dtype == "float32":
         # What the covariates explain, and the units, would use up single precision's digits.
-        left = y - block_product(jnp.swapaxes(own.projection.Q_t, 1, 2), least_squares)
+        left = y - _block_product(jnp.swapaxes(own.projection.Q_t, 1, 2), least_squares)
         size = jnp.sqrt(jnp.sum(left**2, axis=1, keepdims=True))
         scale = jnp.where(size > 0, size, 1.0)
         left = left / scale
-    values = block_product(own.projection.Kve_t.astype(dtype), left.astype(dtype))
-    sums = block_product(own.rows.astype(dtype), values**2).astype(y.dtype) * scale**2
+    values = _block_product(own.projection.Kve_t.astype(dtype), left.astype(dtype))
+    sums = _block_product(own.rows.astype(dtype), values**2).astype(y.dtype) * scale**2
     rss, total, in_null = sums[:, :-2], sums[:, -2], sums[:, -1]
     rounding = EXACT_TOLERANCE if dtype == "float64" else SINGLE_EXACT_TOLERANCE
 
@@ -236,7 +238,7 @@ def rotate(patterns: Pattern, which: Array, y: Array, *, skeleton: Skeleton, dty
 
 
 @partial(jax.jit, static_argnames="compute_se")
-def finish(
+def _finish(
     patterns: Pattern,
     which: Array,
     rotated: Rotated,
@@ -246,14 +248,14 @@ def finish(
     compute_se: bool,
 ) -> LMMFit:
     """Fixed effects, intervals and the shape of blocks."""
-    own = of_blocks(patterns, which)
+    own = _of_blocks(patterns, which)
     (blocks, p, width), m = rotated.least_squares.shape, components.hsq.size
     hsq = _some(components.hsq).reshape(blocks, 1, width)
-    weighted = weighted_traits(own, rotated, hsq)
-    shift = rotated.scale * block_product(
+    weighted = _weighted_traits(own, rotated, hsq)
+    shift = rotated.scale * _block_product(
         jnp.swapaxes(own.projection.cross, 1, 2).astype(weighted.dtype), weighted
     )
-    beta = block_product(own.to_beta, rotated.least_squares - hsq * shift)
+    beta = _block_product(own.to_beta, rotated.least_squares - hsq * shift)
     beta_se = None
     if compute_se:
         variance = jax.vmap(lambda of_block, h: of_block(rotated.profile.skeleton, h))(
@@ -263,7 +265,7 @@ def finish(
     loglik = components.loglik + jnp.repeat(own.offset, width)
     limits: dict[str, Any] = {}
     if laws is not None:
-        own_laws = of_blocks(laws, which)
+        own_laws = _of_blocks(laws, which)
         profile = replace(rotated.profile, dof=(rotated.n - p).astype(float))
         critical = jnp.repeat(own_laws.critical.T, m // blocks, axis=1)
         low, high = confidence_limits(profile, components.hsq, critical)
@@ -280,20 +282,20 @@ def finish(
 
 
 @jax.jit
-def predict(K: Array, patterns: Pattern, which: Array, rotated: Rotated, hsq: Array) -> Array:
+def _predict(K: Array, patterns: Pattern, which: Array, rotated: Rotated, hsq: Array) -> Array:
     """Genetic values (n, C, T): h K V⁻¹ (y - Xβ), of the individuals not observed as well."""
-    own = of_blocks(patterns, which)
+    own = _of_blocks(patterns, which)
     present = own.members >= 0
     roots = jnp.where(present, 1.0 if own.roots is None else own.roots, 0.0)
-    weighted = weighted_traits(own, rotated, _some(hsq)[:, None])
+    weighted = _weighted_traits(own, rotated, _some(hsq)[:, None])
     back = jnp.swapaxes(own.projection.Kve_t, 1, 2).astype(weighted.dtype)
-    residual = roots[:, :, None] * rotated.scale * block_product(back, weighted)
+    residual = roots[:, :, None] * rotated.scale * _block_product(back, weighted)
     columns = jnp.swapaxes(K[:, own.members], 0, 1).astype(weighted.dtype)
-    values = hsq[:, None] * block_product(columns, residual.astype(weighted.dtype))
+    values = hsq[:, None] * _block_product(columns, residual.astype(weighted.dtype))
     return jnp.swapaxes(values, 0, 1)
 
 
-def compute_laws(
+def _compute_laws(
     patterns: Pattern, *, skeleton: Skeleton, level: float, draws: int, key: Array
 ) -> LikelihoodRatioLaw:
     """Laws of the likelihood ratio for each of P patterns, one after the other."""
@@ -315,7 +317,7 @@ def compute_laws(
     return jax.tree.map(lambda *of_patterns: np.stack(of_patterns), *laws)
 
 
-def of_blocks(of_patterns: Any, which: Array) -> Any:
+def _of_blocks(of_patterns: Any, which: Array) -> Any:
     """What blocks have of their patterns."""
     (first, *_) = jax.tree.leaves(of_patterns)
     if len(first) == len(which) == 1:
@@ -323,12 +325,12 @@ def of_blocks(of_patterns: Any, which: Array) -> Any:
     return jax.tree.map(lambda a: a[which], of_patterns)
 
 
-def block_product(left: Array, right: Array) -> Array:
+def _block_product(left: Array, right: Array) -> Array:
     """Matrix product for each block. XLA is slow at a batch of one."""
     return (left[0] @ right[0])[None] if len(left) == 1 else left @ right
 
 
-def weighted_traits(own: Pattern, rotated: Rotated, hsq: Array) -> Array:
+def _weighted_traits(own: Pattern, rotated: Rotated, hsq: Array) -> Array:
     """Rotated traits over their variances, the null space of K left out."""
     dtype = rotated.values.dtype
     Kva = own.projection.Kva[:, :, None]

@@ -14,7 +14,7 @@ from lmmlite_jax.model.inputs import as_covariates, as_heritability, as_traits
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.rotation import check_spectrum, clean_spectrum
 
-__all__ = ["MLSolution", "calc_ll", "get_ml_soln"]
+__all__ = ["MLSolution", "calc_ll", "get_ml_soln", "rotated_data"]
 
 ANGLE_TOLERANCE = 1e-10
 """Squared cosine below which a covariate counts as orthogonal to the null space of K."""

@@ -18,12 +18,21 @@ from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_ro
 from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.pattern import Pattern
+from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Individuals", "RefitTraits", "TraitBlock", "Traits", "Whitened", "trait_blocks"]
+__all__ = [
+    "TRAITS_AT_ONCE",
+    "Individuals",
+    "RefitTraits",
+    "TraitBlock",
+    "Traits",
+    "Whitened",
+    "trait_blocks",
+]
 
 
 class Traits(NamedTuple):

@@ -102,7 +102,8 @@ def test_hsq_is_that_of_the_fit_without_markers():
 @pytest.mark.parametrize("test", ["wald", "lrt"])
 def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test):
     K, Y, G, X = problem(2, kinship=kinship, M=6)
-    result = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", test=test)
+    options = {"variance": "refit", "test": test, "asymptotic": test == "lrt"}
+    result = lmm.scan(lmm.NullModel(K, Y, X), G, **options)
     reml = test == "wald"
     grid = np.linspace(0, 0.999, 101)
     for j in range(6):
@@ -128,7 +129,8 @@ def test_refit_is_the_fit_with_the_marker_among_the_covariates(kinship, test):
     """Few individuals: many a likelihood has two maxima, or its maximum at an end."""
     K, Y, G, X = problem(8, n=24, m=12, M=40, kinship=kinship)
     Y = np.random.default_rng(8).standard_normal(Y.shape)
-    result = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", test=test)
+    options = {"variance": "refit", "test": test, "asymptotic": test == "lrt"}
+    result = lmm.scan(lmm.NullModel(K, Y, X), G, **options)
     for j in range(0, 40, 2):
         fit = lmm.fit_traits(K, Y, np.column_stack([X, G[:, j]]), reml=test == "wald")
         fitted = [not reason for reason in result.reasons]
@@ -138,6 +140,81 @@ def test_refit_is_the_fit_with_the_marker_among_the_covariates(kinship, test):
     hsq = np.asarray(result.hsq)
     assert (hsq == 0).any()
     assert ((hsq > 0) & (hsq < 1)).any()
+
+
+@pytest.mark.parametrize("kinship", ["regular", "singular", "distant"])
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_refits_are_corrected_for_few_individuals(kinship, test):
+    """By dense matrices: Kenward and Roger's F test, and Bartlett's corrected ratio.
+
+    Distant relatives say so little of h² that its estimate varies as much as it can in [0, 1].
+    """
+    K, Y, G, X = problem(2, kinship=kinship, M=6)
+    if kinship == "distant":
+        K = 0.7 * np.eye(40) + 0.3 * K
+    result = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", test=test)
+    null = lmm.fit_traits(K, Y, X)
+    N = np.linalg.qr(X, "complete")[0][:, 2:]
+    dof = N.shape[1]
+    change = N.T @ (K - np.eye(40)) @ N
+
+    def loglik(h, y, columns):
+        V = N.T @ (h * K + (1 - h) * np.eye(40)) @ N
+        root = np.linalg.inv(np.linalg.cholesky(V))
+        left = root @ y
+        for column in columns:
+            x = root @ column
+            left = left - x * (x @ left) / (x @ x)
+        return -0.5 * (np.linalg.slogdet(V)[1] + dof * np.log(left @ left))
+
+    information = []
+    for j, g in enumerate((N.T @ G).T):
+        for t, y in enumerate((N.T @ Y).T):
+            h = float(result.hsq[j, t])
+            inverse = np.linalg.inv(N.T @ (h * K + (1 - h) * np.eye(40)) @ N)
+            x = inverse @ g
+            d, d1 = g @ x, -x @ change @ x
+            within = x @ change @ inverse @ change @ x / d - (d1 / d) ** 2
+            slopes = (inverse - np.outer(x, x) / d) @ change
+            trace = np.trace(slopes)
+            information.append((np.trace(slopes @ slopes) - trace**2 / (dof - 1)) / 2)
+            variance = min(1 / information[-1], 0.25 if test == "wald" else h * (1 - h))
+            spread = variance * (d1 / d + trace / (dof - 1)) ** 2
+            if test == "wald":
+                F = float(result.beta[j, t] / result.se[j, t]) ** 2 / (1 + 2 * variance * within)
+                df = 2 / (2 / (dof - 1) + spread)
+                pvalue = scipy.stats.f.sf(F, 1, df)
+            else:
+                best = max(loglik(h, y, [g]) for h in np.linspace(0, 0.999, 101))
+                found = loglik(h, y, [g])
+                assert found >= best - 1e-9
+                gain = found - loglik(float(null.hsq[t]), y, [])
+                assert float(result.lod[j, t]) == pytest.approx(gain / np.log(10), abs=1e-9)
+                ratio = 2 * gain / (1 + variance * within + 0.75 * spread)
+                pvalue = scipy.stats.f.sf((dof - 1) * np.expm1(ratio / dof), 1, dof - 1)
+            assert float(result.log10p[j, t]) == pytest.approx(-np.log10(pvalue), abs=1e-7)
+    assert (np.max(information) < 4) == (kinship == "distant")
+
+
+def test_pvalues_hold_their_level_with_many_covariates():
+    """40 hidden factors and 100 individuals: asymptotic laws reject 12 to 15% at a level of 5%."""
+    rng = np.random.default_rng(40)
+    cohort = lmm.simulate_cohort(n=100, m=100, hsq=0.4, seed=40)
+    X = np.column_stack([np.ones(100), rng.standard_normal((100, 39))])
+    G = rng.binomial(2, 0.4, (100, 100)).astype(float)
+    null = lmm.NullModel(cohort.kinship, cohort.pheno, X)
+
+    def rejected(**options):
+        log10p = np.asarray(lmm.scan(null, G, **options).log10p)
+        return np.mean(log10p > -np.log10(0.05))
+
+    for variance, test in (
+        *(("null", test) for test in ("wald", "lrt", "score")),
+        *(("refit", test) for test in ("wald", "lrt")),
+    ):
+        assert 0.042 < rejected(variance=variance, test=test) < 0.058
+        if test != "wald":
+            assert rejected(variance=variance, test=test, asymptotic=True) > 0.1
 
 
 def test_without_kinship_it_is_ordinary_regression():
@@ -152,7 +229,8 @@ def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))
     null, refit = lmm.NullModel(K, Y, X), {"variance": "refit"}
-    for options in ({}, refit, {"test": "lrt"}, {**refit, "test": "lrt"}):
+    asymptotic = {"test": "lrt", "asymptotic": True}
+    for options in ({}, refit, asymptotic, {**refit, "test": "lrt"}):
         every = lmm.scan(null, G, **options)
         best = lmm.scan(null, G, keep="best", **options)
         hits = lmm.scan(null, G, keep=1.5, **options)
@@ -166,6 +244,12 @@ def test_best_and_threshold_are_what_all_shows():
             np.testing.assert_allclose(getattr(hits, name), expected[kept], rtol=1e-9)
         np.testing.assert_array_equal(np.transpose(np.nonzero(log10p >= 1.5)), np.transpose(kept))
         assert 0 < len(hits.trait) < log10p.size
+
+
+def test_a_threshold_that_no_share_of_variance_reaches_has_no_hits():
+    K, Y, G, X = problem(4, M=1100, m=5)
+    hits = lmm.scan(lmm.NullModel(K, Y, X), G, keep=50.0, test="score", asymptotic=True)
+    assert hits.trait.shape == hits.log10p.shape == (0,)
 
 
 def test_best_of_several_columns_with_missing_phenotypes():

@@ -63,6 +63,7 @@ def map_cis_nominal(
     *,
     variance: str = "null",
     test: str = "wald",
+    asymptotic: bool = False,
     maf_threshold: float = 0.0,
     chromosome: ArrayOrFrame | None = None,
     wanted: ArrayOrFrame | None = None,
@@ -73,7 +74,7 @@ def map_cis_nominal(
     ----------
     null, G, windows, chromosome
         As in `map_cis`.
-    variance, test
+    variance, test, asymptotic
         As in `scan`: heritability estimated without markers, or again for every pair.
     maf_threshold : float
         Pairs with a marker whose minor allele is rarer among the individuals observed are left
@@ -108,9 +109,8 @@ def map_cis_nominal(
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
     check_choices(variance, test, "all", 1)
-    method = Method(variance, test, 1, null.dtype, null.tol)
-    if variance == "refit":
-        null = null.with_likelihood(reml=test == "wald")
+    method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
+    null = null.with_likelihood(reml=method.reml(null.reml))
     kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
 
     def pairs() -> Iterator[CisPairs]:
