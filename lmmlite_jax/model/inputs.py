@@ -137,15 +137,18 @@ def all_finite(values: np.ndarray) -> bool:
 
 
 def as_heritability(hsq: Any) -> Any:
-    """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced."""
-    values = jnp.asarray(hsq, dtype=jnp.float64)
-    if is_traced(values):
+    """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced.
+
+    Known ones stay NumPy's: under ``jit`` a JAX array made of them would become part of the trace.
+    """
+    if is_traced(hsq):
+        values = jnp.asarray(hsq, dtype=jnp.float64)
         return jnp.where((values >= 0) & (values <= 1), values, jnp.nan)
-    outside = ~((values >= 0) & (values <= 1))
-    if np.any(np.asarray(outside)):
-        found = np.asarray(values)[np.asarray(outside)].flat[0]
-        raise ValueError(f"hsq must lie in [0, 1], found {found:.6g}.")
-    return values
+    known = np.asarray(hsq, dtype=np.float64)
+    outside = ~((known >= 0) & (known <= 1))
+    if outside.any():
+        raise ValueError(f"hsq must lie in [0, 1], found {known[outside].flat[0]:.6g}.")
+    return known
 
 
 def check_same_individuals(**tables: Labelled) -> None:
