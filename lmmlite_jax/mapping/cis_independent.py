@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CisIndependent", "Signal", "map_cis_independent", "signals_of_genes"]
 
+_WHOLE = dict.fromkeys(
+    ("marker", "num_var", "ma_samples", "ma_count", "n", "gene", "rank"), np.int64
+)
+"""Types of the columns that are whole numbers."""
+
 Signal: TypeAlias = dict[str, Any]
 """One row of the result: a marker, and the columns of `BestMarkers`."""
 
@@ -161,7 +166,7 @@ clip_negative, scale_kinship, tol, dtype
     signals.sort(key=lambda signal: (signal["gene"], signal["rank"]))
     return CisIndependent(
         **{
-            name: np.array([signal[name] for signal in signals])
+            name: np.array([signal[name] for signal in signals], _WHOLE.get(name, np.float64))
             for name in ("marker", *COLUMNS, "gene", "rank")
         },
         markers=data.genotypes.names,

@@ -114,6 +114,8 @@ def as_genotypes(G: Any, n: int) -> Genotypes:
                 f"G must have shape ({n}, M, k), one row for each of the {n} individuals of Y, got "
                 f"shape {values.shape}."
             )
+        if values.shape[2] == 0:
+            raise ValueError(f"G has no columns a marker, its shape is {values.shape}: give one.")
         if not is_traced(values) and np.isinf(values).any():
             raise ValueError("G has infinite values: replace them by numbers or by NaN.")
         table = Labelled(values, None, None)

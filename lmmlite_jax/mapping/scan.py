@@ -145,11 +145,11 @@ class ScanResult:
             "n": np.asarray(self.n)[trait],
         }
         for name in ("beta", "se"):
-            values = np.asarray(getattr(self, name)).reshape(marker.size, -1)
-            if values.shape[1] == 1:
-                columns[name] = values[:, 0]
+            values = np.asarray(getattr(self, name))
+            if values.ndim == np.ndim(self.lod):
+                columns[name] = values.ravel()
             else:
-                columns |= {f"{name}_{i}": values[:, i] for i in range(values.shape[1])}
+                columns |= {f"{name}_{i}": values[..., i].ravel() for i in range(values.shape[-1])}
         columns["lod"] = np.asarray(self.lod).ravel()
         columns["log10p"] = np.asarray(self.log10p).ravel()
         return pd.DataFrame(columns)
@@ -268,7 +268,7 @@ def scan(
                     kept.add(numbers, markers, block)
 
     pairs, marker, trait = kept.pairs()
-    of_traits = np.stack(hsq) if isinstance(K, Mapping) else hsq[0]
+    of_traits = np.reshape(hsq, (len(hsq), m)) if isinstance(K, Mapping) else hsq[0]
     return ScanResult(
         beta=pairs.beta,
         se=pairs.se,
@@ -347,7 +347,7 @@ class ScanData(NamedTuple):
         """
         most = markers_at_once(len(self.values), self.genotypes.columns, len(self.counts))
         sizes = np.array([chosen.size for _, chosen in self.kinships])
-        widest = min(most, sizes.max())
+        widest = max(min(most, sizes.max(initial=0)), 1)
         widths = np.arange(widest, widest // 2, -1)
         blocks = -(-sizes[:, None] // widths)
         return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])
@@ -363,7 +363,8 @@ def markers_at_once(n: int, columns: int, traits: int) -> int:
         most, numbers = ACCELERATOR * most, ACCELERATOR * numbers
     elif n <= FEW_INDIVIDUALS:
         most *= 2
-    return int(np.clip(numbers // (columns**2 * min(traits, TRAITS_AT_ONCE)), 64, most))
+    most_traits = max(min(traits, TRAITS_AT_ONCE), 1)
+    return int(np.clip(numbers // (columns**2 * most_traits), 64, most))
 
 
 def scan_data(

@@ -49,6 +49,8 @@ def as_kinship(K: Any) -> Labelled:
             f"K must be a square kinship matrix (n, n), got shape {shape}: "
             "give one row and one column for each individual."
         )
+    if shape[0] == 0:
+        raise ValueError("K has no individuals: give at least as many as a fit needs.")
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)

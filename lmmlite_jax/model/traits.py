@@ -7,7 +7,7 @@ X, which changes no likelihood) and go through one compiled program a size.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -177,25 +177,28 @@ def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
     if not all_finite(Y):
         counts = counts - np.count_nonzero(np.isnan(Y), axis=0)
     status = status_of_counts(counts, p)
-    columns: dict[str, np.ndarray] = {"n": counts, "status": status}
+    shapes = _shapes_of_fits(engine, len(Y), p, m)
+    columns: dict[str, np.ndarray] = {name: np.full(of, np.nan) for name, of in shapes.items()}
+    columns |= {"n": counts, "status": status}
     for group in engine.groups(Y, np.flatnonzero(status == Status.OK)):
-        _collect(columns, m, group.traits, group.fit)
-    if "hsq" not in columns:
-        nothing = np.full(m, np.nan)
-        names = ("sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue")
-        columns |= {"beta": np.full((p, m), np.nan)} | dict.fromkeys(names, nothing)
+        used = group.traits >= 0
+        for name, values in columns.items():
+            of_group = np.asarray(getattr(group.fit, name))
+            values[..., group.traits[used]] = of_group[..., used]
     arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 
-def _collect(columns: dict[str, np.ndarray], m: int, traits: np.ndarray, block: LMMFit) -> None:
-    """Put the results of blocks of traits where they belong among all m."""
-    used = traits >= 0
-    for item in fields(LMMFit):
-        values = getattr(block, item.name)
-        if values is None:
-            continue
-        values = np.asarray(values)
-        if item.name not in columns:
-            columns[item.name] = np.full((*values.shape[: -traits.ndim], m), np.nan)
-        columns[item.name][..., traits[used]] = values[..., used]
+def _shapes_of_fits(engine: Engine, n: int, p: int, m: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the fields that fits of m traits have, whether any trait can be fitted or not."""
+    names = ["sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue"]
+    if engine.options.compute_se:
+        names += ["hsq_se", "sigmasq_g_se", "sigmasq_e_se"]
+    if engine.laws is not None:
+        names += ["hsq_low", "hsq_high", "lrt_pvalue_simulated"]
+    shapes: dict[str, tuple[int, ...]] = {"beta": (p, m), **dict.fromkeys(names, (m,))}
+    if engine.options.compute_se:
+        shapes["beta_se"] = (p, m)
+    if engine.predict is not None:
+        shapes["blup"] = (n, m)
+    return shapes
