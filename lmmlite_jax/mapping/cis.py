@@ -27,6 +27,7 @@ from lmmlite_jax.mapping.windows import (
     neighbourhoods,
 )
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
+from lmmlite_jax.model.inputs import NOTHING, Labelled
 from lmmlite_jax.model.precision import AnyArray, in_float64
 from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
 
@@ -354,9 +355,12 @@ def cis_data(
     chromosome: Any,
     clip_negative: bool,
     scale_kinship: bool,
+    interacting: Labelled = NOTHING,
 ) -> ScanData:
     """Check what every function of this kind takes."""
-    data = scan_data(Y, G, X, weights, None, K, chromosome, clip_negative, scale_kinship)
+    data = scan_data(
+        Y, G, X, weights, None, K, chromosome, clip_negative, scale_kinship, interacting
+    )
     if data.genotypes.columns > 1:
         raise ValueError(
             f"G must have one column a marker here, got {data.genotypes.columns}: use scan for "

@@ -285,10 +285,11 @@ def map_cis_interaction(
     >>> print(pairs.log10p_gi.argmax(), pairs.b_gi[2].round())
     2 30.0
     """
-    data = _data(K, Y, G, X, weights, chromosome, clip_negative, scale_kinship)
+    term = as_covariates(interaction, len(Y))
+    data = _data(K, Y, G, X, weights, chromosome, clip_negative, scale_kinship, term)
     windows = as_windows(window, len(data.counts), data.genotypes.markers)
     check_options(tol, NO_PRIOR)
-    e = as_covariates(interaction, len(data.values)).values
+    e = term.values
     if e.shape[1] != 1:
         raise ValueError(f"interaction must be one covariate, got {e.shape[1]}.")
     with_e = data._replace(design=np.column_stack([data.design, e]))

@@ -20,6 +20,7 @@ from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.engine import Group, make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.inputs import (
+    NOTHING,
     Labelled,
     all_finite,
     as_covariates,
@@ -377,26 +378,34 @@ def scan_data(
     chromosome: Any,
     clip_negative: bool,
     scale_kinship: bool,
+    interacting: Labelled = NOTHING,
 ) -> ScanData:
-    """Check what every scan takes."""
+    """Check what every scan takes; ``interacting`` is a covariate of the same individuals."""
     table = as_traits("Y", Y, len(Y), missing=True)
     values = table.values if table.values.ndim == 2 else table.values[:, None]
     n, m = values.shape
     covariates, genotypes = as_covariates(X, n), as_genotypes(G, n)
-    of_markers = Labelled(genotypes.values, genotypes.individuals, genotypes.names)
-    check_same_individuals(Y=table, X=covariates, G=of_markers)
+    residual = as_weights(weights, n)
+    tables = {
+        "Y": table,
+        "X": covariates,
+        "G": Labelled(genotypes.values, genotypes.individuals, genotypes.names),
+        "weights": residual,
+        "interaction": interacting if interaction is None else as_covariates(interaction, n),
+    }
+    check_same_individuals(**tables)
     design = covariates.values
     if interaction is not None:
         if genotypes.columns > 1:
             raise ValueError(
                 "interaction is for markers of one column: multiply the columns yourself."
             )
-        design, genotypes = _with_interaction(design, interaction, genotypes)
+        design, genotypes = _with_interaction(design, tables["interaction"].values, genotypes)
     p = design.shape[1]
     if n < p + 2:
         raise ValueError(f"a scan with {p} covariates needs at least {p + 2} individuals, got {n}.")
     kinships = []
-    for K_one, chosen in _kinships(K, chromosome, genotypes.markers, table):
+    for K_one, chosen in _kinships(K, chromosome, genotypes.markers, tables):
         K_one = scaled(K_one) if scale_kinship else K_one
         kinships.append((clipped(K_one) if clip_negative else K_one, chosen))
     complete = is_traced(values) or all_finite(values)
@@ -405,7 +414,7 @@ def scan_data(
         values,
         genotypes,
         design,
-        as_weights(weights, n),
+        residual.values,
         kinships,
         counts,
         table.columns,
@@ -494,16 +503,16 @@ def _collector(keep: str | float, M: int, m: int, method: Method) -> Collector:
 
 
 def _kinships(
-    K: Any, chromosome: Any, M: int, traits: Labelled
+    K: Any, chromosome: Any, M: int, tables: dict[str, Labelled]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each kinship matrix with the markers that are tested with it."""
-    n = len(traits.values)
+    n = len(tables["Y"].values)
     if K is None:
         yield np.eye(n), np.arange(M)
         return
     if not isinstance(K, Mapping):
         kinship = as_kinship(K)
-        _check_kinship(kinship, traits, "K")
+        _check_kinship(kinship, tables, "K")
         yield kinship.values, np.arange(M)
         return
     if chromosome is None or np.shape(chromosome) != (M,):
@@ -523,24 +532,24 @@ def _kinships(
         chosen = np.flatnonzero(labels.astype(str) == str(label))
         if chosen.size:
             kinship = as_kinship(matrix)
-            _check_kinship(kinship, traits, f"K[{label!r}]")
+            _check_kinship(kinship, tables, f"K[{label!r}]")
             yield kinship.values, chosen
 
 
-def _check_kinship(kinship: Labelled, traits: Labelled, name: str) -> None:
-    if len(kinship.values) != len(traits.values):
+def _check_kinship(kinship: Labelled, tables: dict[str, Labelled], name: str) -> None:
+    n = len(tables["Y"].values)
+    if len(kinship.values) != n:
         raise ValueError(
-            f"{name} is of {len(kinship.values)} individuals and Y of {len(traits.values)}: give "
-            "the same individuals in the same order."
+            f"{name} is of {len(kinship.values)} individuals and Y of {n}: give the same "
+            "individuals in the same order."
         )
-    check_same_individuals(K=kinship, Y=traits)
+    check_same_individuals(**{name: kinship}, **tables)
 
 
 def _with_interaction(
-    design: np.ndarray, interaction: Any, genotypes: Genotypes
+    design: np.ndarray, e: np.ndarray, genotypes: Genotypes
 ) -> tuple[np.ndarray, Genotypes]:
     """Covariates with the interacting one among them, and markers that know it."""
-    e = as_covariates(interaction, len(design)).values
     if e.shape[1] != 1:
         raise ValueError(f"interaction must be one covariate, got {e.shape[1]}.")
     with_e = np.column_stack([design, e])

@@ -114,7 +114,8 @@ def fit_traits(
     kinship = as_kinship(K)
     n = np.shape(kinship.values)[0]
     traits, covariates = as_traits("Y", Y, n, missing=True), as_covariates(X, n)
-    check_same_individuals(K=kinship, Y=traits, X=covariates)
+    residual = as_weights(weights, n)
+    check_same_individuals(K=kinship, Y=traits, X=covariates, weights=residual)
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
     values = traits.values if np.ndim(traits.values) == 2 else traits.values[:, None]
@@ -129,7 +130,7 @@ def fit_traits(
     K = scaled(kinship.values) if scale_kinship else kinship.values
     if clip_negative:
         K = clipped(K)
-    sample = Sample(K, covariates.values, as_weights(weights, n))
+    sample = Sample(K, covariates.values, residual.values)
     options = Options(reml, check_boundary, compute_se)
     traced = is_traced(sample, values)
     if traced and interval is not None:

@@ -1,5 +1,7 @@
 """Bad input gets one clear sentence, and one bad trait does not touch its neighbours."""
 
+from itertools import combinations
+
 import jax
 import numpy as np
 import pandas as pd
@@ -161,6 +163,77 @@ def test_frames_in_different_orders_are_refused(good):
     for message in both_doors(kinship, pheno):
         assert "row 0 is 'mouse0' in K and 'mouse29'" in message
         assert ".loc[K.index]" in message
+
+
+IDS = [f"mouse{i}" for i in range(30)]
+SHUFFLED = [*IDS[:4], *IDS[:3:-1]]
+
+
+def test_a_kinship_whose_rows_and_columns_are_in_different_orders(good):
+    K, Y, _ = good
+    for frame in (pd.DataFrame(K, IDS, SHUFFLED), pd.DataFrame(K, SHUFFLED, IDS)):
+        for message in both_doors(frame, Y):
+            assert "K names its rows and columns differently: row 4 is " in message
+            assert "K.loc[:, K.index]" in message
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(columns=IDS), pl.DataFrame(schema=IDS)], ids=["pandas", "Polars"]
+)
+def test_a_kinship_that_names_its_columns_alone_is_named_by_them(good, frame):
+    K, Y, X = good
+    kinship = type(frame)(dict(zip(IDS, K.T, strict=True)))
+    for message in both_doors(kinship, pd.DataFrame(Y, SHUFFLED)):
+        assert "row 4 is 'mouse4' in K and 'mouse29' in" in message
+        assert ".loc[K.columns]" in message
+    lmm.eigen_rotation(kinship, pd.DataFrame(Y, IDS), X)
+
+
+def test_numbered_columns_of_a_kinship_name_no_one(good):
+    K, Y, _ = good
+    pheno = pd.DataFrame(Y, IDS)
+    numbered = pd.DataFrame(K, IDS, pd.Index([*range(1, 31)]))  # as read without a header
+    for kinship in (numbered, pd.DataFrame(K), pd.DataFrame(K, IDS), pl.DataFrame(K)):
+        assert lmm.eigen_rotation(kinship, pheno).y.shape == (30, 6)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (lmm.fit_traits, ["K", "Y", "X", "weights"]),
+        (lmm.eigen_rotation, ["K", "y", "X"]),
+        (lmm.projected_rotation, ["K", "X"]),
+        (lmm.heritability, ["K", "y", "X"]),
+        (lmm.fit_components, ["kinships", "y", "X"]),
+        (lmm.scan, ["K", "Y", "G", "X", "weights", "interaction"]),
+        (lmm.permutation_threshold, ["K", "Y", "G", "X", "weights", "interaction"]),
+        (lmm.map_cis, ["K", "Y", "G", "X", "weights", "window"]),
+        (lmm.map_cis_interaction, ["K", "Y", "G", "X", "weights", "interaction", "window"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_any_two_tables_that_name_individuals_name_them_in_one_order(good, function, arguments):
+    K, Y, X = good
+    rng = np.random.default_rng(1)
+    values = {"K": K, "Y": Y, "y": Y, "X": X, "weights": np.ones(30), "kinships": K}
+    values |= {"G": rng.standard_normal((30, 3)), "interaction": rng.standard_normal(30)}
+
+    def given(names):
+        known = {}
+        for name in arguments:
+            value = values.get(name)
+            if name in names and name in ("K", "kinships"):
+                value = pd.DataFrame(value, names[name], names[name])
+            elif name in names:
+                value = (pd.Series if value.ndim == 1 else pd.DataFrame)(value, names[name])
+            known[name] = [value] if name == "kinships" else value
+        if "window" in known:
+            known["window"] = np.repeat([[0, 3]], 6, axis=0)
+        return known
+
+    for one, other in combinations([name for name in arguments if name != "window"], 2):
+        with pytest.raises(ValueError, match="name different individuals: row 4"):
+            function(**given({one: IDS, other: SHUFFLED}))
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
