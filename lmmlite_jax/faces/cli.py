@@ -119,6 +119,12 @@ def herit(
         float | None,
         typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities."),
     ] = None,
+    simulate_pvalue: Annotated[
+        bool,
+        typer.Option(
+            "--simulate-pvalue", help="p-value of no heritability from its simulated law."
+        ),
+    ] = False,
     clip_kinship: Annotated[
         bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
     ] = False,
@@ -146,6 +152,7 @@ def herit(
                 reml=not ml,
                 compute_se=se,
                 interval=interval,
+                simulate_pvalue=simulate_pvalue,
                 clip_negative=clip_kinship,
                 scale_kinship=scale_kinship,
             )

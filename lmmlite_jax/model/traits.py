@@ -43,6 +43,7 @@ def fit_traits(
     tol: float = 1e-8,
     compute_se: bool = False,
     interval: float | None = None,
+    simulate_pvalue: bool = False,
     simulations: int = 10_000,
     seed: int = 0,
     blup: bool = False,
@@ -71,8 +72,13 @@ def fit_traits(
         Confidence level, such as 0.95, of intervals for h². They, and the p-value of h² = 0 that
         comes with them, invert the restricted likelihood-ratio test, whose law is simulated for
         each pattern of missing values: about a second each at 10,000 simulations.
+    simulate_pvalue : bool
+        Whether to give that p-value alone, `LMMFit.lrt_pvalue_simulated`, at a small part of the
+        time. ``lrt_pvalue`` is too large, up to about twice, where individuals form few groups or
+        are correlated smoothly, as in space.
     simulations, seed : int
-        How often, and the seed of the random numbers.
+        How often, and the seed of the random numbers. No simulated p-value is smaller than
+        1/(simulations + 1).
     blup : bool
         Whether to predict the genetic values g, of individuals without a phenotype as well.
     weights : (n,), optional
@@ -125,7 +131,11 @@ def fit_traits(
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)
     if interval is not None:
-        _check_interval(interval, simulations, reml, prior)
+        _check_interval(interval, simulations)
+    asked = "interval" if interval is not None else "simulate_pvalue"
+    simulated = interval is not None or simulate_pvalue
+    if simulated:
+        _check_simulation(asked, simulations, reml, prior)
 
     K = scaled(kinship.values) if scale_kinship else kinship.values
     if clip_negative:
@@ -133,8 +143,8 @@ def fit_traits(
     sample = Sample(K, covariates.values, residual.values)
     options = Options(reml, check_boundary, compute_se)
     traced = is_traced(sample, values)
-    if traced and interval is not None:
-        raise ValueError("interval is simulated outside of traces: leave it out under jit.")
+    if traced and simulated:
+        raise ValueError(f"{asked} is simulated outside of traces: leave it out under jit.")
     if traced and not is_traced(sample.K, sample.weights):
         known = decompose_known(sample)
         result = fit_known(known, values, sample.X, options, tol=tol, prior=prior, blup=blup)
@@ -145,7 +155,7 @@ def fit_traits(
         tol=tol,
         prior=prior,
         dtype=dtype,
-        law=None if interval is None else (interval, simulations, seed),
+        law=(interval, simulations, seed) if simulated else None,
         blup=blup,
     )
     if traced:
@@ -153,32 +163,38 @@ def fit_traits(
         _, block = engine.fit(everyone, None, np.zeros(1, int), values[None])
         result = jax.tree.map(lambda a: a[..., 0, :], block)
     else:
-        result = _fit_observed(values, p, engine)
+        result = _fit_observed(values, p, engine, interval=interval is not None)
     return replace(result, traits=traits.columns, covariates=covariates.columns)
 
 
-def _check_interval(level: float, simulations: int, reml: bool, prior: Prior) -> None:
+def _check_interval(level: float, simulations: int) -> None:
     if not 0.5 <= level < 1:
         raise ValueError(f"interval must be a confidence level such as 0.95, got {level}.")
-    if not reml:
-        raise ValueError("interval inverts the restricted likelihood-ratio test: use reml=True.")
-    if prior.size > 0:
-        raise ValueError("interval knows no prior: leave prior_sample_size at 0 or ask for no one.")
-    if simulations < 10 / (1 - level):
+    least = np.ceil(round(10 / (1 - level), 6))
+    if simulations < least:
         raise ValueError(
-            f"simulations must be at least {np.ceil(10 / (1 - level)):.0f} for an interval of "
-            f"level {level}, got {simulations}."
+            f"simulations must be at least {least:.0f} for an interval of level {level}, got "
+            f"{simulations}."
         )
 
 
-def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
+def _check_simulation(asked: str, simulations: int, reml: bool, prior: Prior) -> None:
+    if not reml:
+        raise ValueError(f"{asked} is for the restricted likelihood-ratio test: use reml=True.")
+    if prior.size > 0:
+        raise ValueError(f"{asked} knows no prior: leave prior_sample_size at 0, or {asked} out.")
+    if simulations < 1:
+        raise ValueError(f"simulations must be at least 1, got {simulations}.")
+
+
+def _fit_observed(Y: np.ndarray, p: int, engine: Engine, *, interval: bool) -> LMMFit:
     """Fit each group of traits, and put the results in order."""
     m = Y.shape[1]
     counts = np.full(m, len(Y))
     if not all_finite(Y):
         counts = counts - np.count_nonzero(np.isnan(Y), axis=0)
     status = status_of_counts(counts, p)
-    shapes = _shapes_of_fits(engine, len(Y), p, m)
+    shapes = _shapes_of_fits(engine, len(Y), p, m, interval=interval)
     columns: dict[str, np.ndarray] = {name: np.full(of, np.nan) for name, of in shapes.items()}
     columns |= {"n": counts, "status": status}
     for group in engine.groups(Y, np.flatnonzero(status == Status.OK)):
@@ -190,13 +206,17 @@ def _fit_observed(Y: np.ndarray, p: int, engine: Engine) -> LMMFit:
     return LMMFit(**arrays)
 
 
-def _shapes_of_fits(engine: Engine, n: int, p: int, m: int) -> dict[str, tuple[int, ...]]:
+def _shapes_of_fits(
+    engine: Engine, n: int, p: int, m: int, *, interval: bool
+) -> dict[str, tuple[int, ...]]:
     """Shapes of the fields that fits of m traits have, whether any trait can be fitted or not."""
     names = ["sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue"]
     if engine.options.compute_se:
         names += ["hsq_se", "sigmasq_g_se", "sigmasq_e_se"]
     if engine.laws is not None:
-        names += ["hsq_low", "hsq_high", "lrt_pvalue_simulated"]
+        names.append("lrt_pvalue_simulated")
+    if interval:
+        names += ["hsq_low", "hsq_high"]
     shapes: dict[str, tuple[int, ...]] = {"beta": (p, m), **dict.fromkeys(names, (m,))}
     if engine.options.compute_se:
         shapes["beta_se"] = (p, m)
