@@ -214,7 +214,8 @@ def map_qtl(
         str,
         typer.Option(
             help="A file; auto or loco to compute it from the genotypes, of all variants or for "
-            "each chromosome of those on all others; or none for ordinary regression."
+            "each chromosome of those on all others; or none for ordinary regression. With auto "
+            "the variants tested are part of it, and their p-values too large."
         ),
     ],
     mode: Annotated[Mode, typer.Option(help="What is mapped.")] = Mode.cis,
