@@ -133,6 +133,12 @@ def herit(
         float | None,
         _number("interval", "Confidence level, such as 0.95, of limits of heritabilities"),
     ] = None,
+    simulate_pvalue: Annotated[
+        bool,
+        typer.Option(
+            "--simulate-pvalue", help="p-value of no heritability from its simulated law."
+        ),
+    ] = False,
     clip_kinship: Annotated[
         bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
     ] = False,
@@ -163,6 +169,7 @@ def herit(
                 reml=not ml,
                 compute_se=se,
                 interval=interval,
+                simulate_pvalue=simulate_pvalue,
                 clip_negative=clip_kinship,
                 scale_kinship=scale_kinship,
             )
@@ -224,7 +231,8 @@ def map_qtl(
         str,
         typer.Option(
             help="A file; auto or loco to compute it from the genotypes, of all variants or for "
-            "each chromosome of those on all others; or none for ordinary regression."
+            "each chromosome of those on all others; or none for ordinary regression. With auto "
+            "the variants tested are part of it, and their p-values too large."
         ),
     ],
     mode: Annotated[Mode, typer.Option(help="What is mapped.")] = Mode.cis,

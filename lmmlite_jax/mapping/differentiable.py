@@ -68,7 +68,7 @@ def differentiable_scan(
             varies,
             jnp.asarray(float(n - p)),
         )
-        tests = tests_of_effects(effects, n - p, float(n), method)
+        tests = tests_of_effects(effects, float(n - p), float(n), method)
         return jax.tree.map(lambda x: jnp.where(fitted, x[:, 0], jnp.nan), tests)
 
     pairs = lax.map(of_trait, (jnp.where(regular, traits, 0.0).T, hsq, regular))

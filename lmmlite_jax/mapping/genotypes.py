@@ -10,11 +10,24 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_traits, check_same_individuals
+from lmmlite_jax.model.inputs import (
+    ArrayOrFrame,
+    Labelled,
+    as_covariates,
+    as_traits,
+    check_same_individuals,
+)
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
-__all__ = ["DosageReader", "Genotypes", "as_dosages", "as_genotypes", "mean_of_observed"]
+__all__ = [
+    "DosageReader",
+    "Genotypes",
+    "as_dosages",
+    "as_genotypes",
+    "interacting_column",
+    "mean_of_observed",
+]
 
 
 @runtime_checkable
@@ -124,7 +137,18 @@ def as_genotypes(
         return found
     if found.columns > 1:
         raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
-    return replace(found, interaction=null.interacting(interaction))
+    column = interacting_column(null, found, interaction)
+    return replace(found, interaction=null.design[:, column])
+
+
+def interacting_column(null: NullModel, genotypes: Genotypes, interaction: ArrayOrFrame) -> int:
+    """Number of the covariate that interacts with the markers."""
+    check_same_individuals(
+        null=null.names_of_individuals,
+        G=Labelled(None, genotypes.individuals),
+        interaction=as_covariates(interaction, null.n),
+    )
+    return null.covariate_column(interaction)
 
 
 def as_dosages(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
@@ -151,6 +175,8 @@ def _genotypes(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
                 f"G must have shape ({n}, M, k), one row for each of the {n} individuals of Y, got "
                 f"shape {values.shape}."
             )
+        if values.shape[2] == 0:
+            raise ValueError(f"G has no columns a marker, its shape is {values.shape}: give one.")
         if not is_traced(values) and np.isinf(values).any():
             raise ValueError("G has infinite values: replace them by numbers or by NaN.")
         table = Labelled(values, None, None)
@@ -163,5 +189,5 @@ def _genotypes(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
         table = as_traits("G", G, n, missing=True)
         if np.ndim(table.values) == 1:
             table = table._replace(values=table.values[:, None])
-        check_same_individuals(Y=Labelled(None, null.individuals), G=table)
+        check_same_individuals(null=null.names_of_individuals, G=table)
     return Genotypes(table.values, table.columns, table.rows)

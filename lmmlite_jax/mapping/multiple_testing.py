@@ -46,7 +46,8 @@ def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
     Returns
     -------
     QValues
-        NaN where the p-value is.
+        NaN where the p-value is. Without any p-value there is no proportion: π₀ is NaN too, unless
+        it is given.
 
     Raises
     ------
@@ -66,6 +67,8 @@ def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
 
     pvalues = _as_pvalues(pvalue)
     known = ~np.isnan(pvalues)
+    if pi0 is None and not known.any():
+        return QValues(np.full(pvalues.size, np.nan), float("nan"))
     proportion = null_proportion(pvalues) if pi0 is None else float(pi0)
     if not 0 < proportion <= 1:
         raise ValueError(f"pi0 must be above 0 and at most 1, got {proportion:g}.")

@@ -98,11 +98,11 @@ def lod_peaks(
     marker = _labels(lod, "index") if marker is None else marker
     trait = _labels(lod, "columns") if trait is None else trait
     curves = np.asarray(lod, dtype=np.float64)
-    if curves.ndim not in (1, 2) or not curves.size:
+    if curves.ndim not in (1, 2):
         raise ValueError(
             f"lod must have shape (M,) or (M, m), got {curves.shape}: give one row for each marker."
         )
-    curves = curves.reshape(len(curves), -1)
+    curves = curves if curves.ndim == 2 else curves[:, None]
     M, m = curves.shape
     x = np.asarray(position, dtype=np.float64)
     _one_each("position", x, M, "markers")
@@ -171,7 +171,7 @@ def genomic_inflation(
     Returns
     -------
     float or (m,) array
-        λ, for each trait; NaN where all values are.
+        λ, for each trait; NaN where all values are, or there are none.
 
     Raises
     ------
@@ -192,11 +192,14 @@ def genomic_inflation(
         raise ValueError(f"df must be a positive number, got {df}.")
     name = "statistic" if log10p is None else "log10p"
     values = np.asarray(statistic if log10p is None else log10p, dtype=np.float64)
-    if values.ndim not in (1, 2) or not values.size:
+    if values.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (M,) or (M, m), got {values.shape}.")
     if (values < 0).any():
         raise ValueError(f"{name} has negative values, the least {np.nanmin(values):g}.")
-    columns = np.sort(values.reshape(len(values), -1), axis=0)  # NaN comes last
+    if not len(values):
+        return float("nan") if values.ndim == 1 else np.full(values.shape[1], np.nan)
+    columns = values if values.ndim == 2 else values[:, None]
+    columns = np.sort(columns, axis=0)  # NaN comes last
     seen = np.sum(~np.isnan(columns), axis=0)
     every = np.arange(columns.shape[1])
     middle = [columns[np.maximum(seen - 1, 0) // 2, every], columns[seen // 2, every]]

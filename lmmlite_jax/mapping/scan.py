@@ -111,11 +111,11 @@ class ScanResult:
             "n": np.asarray(self.n)[trait],
         }
         for name in ("beta", "se"):
-            values = np.asarray(getattr(self, name)).reshape(marker.size, -1)
-            if values.shape[1] == 1:
-                columns[name] = values[:, 0]
+            values = np.asarray(getattr(self, name))
+            if values.ndim == np.ndim(self.lod):
+                columns[name] = values.ravel()
             else:
-                columns |= {f"{name}_{i}": values[:, i] for i in range(values.shape[1])}
+                columns |= {f"{name}_{i}": values[..., i].ravel() for i in range(values.shape[-1])}
         columns["lod"] = np.asarray(self.lod).ravel()
         columns["log10p"] = np.asarray(self.log10p).ravel()
         return pd.DataFrame(columns)

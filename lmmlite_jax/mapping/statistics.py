@@ -191,9 +191,7 @@ def refit_scores(refit: Refit, dof: Number, method: Method) -> AnyArray:
 
 
 @partial(jax.jit, static_argnames="method")
-def _refit_tests(
-    refit: Refit, dof: Number, n: Number, method: Method
-) -> tuple[AnyArray, AnyArray]:
+def _refit_tests(refit: Refit, dof: Number, n: Number, method: Method) -> tuple[AnyArray, AnyArray]:
     log10p = _refit_log10p(refit, dof, method)
     if method.test == "lrt":
         return refit.ratio / (2 * LN10), log10p

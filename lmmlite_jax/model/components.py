@@ -121,12 +121,12 @@ class ComponentsFit:
         columns: dict[str, Any] = {"n": np.atleast_1d(self.n)}
         for name in ("sigmasq", "sigmasq_se", "proportion", "proportion_se", "lrt", "lrt_pvalue"):
             if getattr(self, name) is not None:
-                rows = np.reshape(getattr(self, name), (-1, m))
+                rows = np.reshape(getattr(self, name), (len(kinships), m))
                 columns |= {f"{name}_{k}": row for k, row in zip(kinships, rows, strict=True)}
         for name in ("sigmasq_e", "sigmasq_e_se", "loglik"):
             columns[name] = np.atleast_1d(getattr(self, name))
         for name in ("beta", "beta_se"):
-            rows = np.reshape(getattr(self, name), (-1, m))
+            rows = np.reshape(getattr(self, name), (len(covariates), m))
             columns |= {f"{name}_{x}": row for x, row in zip(covariates, rows, strict=True)}
         columns["reason"] = list(self.reasons)
         return pd.DataFrame(columns, index=pd.Index(self.traits or range(m), name="trait"))

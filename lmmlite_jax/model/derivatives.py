@@ -109,8 +109,7 @@ def log_likelihood(
     """
     values = _checked(K, y, X)
     if not is_traced(hsq):
-        with jax.enable_x64(True):
-            hsq = np.asarray(as_heritability(hsq))
+        hsq = as_heritability(hsq)
     # Under vmap everything of one heritability is there for all of them; without, one is enough.
     together = is_traced(hsq, *values)
     return _in_working_precision(partial(_log_likelihoods, reml, together), hsq, *values)

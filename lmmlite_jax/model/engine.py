@@ -76,6 +76,7 @@ class Engine(NamedTuple):
     options: Options
     dtype: str
     predict: Callable[..., Array] | None
+    interval: bool = False
 
     def decompose(self, members: np.ndarray) -> Pattern:
         """Decompositions of the kinship among the individuals of each pattern (P, s)."""
@@ -135,10 +136,13 @@ def make_engine(
     tol: float = 1e-8,
     prior: Prior = NO_PRIOR,
     dtype: str = "float64",
-    law: tuple[float, int, int] | None = None,
+    law: tuple[float | None, int, int] | None = None,
     blup: bool = False,
 ) -> Engine:
-    """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed."""
+    """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed.
+
+    Without a level the law is that of h² = 0 alone.
+    """
     with few_blas_threads(len(sample.K)):
         skeleton, largest = shared_skeleton(sample.weighted_kinship())
     laws = None
@@ -157,6 +161,7 @@ def make_engine(
         options,
         dtype,
         partial(_predict, sample.K) if blup else None,
+        interval=law is not None and law[0] is not None,
     )
 
 
@@ -266,11 +271,13 @@ def _finish(
     limits: dict[str, Any] = {}
     if laws is not None:
         own_laws = _of_blocks(laws, which)
-        profile = replace(rotated.profile, dof=(rotated.n - p).astype(float))
-        critical = jnp.repeat(own_laws.critical.T, m // blocks, axis=1)
-        low, high = confidence_limits(profile, components.hsq, critical)
         pvalue = simulated_pvalue(components.lrt.reshape(blocks, width), own_laws.at_zero)
-        limits = {"hsq_low": low, "hsq_high": high, "lrt_pvalue_simulated": pvalue.reshape(-1)}
+        limits = {"lrt_pvalue_simulated": pvalue.reshape(-1)}
+        if own_laws.critical is not None:
+            profile = replace(rotated.profile, dof=(rotated.n - p).astype(float))
+            critical = jnp.repeat(own_laws.critical.T, m // blocks, axis=1)
+            low, high = confidence_limits(profile, components.hsq, critical)
+            limits |= {"hsq_low": low, "hsq_high": high}
     known: Callable[..., Any] = partial(where_fitted, components.status)
     fit = LMMFit(
         beta=known(_flat(beta)),
@@ -296,7 +303,7 @@ def _predict(K: Array, patterns: Pattern, which: Array, rotated: Rotated, hsq: A
 
 
 def _compute_laws(
-    patterns: Pattern, *, skeleton: Skeleton, level: float, draws: int, key: Array
+    patterns: Pattern, *, skeleton: Skeleton, level: float | None, draws: int, key: Array
 ) -> LikelihoodRatioLaw:
     """Laws of the likelihood ratio for each of P patterns, one after the other."""
     laws = []

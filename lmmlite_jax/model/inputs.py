@@ -15,6 +15,7 @@ import numpy as np
 from lmmlite_jax.model.precision import is_traced
 
 __all__ = [
+    "NOTHING",
     "ArrayOrFrame",
     "Labelled",
     "all_finite",
@@ -41,15 +42,26 @@ COLLINEAR_TOLERANCE = 1e-10
 
 
 class Labelled(NamedTuple):
-    """An array with the names its frame carried; ``None`` where it was a bare array."""
+    """An array with the names its frame carried; ``None`` where it was a bare array.
+
+    ``names_in`` says where the frame has the names of rows: a kinship may name its columns alone.
+    """
 
     values: Any
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    names_in: str = "index"
+
+
+NOTHING = Labelled(None)
+"""What was not given."""
 
 
 def as_kinship(K: Any) -> Labelled:
-    """Kinship as a symmetric float64 matrix; ``ValueError`` says what is wrong with it."""
+    """Kinship as a symmetric float64 matrix; ``ValueError`` says what is wrong with it.
+
+    Its columns are the same individuals as its rows, in the same order: names must say so.
+    """
     table = _labelled("K", K)
     shape = np.shape(table.values)
     if len(shape) != 2 or shape[0] != shape[1]:
@@ -57,6 +69,19 @@ def as_kinship(K: Any) -> Labelled:
             f"K must be a square kinship matrix (n, n), got shape {shape}: "
             "give one row and one column for each individual."
         )
+    rows, columns = table.rows, table.columns
+    if columns is not None and not _are_numbers(K, columns):
+        if rows is None:
+            table = table._replace(rows=columns, names_in="columns")
+        elif rows != columns:
+            at = _first_difference(rows, columns)
+            raise ValueError(
+                f"K names its rows and columns differently: row {at} is {rows[at]!r} and column "
+                f"{at} is {columns[at]!r}; bring them into the same order, for example "
+                "K.loc[:, K.index]."
+            )
+    if shape[0] == 0:
+        raise ValueError("K has no individuals: give at least as many as a fit needs.")
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)
@@ -120,11 +145,12 @@ def as_covariates(X: Any, n: int) -> Labelled:
     return table._replace(values=values)
 
 
-def as_weights(weights: Any, n: int) -> Any:
+def as_weights(weights: Any, n: int) -> Labelled:
     """Residual weights (n,) in float64; None stays None."""
     if weights is None:
-        return None
-    values = _labelled("weights", weights).values
+        return NOTHING
+    table = _labelled("weights", weights)
+    values = table.values
     if np.shape(values) != (n,):
         raise ValueError(
             f"weights must have shape ({n},), one for each individual, got {np.shape(values)}."
@@ -135,7 +161,7 @@ def as_weights(weights: Any, n: int) -> Any:
             f"weights must be positive numbers, weights[{worst}] is {values[worst]:g}: leave out "
             "individuals that are not to count."
         )
-    return values
+    return table
 
 
 def check_dtype(dtype: str) -> None:
@@ -151,30 +177,35 @@ def all_finite(values: np.ndarray) -> bool:
 
 
 def as_heritability(hsq: Any) -> Any:
-    """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced."""
-    values = jnp.asarray(hsq, dtype=jnp.float64)
-    if is_traced(values):
+    """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced.
+
+    Known ones stay NumPy's: under ``jit`` a JAX array made of them would become part of the trace.
+    """
+    if is_traced(hsq):
+        values = jnp.asarray(hsq, dtype=jnp.float64)
         return jnp.where((values >= 0) & (values <= 1), values, jnp.nan)
-    outside = ~((values >= 0) & (values <= 1))
-    if np.any(np.asarray(outside)):
-        found = np.asarray(values)[np.asarray(outside)].flat[0]
-        raise ValueError(f"hsq must lie in [0, 1], found {found:.6g}.")
-    return values
+    known = np.asarray(hsq, dtype=np.float64)
+    outside = ~((known >= 0) & (known <= 1))
+    if outside.any():
+        raise ValueError(f"hsq must lie in [0, 1], found {known[outside].flat[0]:.6g}.")
+    return known
 
 
 def check_same_individuals(**tables: Labelled) -> None:
     """Refuse frames whose row names differ: rows are individuals, in one order for all."""
-    named = [(name, table.rows) for name, table in tables.items() if table.rows is not None]
-    for name, rows in named[1:]:
-        first, expected = named[0]
+    named = [
+        (name, table.rows, f"{name}.{table.names_in}")
+        for name, table in tables.items()
+        if table.rows is not None
+    ]
+    for name, rows, _ in named[1:]:
+        first, expected, where = named[0]
         if rows != expected and len(rows) == len(expected):
-            at = next(
-                i for i, pair in enumerate(zip(rows, expected, strict=True)) if len({*pair}) > 1
-            )
+            at = _first_difference(rows, expected)
             raise ValueError(
                 f"{first} and {name} name different individuals: row {at} is {expected[at]!r} in "
                 f"{first} and {rows[at]!r} in {name}; bring them into the same order, for example "
-                f"{name}.loc[{first}.index]."
+                f"{name}.loc[{where}]."
             )
 
 
@@ -208,6 +239,18 @@ def _labelled(name: str, value: Any) -> Labelled:
     else:
         value = jnp.asarray(value, dtype=jnp.float64)
     return Labelled(value, rows, columns)
+
+
+def _first_difference(names: tuple[str, ...], others: tuple[str, ...]) -> int:
+    return next(i for i, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1)
+
+
+def _are_numbers(frame: Any, columns: tuple[str, ...]) -> bool:
+    """Whether a frame's columns are numbered and not named, as pandas and Polars do by default."""
+    if not hasattr(frame, "index"):
+        return columns == tuple(f"column_{i}" for i in range(len(columns)))
+    labels = list(frame.columns)
+    return labels in ([*range(len(labels))], [*range(1, len(labels) + 1)])
 
 
 def _row_names(frame: Any) -> tuple[str, ...] | None:

@@ -36,13 +36,13 @@ class LikelihoodRatioLaw(NamedTuple):
 
     Attributes
     ----------
-    critical : (..., g)
+    critical : (..., g), or None
         Its quantile of the level asked for, for h₀ on `GRID`.
     at_zero : (..., B)
         Simulated ratios of h² = 0, ascending.
     """
 
-    critical: Float[Array, "*P g"]
+    critical: Float[Array, "*P g"] | None
     at_zero: Float[Array, "*P B"]
 
 
@@ -52,11 +52,11 @@ def simulate_law(
     real: Bool[Array, " q"],
     null: Profile,
     *,
-    level: Array,
+    level: Array | None,
     draws: int,
     key: Array,
 ) -> LikelihoodRatioLaw:
-    """Simulate the law for one rotation.
+    """Simulate the law for one rotation; without a level for h₀ = 0 alone, at a small part of it.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def simulate_law(
         Eigenvalues in the complement of the covariates, and which of them are not padding.
     null : Profile
         A profile of this rotation, of no trait in particular, its ``dof`` set.
-    level : ()
+    level : () or None
         Confidence level.
     draws : int
         Simulated traits for each h₀.
@@ -74,7 +74,7 @@ def simulate_law(
     positive = real & (Kva > 0)
     weights = jnp.where(positive, skeleton.weights_of(Kva), 0.0)
     rows = jnp.concatenate([weights, Kva * weights, jnp.where(real & ~positive, 1.0, 0.0)[None]])
-    h0 = jnp.asarray(GRID)
+    h0 = jnp.asarray(GRID if level is not None else GRID[:1])
 
     def ratios(key: Array) -> Array:
         squares = jax.random.normal(key, (Kva.size, DRAWS_AT_ONCE), Kva.dtype) ** 2
@@ -93,6 +93,8 @@ def simulate_law(
     calls = -(-draws // DRAWS_AT_ONCE)
     drawn = lax.map(ratios, jax.random.split(key, calls))
     drawn = jnp.sort(jnp.moveaxis(drawn, 1, 0).reshape(h0.size, -1)[:, :draws], axis=1)
+    if level is None:
+        return LikelihoodRatioLaw(None, drawn[0])
     critical = drawn[:, jnp.ceil(level * draws).astype(int) - 1]
     # With zeros in the spectrum h² = 1 is a law of its own: no rss may be left in their space.
     critical = critical.at[-1].set(jnp.where(null.zeros[0] > 0, critical[-2], critical[-1]))

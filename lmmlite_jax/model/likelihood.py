@@ -140,7 +140,7 @@ def calc_ll(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> Float[AnyA
 
 def _evaluate(hsq: Any, Kva: Any, y: Any, X: Any) -> tuple[Array, int, int, _Fit]:
     """Check the arguments; every heritability against every trait, in the shapes of both."""
-    h = as_heritability(hsq)
+    h = jnp.asarray(as_heritability(hsq))
     spectrum, traits, covariates = rotated_data(Kva, y, X)
     n, p = np.shape(covariates)
     if n <= p:
@@ -163,10 +163,13 @@ def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Any, Array]:
     if np.ndim(Kva) != 1:
         raise ValueError(f"Kva must be the vector of eigenvalues (n,), got shape {np.shape(Kva)}.")
     n = np.shape(Kva)[0]
-    spectrum = jnp.asarray(Kva, dtype=jnp.float64)
-    if not is_traced(spectrum) and np.isnan(np.asarray(spectrum)).any():
-        raise ValueError("Kva has missing values: take it from eigen_rotation.")
-    spectrum = clean_spectrum(check_spectrum(spectrum, clip_negative=False), clip_negative=False)
+    # Checked first: under jit a JAX array made of known values becomes part of the trace.
+    if not is_traced(Kva):
+        Kva = np.asarray(Kva, dtype=np.float64)
+        if np.isnan(Kva).any():
+            raise ValueError("Kva has missing values: take it from eigen_rotation.")
+    check_spectrum(Kva, clip_negative=False)
+    spectrum = clean_spectrum(jnp.asarray(Kva, dtype=jnp.float64), clip_negative=False)
     traits, covariates = as_traits("y", y, n).values, as_covariates(X, n).values
     return spectrum, traits, jnp.asarray(covariates)
 

@@ -12,7 +12,13 @@ from jaxtyping import Float, Int
 
 from lmmlite_jax.model.engine import Engine, Group, make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
-from lmmlite_jax.model.inputs import ArrayOrFrame, as_covariates, check_dtype, column_name
+from lmmlite_jax.model.inputs import (
+    ArrayOrFrame,
+    Labelled,
+    as_covariates,
+    check_dtype,
+    column_name,
+)
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit
@@ -134,7 +140,7 @@ class NullModel:
     @property
     def is_traced(self) -> bool:
         """Whether it was made inside a trace, of traced arrays."""
-        return is_traced(self._study.kinships, *self._study[1:4])
+        return self._study.is_traced
 
     @property
     def fit(self) -> LMMFit | dict[str, LMMFit]:
@@ -196,9 +202,10 @@ class NullModel:
         (block,) = trait_blocks(groups, self.n, self.reml, self.dtype)
         return block
 
-    def interacting(self, interaction: ArrayOrFrame) -> Float[AnyArray, " n"]:
-        """The covariate that an interaction names, (n,)."""
-        return self._study.covariates[:, self.covariate_column(interaction)]
+    @property
+    def names_of_individuals(self) -> Labelled:
+        """What names of other tables are compared with."""
+        return Labelled(None, self.individuals, names_in="individuals")
 
     def covariate_column(self, covariate: ArrayOrFrame) -> int:
         """Number of the covariate that has these values; ``ValueError`` if none has."""
@@ -279,7 +286,7 @@ class NullModel:
         if self.is_traced:
             return fit_study(study, label, self._options, tol=self.tol, dtype=self.dtype)
         groups = (group for batch in self._groups(label) for group in batch)
-        fit = collected(groups, self.counts, self.p)
+        fit = collected(self._engine(label), groups, self.counts)
         self._fits[label] = replace(fit, traits=study.trait_names, covariates=study.covariate_names)
         return self._fits[label]
 

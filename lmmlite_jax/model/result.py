@@ -89,7 +89,8 @@ class LMMFit:
         Log likelihood in R/lmmlite's convention.
     lrt, lrt_pvalue : () or (m,)
         Likelihood-ratio statistic of h² = 0, and its p-value by the half-half mixture of zero and
-        χ² with one degree of freedom. Where the statistic is 0, p is 1.
+        χ² with one degree of freedom. Where the statistic is 0, p is 1. Too large, up to about
+        twice, where individuals form few groups or are correlated smoothly.
     n : () or (m,)
         Individuals observed.
     status : () or (m,)
@@ -105,7 +106,8 @@ class LMMFit:
     hsq_low, hsq_high : () or (m,), or None
         Confidence limits of h², where `fit_traits` was asked for an ``interval``.
     lrt_pvalue_simulated : () or (m,), or None
-        p-value of h² = 0 by the statistic's simulated distribution, with the ``interval``.
+        p-value of h² = 0 by the statistic's simulated distribution, with the ``interval`` or
+        ``simulate_pvalue``; at least 1/(simulations + 1).
     blup : (n,) or (n, m), or None
         Best linear unbiased predictions of the genetic values g, where `fit_traits` was asked.
     traits, covariates : tuple of str or None

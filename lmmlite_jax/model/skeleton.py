@@ -137,6 +137,8 @@ def skeleton(spectrum: Any, tol: float = 1e-10) -> Skeleton:
     """
     values = np.asarray(spectrum, dtype=np.float64)
     positive = values[values > 0]
+    if values.size == 0:
+        raise ValueError("spectrum is empty: give the eigenvalues of a kinship matrix.")
     if (values < 0).any() or positive.size == 0:
         raise ValueError(
             f"spectrum must be non-negative with a positive eigenvalue, its smallest is "

@@ -47,6 +47,11 @@ class Study(NamedTuple):
     trait_names: tuple[str, ...] | None
     covariate_names: tuple[str, ...] | None
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether any of the arrays is traced."""
+        return is_traced(self.kinships, self.phenotypes, self.covariates, self.weights)
+
     def sample(self, chromosome: str) -> Sample:
         """What all traits share where markers of a chromosome are tested."""
         return Sample(self.kinships[chromosome], self.covariates, self.weights)
@@ -76,7 +81,9 @@ def as_study(
                 "give the same individuals in the same order."
             )
     traits, covariates = as_traits("Y", Y, n, missing=True), as_covariates(X, n)
-    check_same_individuals(**tables, Y=traits, X=covariates)
+    residual = as_weights(weights, n)
+    check_same_individuals(**tables, Y=traits, X=covariates, weights=residual)
+    every = (*tables.values(), traits, covariates, residual)
     phenotypes = traits.values if traits.values.ndim == 2 else traits.values[:, None]
     p = covariates.values.shape[1]
     if n < p + 2:
@@ -92,9 +99,9 @@ def as_study(
         kinships,
         phenotypes,
         covariates.values,
-        as_weights(weights, n),
+        residual.values,
         counts if complete else counts - np.isnan(phenotypes).sum(axis=0),
-        next((table.rows for table in (*tables.values(), traits, covariates) if table.rows), None),
+        next((table.rows for table in every if table.rows), None),
         traits.columns,
         covariates.columns,
     )

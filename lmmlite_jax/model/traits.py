@@ -8,13 +8,14 @@ X, which changes no likelihood) and go through one compiled program a size.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
-from lmmlite_jax.model.engine import Group, make_engine
+from lmmlite_jax.model.engine import Engine, Group, make_engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, Prior, check_options
 from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
 from lmmlite_jax.model.known_kinship import decompose_known, fit_known
@@ -36,6 +37,7 @@ def fit_traits(
     tol: float = 1e-8,
     compute_se: bool = False,
     interval: float | None = None,
+    simulate_pvalue: bool = False,
     simulations: int = 10_000,
     seed: int = 0,
     blup: bool = False,
@@ -64,8 +66,13 @@ def fit_traits(
         Confidence level, such as 0.95, of intervals for h². They, and the p-value of h² = 0 that
         comes with them, invert the restricted likelihood-ratio test, whose law is simulated for
         each pattern of missing values: about a second each at 10,000 simulations.
+    simulate_pvalue : bool
+        Whether to give that p-value alone, `LMMFit.lrt_pvalue_simulated`, at a small part of the
+        time. ``lrt_pvalue`` is too large, up to about twice, where individuals form few groups or
+        are correlated smoothly, as in space.
     simulations, seed : int
-        How often, and the seed of the random numbers.
+        How often, and the seed of the random numbers. No simulated p-value is smaller than
+        1/(simulations + 1).
     blup : bool
         Whether to predict the genetic values g, of individuals without a phenotype as well.
     weights : (n,), optional
@@ -108,8 +115,14 @@ def fit_traits(
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)
     if interval is not None:
-        _check_interval(interval, simulations, reml, prior)
+        _check_interval(interval, simulations)
+    asked = "interval" if interval is not None else "simulate_pvalue"
+    simulated = interval is not None or simulate_pvalue
+    if simulated:
+        _check_simulation(asked, simulations, reml, prior)
     study = as_study(K, Y, X, weights, clip_negative=clip_negative, scale_kinship=scale_kinship)
+    if simulated and study.is_traced:
+        raise ValueError(f"{asked} is simulated outside of traces: leave it out under jit.")
     fit = fit_study(
         study,
         ALL_CHROMOSOMES,
@@ -117,7 +130,7 @@ def fit_traits(
         tol=tol,
         prior=prior,
         dtype=dtype,
-        law=None if interval is None else (interval, simulations, seed),
+        law=(interval, simulations, seed) if simulated else None,
         blup=blup,
     )
     return replace(fit, traits=study.trait_names, covariates=study.covariate_names)
@@ -131,63 +144,71 @@ def fit_study(
     tol: float,
     prior: Prior = NO_PRIOR,
     dtype: str = "float64",
-    law: tuple[float, int, int] | None = None,
+    law: tuple[float | None, int, int] | None = None,
     blup: bool = False,
 ) -> LMMFit:
     """Fit every trait with one of the kinships, inside a trace or outside."""
     sample, Y = study.sample(label), study.phenotypes
     traced = is_traced(sample, Y)
-    if traced and law is not None:
-        raise ValueError("interval is simulated outside of traces: leave it out under jit.")
     if traced and not is_traced(sample.K, sample.weights):
         known = decompose_known(sample)
         return fit_known(known, Y, sample.X, options, tol=tol, prior=prior, blup=blup)
     engine = make_engine(sample, options, tol=tol, prior=prior, dtype=dtype, law=law, blup=blup)
     if not traced:
-        p = study.covariates.shape[1]
-        enough = np.flatnonzero(study.counts >= p + 2)
-        return collected(engine.groups(np.asarray(Y), enough), study.counts, p)
+        enough = np.flatnonzero(study.counts >= study.covariates.shape[1] + 2)
+        return collected(engine, engine.groups(np.asarray(Y), enough), study.counts)
     everyone = engine.decompose(np.arange(len(Y))[None])
     _, block = engine.fit(everyone, None, np.zeros(1, int), Y[None])
     return jax.tree.map(lambda a: a[..., 0, :], block)
 
 
-def _check_interval(level: float, simulations: int, reml: bool, prior: Prior) -> None:
+def _check_interval(level: float, simulations: int) -> None:
     if not 0.5 <= level < 1:
         raise ValueError(f"interval must be a confidence level such as 0.95, got {level}.")
-    if not reml:
-        raise ValueError("interval inverts the restricted likelihood-ratio test: use reml=True.")
-    if prior.size > 0:
-        raise ValueError("interval knows no prior: leave prior_sample_size at 0 or ask for no one.")
-    if simulations < 10 / (1 - level):
+    least = np.ceil(round(10 / (1 - level), 6))
+    if simulations < least:
         raise ValueError(
-            f"simulations must be at least {np.ceil(10 / (1 - level)):.0f} for an interval of "
-            f"level {level}, got {simulations}."
+            f"simulations must be at least {least:.0f} for an interval of level {level}, got "
+            f"{simulations}."
         )
 
 
-def collected(groups: Iterator[Group], counts: np.ndarray, p: int) -> LMMFit:
-    """Fits of groups of traits in the order of the traits, with ``counts`` (m,) individuals."""
-    m = len(counts)
-    columns: dict[str, np.ndarray] = {"n": counts, "status": status_of_counts(counts, p)}
+def _check_simulation(asked: str, simulations: int, reml: bool, prior: Prior) -> None:
+    if not reml:
+        raise ValueError(f"{asked} is for the restricted likelihood-ratio test: use reml=True.")
+    if prior.size > 0:
+        raise ValueError(f"{asked} knows no prior: leave prior_sample_size at 0, or {asked} out.")
+    if simulations < 1:
+        raise ValueError(f"simulations must be at least 1, got {simulations}.")
+
+
+def collected(engine: Engine, groups: Iterator[Group], counts: Int[np.ndarray, " m"]) -> LMMFit:
+    """Fits of groups of traits in the order of the traits, with ``counts`` individuals observed."""
+    n, p = engine.sample.X.shape
+    shapes = _shapes_of_fits(engine, n, p, counts.size)
+    columns: dict[str, np.ndarray] = {name: np.full(of, np.nan) for name, of in shapes.items()}
+    columns |= {"n": counts.copy(), "status": status_of_counts(counts, p)}
     for group in groups:
-        _collect(columns, m, group.traits, group.fit)
-    if "hsq" not in columns:
-        nothing = np.full(m, np.nan)
-        names = ("sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue")
-        columns |= {"beta": np.full((p, m), np.nan)} | dict.fromkeys(names, nothing)
+        used = group.traits >= 0
+        for name, values in columns.items():
+            of_group = np.asarray(getattr(group.fit, name))
+            values[..., group.traits[used]] = of_group[..., used]
     arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 
-def _collect(columns: dict[str, np.ndarray], m: int, traits: np.ndarray, block: LMMFit) -> None:
-    """Put the results of blocks of traits where they belong among all m."""
-    used = traits >= 0
-    for item in fields(LMMFit):
-        values = getattr(block, item.name)
-        if values is None:
-            continue
-        values = np.asarray(values)
-        if item.name not in columns:
-            columns[item.name] = np.full((*values.shape[: -traits.ndim], m), np.nan)
-        columns[item.name][..., traits[used]] = values[..., used]
+def _shapes_of_fits(engine: Engine, n: int, p: int, m: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the fields that fits of m traits have, whether any trait can be fitted or not."""
+    names = ["sigmasq", "hsq", "sigmasq_g", "sigmasq_e", "loglik", "lrt", "lrt_pvalue"]
+    if engine.options.compute_se:
+        names += ["hsq_se", "sigmasq_g_se", "sigmasq_e_se"]
+    if engine.laws is not None:
+        names.append("lrt_pvalue_simulated")
+    if engine.interval:
+        names += ["hsq_low", "hsq_high"]
+    shapes: dict[str, tuple[int, ...]] = {"beta": (p, m), **dict.fromkeys(names, (m,))}
+    if engine.options.compute_se:
+        shapes["beta_se"] = (p, m)
+    if engine.predict is not None:
+        shapes["blup"] = (n, m)
+    return shapes

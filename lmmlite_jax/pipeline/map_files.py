@@ -82,6 +82,8 @@ def map_files(
     kinship : path, "auto", "loco" or "none"
         A file for `read_kinship` or `read_loco_kinship`; the kinship computed from the genotypes,
         of all variants or for each chromosome of those on all others; or ordinary regression.
+        With "auto" the variants that are tested are part of the kinship, and their p-values are too
+        large.
     covariates, interaction, samples_map : path, optional
         As for `read_covariates`, `read_interaction` and `read_samples_map`; an interaction is for
         "cis_nominal".
@@ -296,6 +298,13 @@ def _computed(
         matrices = {name.removeprefix("of "): stored[name] for name in stored.files}
     each = "each chromosome's from all others" if loco else "one"
     log(f"kinship computed from the genotypes, {each}")
+    if not loco:
+        several = len(set(inputs.chromosome())) > 1
+        other = "loco" if several else "from variants on other chromosomes"
+        log(
+            "warning: the variants that are tested are part of this kinship, which makes their "
+            f"p-values too large: a kinship {other} is without them"
+        )
     return matrices if loco else matrices[""]
 
 

@@ -77,6 +77,15 @@ def test_intervals_are_an_option(files):
     assert "lrt_pvalue_simulated" in fits
 
 
+def test_a_simulated_pvalue_is_an_option(files):
+    fits = results_of(run("herit", *files, "--simulate-pvalue").stdout)
+    expected = lmm.fit_traits(
+        COHORT.kinship, COHORT.pheno, COHORT.covar, simulate_pvalue=True
+    ).lrt_pvalue_simulated
+    np.testing.assert_allclose(fits["lrt_pvalue_simulated"], expected)
+    assert "hsq_low" not in fits
+
+
 def test_without_covariates_the_model_is_an_intercept(files):
     fits = results_of(run("herit", *files[:4]).stdout)
     assert [name for name in fits if name.startswith("beta_")] == ["beta_intercept"]

@@ -158,6 +158,27 @@ def test_simulated_pvalues_are_uniform_where_the_mixture_is_not():
     assert simulated[positive].max() == pytest.approx(share, abs=0.04)
 
 
+def test_simulated_pvalues_of_balanced_groups_are_those_of_the_f_test():
+    """The likelihood ratio of equal groups rises with F, whose law is known; the mixture is not it.
+
+    Where F is below 1 the estimate is zero, and so is the ratio.
+    """
+    groups, size = 5, 12
+    K = np.kron(np.eye(groups), np.ones((size, size)))
+    Y = np.random.default_rng(20).standard_normal((groups * size, 4000))
+    fit = lmm.fit_traits(K, Y, simulate_pvalue=True)
+    F, expected = scipy.stats.f_oneway(*np.split(Y, groups))
+    lrt, mixture, simulated = numbers(fit, "lrt", "lrt_pvalue", "lrt_pvalue_simulated")
+    np.testing.assert_array_equal(lrt > 0, F > 1)
+    assert np.all(simulated[F <= 1] == 1)
+    error = np.sqrt(expected * (1 - expected) / 10_000)
+    assert np.all(np.abs(simulated - expected)[F > 1] <= (4 * error + 2e-4)[F > 1])
+    # 0.0339: the F law's probability of a ratio above the mixture's quantile.
+    assert np.mean(mixture < 0.05) == pytest.approx(0.0339, abs=3 * np.sqrt(0.0327 / 4000))
+    assert np.mean(simulated < 0.05) == pytest.approx(0.05, abs=3 * np.sqrt(0.0475 / 4000))
+    assert fit.hsq_low is None
+
+
 def test_intervals_of_patterns_with_missing_values_are_their_own():
     K, Y, X = cohort(8, m=4)
     Y = np.repeat(Y, 2, axis=1)
@@ -172,6 +193,10 @@ def test_intervals_of_patterns_with_missing_values_are_their_own():
             np.testing.assert_allclose(a[k::2], b, atol=0.06)
     repeated = lmm.fit_traits(K, Y, X, **options)
     np.testing.assert_array_equal(together.hsq_low, repeated.hsq_low)
+    del options["interval"]
+    alone = lmm.fit_traits(K, Y, X, simulate_pvalue=True, **options)
+    assert alone.hsq_low is None
+    np.testing.assert_array_equal(alone.lrt_pvalue_simulated, together.lrt_pvalue_simulated)
 
 
 def test_a_heritability_that_cannot_be_identified_has_the_whole_interval():
@@ -280,6 +305,8 @@ def test_a_prior_adds_observations_of_its_variance(fit_all, reml):
         ({"interval": 0.95, "reml": False}, "use reml=True"),
         ({"interval": 0.95, "prior_variance": 1.0, "prior_sample_size": 2.0}, "knows no prior"),
         ({"interval": 0.95, "simulations": 50}, "simulations must be at least 200"),
+        ({"simulate_pvalue": True, "reml": False}, "simulate_pvalue is for the restricted"),
+        ({"simulate_pvalue": True, "simulations": 0}, "simulations must be at least 1, got 0"),
         ({"weights": np.ones(3)}, r"weights must have shape \(40,\)"),
         ({"weights": np.zeros(40)}, r"weights\[0\] is 0"),
         ({"weights": np.full(40, np.nan)}, r"weights\[0\] is nan"),
@@ -291,10 +318,11 @@ def test_options_that_cannot_be(options, message):
         lmm.fit_traits(*cohort(17), **options)
 
 
-def test_an_interval_is_refused_under_jit():
+@pytest.mark.parametrize("asked", [{"interval": 0.95}, {"simulate_pvalue": True}])
+def test_simulations_are_refused_under_jit(asked):
     K, Y, X = cohort(19)
-    with pytest.raises(ValueError, match="simulated outside of traces"):
-        jax.jit(lambda y: lmm.fit_traits(K, y, X, interval=0.95).hsq)(Y)
+    with pytest.raises(ValueError, match=f"{next(iter(asked))} is simulated outside of traces"):
+        jax.jit(lambda y: lmm.fit_traits(K, y, X, **asked).hsq)(Y)
 
 
 def test_values_between_the_nodes_of_a_skeleton():

@@ -1,5 +1,7 @@
 """Bad input gets one clear sentence, and one bad trait does not touch its neighbours."""
 
+from itertools import combinations
+
 import jax
 import numpy as np
 import pandas as pd
@@ -161,6 +163,90 @@ def test_frames_in_different_orders_are_refused(good):
     for message in both_doors(kinship, pheno):
         assert "row 0 is 'mouse0' in K and 'mouse29'" in message
         assert ".loc[K.index]" in message
+
+
+IDS = [f"mouse{i}" for i in range(30)]
+SHUFFLED = [*IDS[:4], *IDS[:3:-1]]
+
+
+def test_a_kinship_whose_rows_and_columns_are_in_different_orders(good):
+    K, Y, _ = good
+    for frame in (pd.DataFrame(K, IDS, SHUFFLED), pd.DataFrame(K, SHUFFLED, IDS)):
+        for message in both_doors(frame, Y):
+            assert "K names its rows and columns differently: row 4 is " in message
+            assert "K.loc[:, K.index]" in message
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(columns=IDS), pl.DataFrame(schema=IDS)], ids=["pandas", "Polars"]
+)
+def test_a_kinship_that_names_its_columns_alone_is_named_by_them(good, frame):
+    K, Y, X = good
+    kinship = type(frame)(dict(zip(IDS, K.T, strict=True)))
+    for message in both_doors(kinship, pd.DataFrame(Y, SHUFFLED)):
+        assert "row 4 is 'mouse4' in K and 'mouse29' in" in message
+        assert ".loc[K.columns]" in message
+    lmm.eigen_rotation(kinship, pd.DataFrame(Y, IDS), X)
+
+
+def test_numbered_columns_of_a_kinship_name_no_one(good):
+    K, Y, _ = good
+    pheno = pd.DataFrame(Y, IDS)
+    numbered = pd.DataFrame(K, IDS, pd.Index([*range(1, 31)]))  # as read without a header
+    for kinship in (numbered, pd.DataFrame(K), pd.DataFrame(K, IDS), pl.DataFrame(K)):
+        assert lmm.eigen_rotation(kinship, pheno).y.shape == (30, 6)
+
+
+WINDOWS = np.repeat([[0, 3]], 6, axis=0)
+
+
+def against_null(search, **more):
+    """One function of a null model and of what is tested against it."""
+
+    def search_with(K, Y, X, weights, **tested):
+        return search(lmm.NullModel(K, Y, X, weights=weights), **tested, **more)
+
+    return search_with
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (lmm.fit_traits, ["K", "Y", "X", "weights"]),
+        (lmm.eigen_rotation, ["K", "y", "X"]),
+        (lmm.projected_rotation, ["K", "X"]),
+        (lmm.heritability, ["K", "y", "X"]),
+        (lmm.fit_components, ["kinships", "y", "X"]),
+        (lmm.NullModel, ["K", "Y", "X", "weights"]),
+        (against_null(lmm.scan), ["K", "Y", "X", "weights", "G", "interaction"]),
+        (against_null(lmm.permutation_threshold), ["K", "Y", "X", "weights", "G", "interaction"]),
+        (against_null(lmm.map_cis, windows=WINDOWS), ["K", "Y", "X", "weights", "G"]),
+        (
+            against_null(lmm.map_cis_interaction, windows=WINDOWS),
+            ["K", "Y", "X", "weights", "G", "interaction"],
+        ),
+    ],
+)
+def test_any_two_tables_that_name_individuals_name_them_in_one_order(good, function, arguments):
+    K, Y, X = good
+    rng = np.random.default_rng(1)
+    values = {"K": K, "Y": Y, "y": Y, "X": X, "weights": np.ones(30), "kinships": K}
+    values |= {"G": rng.standard_normal((30, 3)), "interaction": X[:, 1]}
+
+    def given(names):
+        known = {}
+        for name in arguments:
+            value = values.get(name)
+            if name in names and name in ("K", "kinships"):
+                value = pd.DataFrame(value, names[name], names[name])
+            elif name in names:
+                value = (pd.Series if value.ndim == 1 else pd.DataFrame)(value, names[name])
+            known[name] = [value] if name == "kinships" else value
+        return known
+
+    for one, other in combinations(arguments, 2):
+        with pytest.raises(ValueError, match="name different individuals: row 4"):
+            function(**given({one: IDS, other: SHUFFLED}))
 
 
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -97,3 +99,56 @@ def test_under_jit_the_callers_setting_rounds_the_arguments_only():
         assert jitted.dtype == np.float64, name
         expected = np.asarray(function(y.astype(np.float32).astype(np.float64)))
         np.testing.assert_allclose(np.asarray(jitted), expected, rtol=1e-9, atol=1e-9)
+
+
+def functions_and_arguments():
+    cohort = lmm.simulate_cohort(40, 3, seed=1)
+    unrotated = cohort.kinship, cohort.pheno, cohort.covar
+    rot = lmm.eigen_rotation(*unrotated)
+    rotated = rot.Kva, rot.y, rot.X
+    return {
+        "log_likelihood": (lmm.log_likelihood, (0.4, *unrotated)),
+        "heritability": (lmm.heritability, unrotated),
+        "calc_ll": (lmm.calc_ll, (0.4, *rotated)),
+        "get_ml_soln": (lmm.get_ml_soln, (0.4, *rotated)),
+        "fit_lmm": (lmm.fit_lmm, rotated),
+        "fit_traits": (
+            lambda K, Y, X, weights: lmm.fit_traits(K, Y, X, weights=weights),
+            (*unrotated, np.linspace(0.5, 2, 40)),
+        ),
+    }
+
+
+@pytest.mark.parametrize("of", [np.asarray, jnp.asarray], ids=["NumPy", "JAX"])
+@pytest.mark.parametrize(
+    "name", ["log_likelihood", "heritability", "calc_ll", "get_ml_soln", "fit_lmm", "fit_traits"]
+)
+def test_under_jit_each_argument_may_be_known_or_traced(name, of):
+    with jax.enable_x64(True):
+        function, arguments = functions_and_arguments()[name]
+        known = [of(argument) for argument in arguments]
+        expected = jax.tree.leaves(function(*known))
+
+        def with_traced(which, *traced):
+            mixed = [*known]
+            for i, argument in zip(which, traced, strict=True):
+                mixed[i] = argument
+            return jax.tree.leaves(function(*mixed))
+
+        every = range(len(known))
+        for which in [*((i,) for i in every), tuple(every)]:
+            found = jax.jit(partial(with_traced, which))(*(known[i] for i in which))
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_under_jit_what_is_known_is_checked():
+    (K, y, _), (Kva, rotated_y, X) = (
+        functions_and_arguments()[name][1] for name in ("heritability", "fit_lmm")
+    )
+    with pytest.raises(ValueError, match="hsq must lie in"):
+        jax.jit(lambda K: lmm.log_likelihood(1.5, K, y))(K)
+    with pytest.raises(ValueError, match="hsq must lie in"):
+        jax.jit(lambda y: lmm.calc_ll(1.5, Kva, y, X))(rotated_y)
+    with pytest.raises(ValueError, match="Kva has missing values"):
+        jax.jit(lambda y: lmm.fit_lmm(Kva * np.nan, y, X))(rotated_y)

@@ -127,6 +127,29 @@ def changed(folder, tmp_path):
     return copy
 
 
+@pytest.mark.parametrize(
+    ("chromosomes", "advice"), [("12", "a kinship loco"), ("1", "from variants on other chrom")]
+)
+def test_a_kinship_of_the_variants_tested_is_pointed_out(small, tmp_path, chromosomes, advice):
+    """Not one of a file, whose variants are not known, nor one that leaves a chromosome out."""
+    folder = changed(small, tmp_path)
+    bim = [line.split("\t") for line in (folder / "g.bim").read_text().splitlines()]
+    halves = [[chromosomes[j // 30 % len(chromosomes)], *line[1:]] for j, line in enumerate(bim)]
+    (folder / "g.bim").write_text("\n".join("\t".join(line) for line in halves) + "\n")
+
+    def said(kinship):
+        options = ["--kinship", kinship, "--permutations", 20]
+        return succeed("map", folder / "g", folder / "y.bed", tmp_path / "run", *options)
+
+    warning = "part of this kinship"
+    auto = said("auto")
+    assert auto.count(warning) == 1
+    assert advice in auto
+    assert warning not in said(folder / "kinship.csv")
+    if len(chromosomes) > 1:
+        assert warning not in said("loco")
+
+
 def truncate_bed(folder):
     path = folder / "g.bed"
     path.write_bytes(path.read_bytes()[:-20])

@@ -20,7 +20,7 @@ from lmmlite_jax.mapping.cis.near import (
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.effects import effects_of_block
-from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
+from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages, interacting_column
 from lmmlite_jax.mapping.statistics import LN10
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -122,8 +122,8 @@ def map_cis_interaction(
     """
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
-    column = null.covariate_column(interaction)
-    e = np.asarray(null.interacting(interaction))
+    column = interacting_column(null, genotypes, interaction)
+    e = np.asarray(null.design[:, column])
     genotypes = replace(genotypes, interaction=e, with_covariate=True)
     kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
 
