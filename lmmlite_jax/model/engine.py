@@ -34,12 +34,15 @@ from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import Skeleton
-from lmmlite_jax.model.threads import few_blas_threads
+from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 
 __all__ = ["Engine", "Group", "Rotated", "make_engine"]
 
 SINGLE_EXACT_TOLERANCE = 1e-10
 """EXACT_TOLERANCE for sums in single precision."""
+
+WORTH_THREADS = 2**23
+"""Cubed sizes of matrices, summed, from which threads save more than they cost."""
 
 
 class Rotated(NamedTuple):
@@ -116,12 +119,26 @@ class Engine(NamedTuple):
             fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
         return rotated, fit
 
+    def _decompose_all(self, members: np.ndarray) -> Pattern:
+        """Patterns of members (P, s), a part of them on each core where there is enough to do."""
+        count, size = members.shape
+        worth = on_cpu() and count * size**3 >= WORTH_THREADS
+        threads = min(cores(), count) if worth else 1
+        with few_blas_threads(size):
+            if threads == 1:
+                return jax.block_until_ready(self.decompose(members=members))
+            share = -(-count // threads)  # of one shape, hence one program: the last repeat some
+            parts = list(np.resize(np.arange(count), (threads, share)))
+            decomposed = side_by_side(lambda part: self.decompose(members=members[part]), parts)
+        return jax.tree.map(
+            lambda *of_parts: jax.device_put(np.concatenate(of_parts)[:count]), *decomposed
+        )
+
     def groups(self, Y: np.ndarray, traits: np.ndarray) -> Iterator[Group]:
         """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
-            with few_blas_threads(batch.members.shape[1]):
-                patterns = jax.block_until_ready(self.decompose(batch.members))
+            patterns = self._decompose_all(batch.members)
             laws = self.laws(patterns) if self.laws is not None else None
             for which, columns in zip(batch.pattern, batch.traits, strict=True):
                 y = phenotypes_of(Y, batch.members[which], columns)

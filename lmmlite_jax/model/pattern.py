@@ -20,6 +20,7 @@ from lmmlite_jax.model.profile import derivative
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.rotation import Projection, check_spectrum, project
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
+from lmmlite_jax.model.threads import on_cpu
 
 __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton"]
 
@@ -71,18 +72,36 @@ class Pattern(NamedTuple):
     effect_variance: EffectVariance | None
 
 
-@partial(jax.jit, static_argnames=("reml", "effects"))
 def decompose(
     sample: Sample,
     *,
-    members: Array,
+    members: AnyArray,
     skeleton: Skeleton,
-    largest: Array,
+    largest: AnyArray | float,
     reml: bool,
     effects: bool,
 ) -> Pattern:
     """Decompose K among the members of each pattern (P, s)."""
-    return jax.vmap(lambda one: _pattern(sample, one, skeleton, largest, reml, effects))(members)
+    return _decompose(
+        sample, members, skeleton, largest, reml=reml, effects=effects, one_by_one=on_cpu()
+    )
+
+
+@partial(jax.jit, static_argnames=("reml", "effects", "one_by_one"))
+def _decompose(
+    sample: Sample,
+    members: Array,
+    skeleton: Skeleton,
+    largest: Array,
+    *,
+    reml: bool,
+    effects: bool,
+    one_by_one: bool,
+) -> Pattern:
+    def decompose_one(members: Array) -> Pattern:
+        return _pattern(sample, members, skeleton, largest, reml, effects)
+
+    return lax.map(decompose_one, members) if one_by_one else jax.vmap(decompose_one)(members)
 
 
 def _pattern(
@@ -179,7 +198,7 @@ def _covariate_log_determinant(
             scale * shrinking + hsq * jnp.diag(jnp.where(absorbed, 0.0, values))
         )[1]
 
-    return jax.vmap(derivative(logdet))(skeleton.hsq), jnp.sum(absorbed).astype(values.dtype)
+    return lax.map(derivative(logdet), skeleton.hsq), jnp.sum(absorbed).astype(values.dtype)
 
 
 def _at_one(projection: Projection) -> tuple[Array, Any]:

@@ -14,6 +14,8 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import jax
 import numpy as np
 
+from lmmlite_jax.model.programs import make_room
+
 __all__ = ["AnyArray", "each_in_float64", "in_float64", "is_traced"]
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
@@ -28,6 +30,7 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        make_room()
         with jax.enable_x64(True):
             result = function(*args, **kwargs)
         if jax.enable_x64.value or is_traced(result):
@@ -40,6 +43,7 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
 def each_in_float64(results: Iterator[T]) -> Iterator[T]:
     """Work on each result with 64-bit types enabled, and hand it over without."""
     while True:
+        make_room()
         with jax.enable_x64(True):
             one = next(results, None)
         if one is None:

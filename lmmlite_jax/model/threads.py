@@ -1,17 +1,32 @@
-"""Threads of BLAS, which go on spinning after every call and take the cores from XLA's own."""
+"""Threads: those of BLAS, of XLA, and of whoever calls.
+
+BLAS's go on spinning after every call and take the cores from XLA's own. XLA's are few, and a
+batch of LAPACK calls waits on one of them for the others (jaxlib 0.10.2): as many batches at a
+time as there are cores, be it in one program or in several, wait for good. No program here has one
+on a CPU, therefore: matrices are decomposed one after the other, on as many threads as there are
+cores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from threading import Lock
+from typing import Any, TypeVar
 
+import jax
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["few_blas_threads"]
+__all__ = ["cores", "few_blas_threads", "on_cpu", "side_by_side"]
 
 MOST_FOR_ONE_THREAD = 600
 """Largest matrix whose decomposition gains less by threads than what follows loses by them."""
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @contextmanager
@@ -20,10 +35,65 @@ def few_blas_threads(n: int) -> Iterator[None]:
     if n > MOST_FOR_ONE_THREAD:
         yield
         return
-    with _libraries().limit(limits=1, user_api="blas"):
+    _ONE_BLAS_THREAD.take()
+    try:
         yield
+    finally:
+        _ONE_BLAS_THREAD.release()
+
+
+class _OneBlasThread:
+    """The process's limit, set by the first of the threads that want it, lifted by the last.
+
+    If each restored what it had found, one of two that overlap would leave the limit in place.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._holders = 0
+        self._limit: Any = None
+
+    def take(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._limit = _libraries().limit(limits=1, user_api="blas")
+            self._holders += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                self._limit.restore_original_limits()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 @lru_cache(maxsize=1)
 def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def on_cpu() -> bool:
+    """Whether JAX computes on the CPU here, where its matrix decompositions are LAPACK's."""
+    device = jax.default_device.value
+    if device is None:
+        return jax.default_backend() == "cpu"
+    return getattr(device, "platform", device) == "cpu"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
+    """Results of JAX's work on each part, each on a thread of its own, in double precision."""
+    device = jax.default_device.value
+
+    def work(part: A) -> B:
+        with jax.enable_x64(True), jax.default_device(device):  # settings are a thread's own
+            return jax.block_until_ready(function(part))
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, parts))

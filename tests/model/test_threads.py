@@ -1,0 +1,65 @@
+"""Several threads of one process at the same time, and the threads of BLAS."""
+
+import subprocess
+import sys
+
+from threadpoolctl import threadpool_info
+
+from lmmlite_jax.model.threads import few_blas_threads
+
+FOUR_THREADS_ON_TWO_CORES = """
+import os
+
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+import faulthandler
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import lmmlite_jax as lmm
+from lmmlite_jax.model import engine
+
+cohort = lmm.simulate_cohort(n=60, m=12, missing=0.1, seed=1)
+G = np.random.default_rng(1).binomial(2, 0.3, (60, 40)).astype(float)
+
+
+def fit(call):
+    return lmm.fit_traits(cohort.kinship, cohort.pheno, cohort.covar).hsq
+
+
+def scan(call):
+    return lmm.scan(cohort.kinship, cohort.pheno, G, cohort.covar, keep="best").log10p
+
+
+# The decompositions in one program, and then on threads of their own, as many of them are.
+for engine.WORTH_THREADS in (engine.WORTH_THREADS, 1):
+    for function in (fit, scan):
+        alone = function(0)
+        faulthandler.dump_traceback_later(45, exit=True)  # compiled by now: this takes a second
+        with ThreadPoolExecutor(4) as pool:
+            for one in pool.map(function, range(4 * 20)):
+                np.testing.assert_allclose(one, alone, rtol=1e-9)
+        faulthandler.cancel_dump_traceback_later()
+"""
+
+
+def test_four_threads_of_twenty_calls_finish_and_agree_with_one():
+    # In a process of its own, which ends itself: what hangs would not come back to this one.
+    command = [sys.executable, "-c", FOUR_THREADS_ON_TWO_CORES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_overlapping_threads_leave_blas_as_they_found_it():
+    def blas_threads():
+        return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+    before = blas_threads()
+    one, other = few_blas_threads(10), few_blas_threads(10)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert set(blas_threads()) == {1}
+    other.__exit__(None, None, None)
+    assert blas_threads() == before
