@@ -26,6 +26,7 @@ from lmmlite_jax.model.engine import Engine
 from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
 from lmmlite_jax.model.pattern import Sample, decompose, shared_skeleton
 from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.rotation import Extremes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,9 +194,9 @@ def signals_of_genes(
         )
     chosen = significant if wanted is None else significant & wanted
     for engine, sample, genes in engines(data, windows, Options(reml=reml), tol):
-        _, largest = shared_skeleton(sample.weighted_kinship())
+        _, whole = shared_skeleton(sample, reml)
         search = _Search(
-            data, windows, engine, sample, largest, reml, permutations, seed, maf_threshold, dtype
+            data, windows, engine, sample, whole, reml, permutations, seed, maf_threshold, dtype
         )
         for gene in genes[chosen[genes]]:
             first = {name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *COLUMNS)}
@@ -213,7 +214,7 @@ class _Search(NamedTuple):
     windows: np.ndarray
     engine: Engine
     sample: Sample
-    largest: Any
+    whole: Extremes
     reml: bool
     permutations: int
     seed: int
@@ -231,7 +232,7 @@ class _Search(NamedTuple):
                 decompose,
                 self.sample._replace(X=design),
                 skeleton=self.engine.skeleton,
-                largest=self.largest,
+                whole=self.whole,
                 reml=self.reml,
                 effects=False,
             )

@@ -29,7 +29,7 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton
+from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
@@ -103,13 +103,27 @@ class Engine(NamedTuple):
         """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
-            with few_blas_threads(batch.members.shape[1]):
-                patterns = jax.block_until_ready(self.decompose(members=batch.members))
-            laws = self.laws(patterns) if self.laws is not None else None
+            engine, patterns = self._decomposed(batch.members)
+            laws = engine.laws(patterns) if engine.laws is not None else None
             for which, columns in zip(batch.pattern, batch.traits, strict=True):
                 y = phenotypes_of(Y, batch.members[which], columns)
-                rotated, fit = self.fit(patterns, laws, which, y)
+                rotated, fit = engine.fit(patterns, laws, which, y)
                 yield Group(patterns, which, columns, rotated, fit)
+
+    def _decomposed(self, members: np.ndarray) -> tuple[Engine, Pattern]:
+        """Patterns, and the engine whose skeleton holds their eigenvalues."""
+        with few_blas_threads(members.shape[1]):
+            patterns = jax.block_until_ready(self.decompose(members=members))
+        skeleton = widened(self.skeleton, patterns)
+        if skeleton is self.skeleton:
+            return self, patterns
+        engine = self._replace(
+            skeleton=skeleton,
+            decompose=partial(self.decompose, skeleton=skeleton),
+            laws=None if self.laws is None else partial(self.laws, skeleton=skeleton),
+        )
+        with few_blas_threads(members.shape[1]):
+            return engine, jax.block_until_ready(engine.decompose(members=members))
 
 
 def make_engine(
@@ -124,7 +138,7 @@ def make_engine(
 ) -> Engine:
     """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed."""
     with few_blas_threads(len(sample.K)):
-        skeleton, largest = shared_skeleton(sample.weighted_kinship())
+        skeleton, whole = shared_skeleton(sample, options.reml)
     laws = None
     if law is not None:
         level, draws, seed = law
@@ -136,7 +150,7 @@ def make_engine(
             decompose,
             sample,
             skeleton=skeleton,
-            largest=largest,
+            whole=whole,
             reml=options.reml,
             effects=options.compute_se,
         ),
