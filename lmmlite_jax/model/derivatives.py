@@ -35,7 +35,7 @@ from lmmlite_jax.model.inputs import (
 )
 from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
-from lmmlite_jax.model.rotation import check_spectrum
+from lmmlite_jax.model.rotation import NEGATIVE_TOLERANCE, check_scale, check_spectrum
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE
 from lmmlite_jax.model.traits import fit_traits
 from lmmlite_jax.model.variance import Pieces, factorise
@@ -184,9 +184,10 @@ def _checked(K: Any, y: Any, X: Any) -> tuple[Any, Any, Any]:
 def _check_semidefinite(K: np.ndarray) -> None:
     """Refuse negative eigenvalues; a Cholesky factor of a little more than K tells it has none."""
     try:
-        np.linalg.cholesky(K + RANK_TOLERANCE * np.max(np.abs(K)) * np.eye(len(K)))
+        np.linalg.cholesky(K + NEGATIVE_TOLERANCE * np.max(np.abs(K)) * np.eye(len(K)))
     except np.linalg.LinAlgError:
         check_spectrum(np.linalg.eigvalsh((K + K.T) / 2), clip_negative=False)
+    check_scale(float(np.trace(K)) / len(K))
 
 
 def _in_working_precision(function: Callable[..., Any], *arrays: Any) -> Any:
@@ -254,9 +255,12 @@ def _log_likelihood_jvp(
 
 
 def _variance(hsq: Array, K: Array) -> tuple[Array, Array]:
-    """V, and the part of its mean eigenvalue below which one counts as zero."""
+    """V, and the part of its mean eigenvalue below which one counts as zero.
+
+    The largest eigenvalue may be n times the mean.
+    """
     V = hsq * K + (1 - hsq) * jnp.eye(len(K), dtype=K.dtype)
-    return V, jnp.where(hsq < 1, SINGULAR, RANK_TOLERANCE).astype(K.dtype)
+    return V, jnp.where(hsq < 1, SINGULAR, len(K) * RANK_TOLERANCE).astype(K.dtype)
 
 
 def _value_and_residuals(

@@ -29,10 +29,11 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton
+from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
+from lmmlite_jax.model.rotation import Extremes
 from lmmlite_jax.model.skeleton import Skeleton
 from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 
@@ -71,7 +72,7 @@ class Engine(NamedTuple):
     """The compiled programs, with their options."""
 
     sample: Sample
-    largest: Any
+    whole: Extremes
     laws: Callable[..., LikelihoodRatioLaw] | None
     skeleton: Skeleton
     tol: float
@@ -87,7 +88,7 @@ class Engine(NamedTuple):
             self.sample,
             members=members,
             skeleton=self.skeleton,
-            largest=self.largest,
+            whole=self.whole,
             reml=self.options.reml,
             effects=self.options.compute_se,
         )
@@ -126,10 +127,10 @@ class Engine(NamedTuple):
         threads = min(cores(), count) if worth else 1
         with few_blas_threads(size):
             if threads == 1:
-                return jax.block_until_ready(self.decompose(members=members))
+                return jax.block_until_ready(self.decompose(members))
             share = -(-count // threads)  # of one shape, hence one program: the last repeat some
             parts = list(np.resize(np.arange(count), (threads, share)))
-            decomposed = side_by_side(lambda part: self.decompose(members=members[part]), parts)
+            decomposed = side_by_side(lambda part: self.decompose(members[part]), parts)
         return jax.tree.map(
             lambda *of_parts: jax.device_put(np.concatenate(of_parts)[:count]), *decomposed
         )
@@ -138,12 +139,22 @@ class Engine(NamedTuple):
         """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
-            patterns = self._decompose_all(batch.members)
-            laws = self.laws(patterns) if self.laws is not None else None
+            engine, patterns = self._with_patterns(batch.members)
+            laws = engine.laws(patterns) if engine.laws is not None else None
             for which, columns in zip(batch.pattern, batch.traits, strict=True):
                 y = phenotypes_of(Y, batch.members[which], columns)
-                rotated, fit = self.fit(patterns, laws, which, y)
+                rotated, fit = engine.fit(patterns, laws, which, y)
                 yield Group(patterns, which, columns, rotated, fit)
+
+    def _with_patterns(self, members: np.ndarray) -> tuple[Engine, Pattern]:
+        """Patterns, and the engine whose skeleton holds their eigenvalues."""
+        patterns = self._decompose_all(members)
+        skeleton = widened(self.skeleton, patterns)
+        if skeleton is self.skeleton:
+            return self, patterns
+        laws = None if self.laws is None else partial(self.laws, skeleton=skeleton)
+        engine = self._replace(skeleton=skeleton, laws=laws)
+        return engine, engine._decompose_all(members)
 
 
 def make_engine(
@@ -161,7 +172,7 @@ def make_engine(
     Without a level the law is that of h² = 0 alone.
     """
     with few_blas_threads(len(sample.K)):
-        skeleton, largest = shared_skeleton(sample.weighted_kinship())
+        skeleton, whole = shared_skeleton(sample, options.reml)
     laws = None
     if law is not None:
         level, draws, seed = law
@@ -170,7 +181,7 @@ def make_engine(
         )
     return Engine(
         sample,
-        largest,
+        whole,
         laws,
         skeleton,
         tol,

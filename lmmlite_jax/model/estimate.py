@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import erfc
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.maximum import global_maximum
+from lmmlite_jax.model.maximum import LAST, global_maximum
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
@@ -139,6 +139,9 @@ def estimate(
         dof=dof if options.reml else n + prior.size,
         prior_squares=prior.variance * prior.size,
     )
+    # Its maximum is closer to h = 1 than doubles are: no h tells this trait from one in K's range.
+    beyond = profile.slope(jnp.asarray(LAST)) > 0
+    profile = replace(profile, zero_rss=jnp.where(beyond, 0.0, profile.zero_rss))
     absorbed = (profile.zeros > free_zeros) & (free_zeros == 0) & (profile.zero_rss == 0)
     top = global_maximum(
         profile,
@@ -160,6 +163,8 @@ def estimate(
         (top.flat, Status.FLAT),
         (top.unbounded, Status.ML_UNBOUNDED),
         (exact, Status.EXACT),
+        # Whatever else may happen: no trait is regular that lacks a number.
+        (~_complete(top.hsq, sigmasq, loglik, lrt), Status.NOT_CONVERGED),
     ):
         status = jnp.where((status == Status.OK) & happens, reason, status)
 
@@ -187,6 +192,11 @@ def where_fitted(status: Int[Array, " m"], values: Float[Array, "*p m"]) -> Floa
     """Values of traits that have a fit, NaN for the others."""
     fitted = (status == Status.OK) | (status == Status.FLAT) | (status == Status.EXACT)
     return jnp.where(fitted, values, jnp.nan)
+
+
+def _complete(*numbers: Float[Array, " m"]) -> Bool[Array, " m"]:
+    """Whether a trait has all its numbers."""
+    return jnp.all(jnp.isfinite(jnp.stack(numbers)), axis=0)
 
 
 def boundary_pvalue(lrt: Float[Array, "*m"]) -> Float[Array, "*m"]:

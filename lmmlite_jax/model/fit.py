@@ -21,7 +21,12 @@ from lmmlite_jax.model.estimate import (
     estimate,
     where_fitted,
 )
-from lmmlite_jax.model.likelihood import ANGLE_TOLERANCE, EXACT_TOLERANCE, rotated_data
+from lmmlite_jax.model.likelihood import (
+    EXACT_TOLERANCE,
+    NullDirections,
+    null_directions,
+    rotated_data,
+)
 from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
@@ -145,16 +150,19 @@ def _spectrum_ratio(Kva: Array, X: Array) -> float:
     """Smallest over largest positive eigenvalue that any projection of K on X's complement has."""
     if is_traced(Kva, X):
         return RANK_TOLERANCE
-    values, covariates = np.asarray(Kva), np.asarray(X)
-    null = values == 0
-    if null.any():
-        # The null space of K must lie in the span of X or be orthogonal to it; in between,
-        # projection makes small eigenvalues of zero ones.
-        Q = np.linalg.qr(covariates)[0][null]
-        cosines = np.linalg.eigvalsh(Q.T @ Q)
-        if np.any((cosines > ANGLE_TOLERANCE) & (cosines < 1 - ANGLE_TOLERANCE)):
-            return RANK_TOLERANCE
-    return float(values[~null].min() / values.max())
+    values = np.asarray(Kva)
+    smallest = float(values[values > 0].min())
+    if (values == 0).any():
+        found = jax.device_get(_null_directions(Kva, X))
+        partly = found.eigenvalues[found.pinned].min(initial=np.inf)
+        # Half their harmonic mean is a bound: B of `NullDirections` at λ has 1/(Kva - λ).
+        smallest = smallest / (1 + smallest / partly)
+    return smallest / float(values.max())
+
+
+@jax.jit
+def _null_directions(Kva: Array, X: Array) -> NullDirections:
+    return null_directions(Kva, jnp.linalg.qr(X)[0])
 
 
 class _Sums(NamedTuple):
@@ -187,6 +195,11 @@ class _Design(NamedTuple):
     (r, n), an orthonormal basis of the weighted Q, weighted again (r p, n), and the inverse of the
     triangle that leads from there to Q (r, p, p); the null space of K, and the part of it that the
     covariates span.
+
+    ``rounded`` (n, p) are eigenvectors in the complement of the covariates whose eigenvalues count
+    as zero, though they are not: covariates almost in the range of K. ``dropped`` (r, p) is what
+    their weights lack to those of zero, and ``leaning`` (p, n) the parts of K's null space that
+    they lean from; ``shifting`` (r, p, p) takes traits along them to their part of ``shifts``.
     """
 
     Q: Array
@@ -195,6 +208,10 @@ class _Design(NamedTuple):
     inverses: Array
     null: Array
     null_basis: Array
+    rounded: Array
+    leaning: Array
+    dropped: Array
+    shifting: Array
     shared: _Shared
 
 
@@ -211,10 +228,15 @@ def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
     inverses = lax.map(
         lambda triangle: jax.scipy.linalg.solve_triangular(triangle, jnp.eye(p)), triangles
     )
-    in_null = Q * null[:, None]
-    cosines, G = _directions(in_null.T @ in_null)
-    pinned = cosines > ANGLE_TOLERANCE
-    lengths = jnp.sqrt(jnp.where(pinned, cosines, 1.0))
+    directions = null_directions(Kva, Q)
+    pinned = directions.pinned
+    null_basis, free = _separated(Q * null[:, None], directions)
+    eigenvalues, rounded, leaning = _rounded(Kva, Q, directions)
+    deltas = jnp.asarray(skeleton.deltas)[:, None]
+    dropped = (1 + deltas) * eigenvalues / (deltas * (deltas + eigenvalues))
+    own_weights = (1 + deltas) / (deltas + eigenvalues)
+    cross = Q.T @ (Kva[:, None] * rounded)
+    of_rounded = skeleton.hsq[:, None] ** 2 * (own_weights @ ((to_beta @ cross) ** 2).T)
 
     # log|V| (ML) or log|N'VN| (REML) by its slopes at the nodes: N takes away an individual's
     # leverage.
@@ -223,45 +245,65 @@ def _design(Kva: Array, X: Array, skeleton: Skeleton, *, reml: bool) -> _Design:
     zeros = free_zeros if reml else all_zeros
     shares = weights * (1 - jnp.sum(bases**2, axis=2)) if reml else weights
     slopes = jnp.sum((Kva - 1) * shares, axis=1) + zeros / skeleton.gap
+    if reml:
+        slopes = slopes - jnp.sum(dropped + eigenvalues * own_weights, axis=1)
     return _Design(
         Q=Q,
         weights=weights,
         weighted_bases=jnp.swapaxes(roots * bases, 1, 2).reshape(-1, n),
         inverses=inverses,
         null=null,
-        null_basis=jnp.where(pinned, in_null @ G / lengths, 0.0),
+        null_basis=null_basis,
+        rounded=rounded,
+        leaning=leaning,
+        dropped=dropped,
+        shifting=skeleton.hsq[:, None, None] * own_weights[:, None, :] * cross,
         shared=_Shared(
             to_beta,
             skeleton.coefficients(slopes),
             zeros,
             free_zeros,
-            _effect_variance(Kva, Q @ G, to_beta, pinned, G, inverses, skeleton),
+            _effect_variance(Kva, Q @ free, to_beta, pinned, free, inverses, of_rounded, skeleton),
         ),
     )
 
 
-@jax.custom_jvp
-def _directions(gram: Array) -> tuple[Array, Array]:
-    """Squared cosines between the covariates and the null space of K, and their directions.
+def _separated(in_null: Array, directions: NullDirections) -> tuple[Array, Array]:
+    """Orthonormal basis (n, p) of the pinned parts in the null space of K, and all directions.
 
-    Equal cosines are zero or one, both extreme, so that a change of the covariates turns none of
-    their directions into another to first order: the derivative leaves out those quotients, 0/0.
+    The first is zero for directions not pinned. Those are freed of the pinned ones: directions
+    being constants, orthogonality is what brings in their derivatives.
     """
-    cosines, G = jnp.linalg.eigh(gram)
-    return cosines, G
+    basis, lengths, _, pinned = directions
+    parts = in_null @ (basis / jnp.where(pinned, lengths, 1.0))
+    held = jnp.where(pinned, parts, 0.0)
+    gram = held.T @ held + jnp.diag(jnp.where(pinned, 0.0, 1.0))
+    root = jnp.linalg.cholesky(gram)
+    orthonormal = jax.scipy.linalg.solve_triangular(root, held.T, lower=True).T
+    along = jax.scipy.linalg.cho_solve((root, True), held.T @ jnp.where(pinned, 0.0, parts))
+    return orthonormal, basis - basis @ (along / jnp.where(pinned, lengths, 1.0)[:, None])
 
 
-@_directions.defjvp
-def _directions_jvp(
-    primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    (gram,), (change,) = primals, tangents
-    cosines, G = _directions(gram)
-    turned = G.T @ ((change + change.T) / 2) @ G
-    gaps = cosines[None, :] - cosines[:, None]
-    apart = jnp.abs(gaps) > ANGLE_TOLERANCE
-    rotation = jnp.where(apart, turned / jnp.where(apart, gaps, 1.0), 0.0)
-    return (cosines, G), (jnp.diagonal(turned), G @ rotation)
+def _rounded(Kva: Array, Q: Array, directions: NullDirections) -> tuple[Array, Array, Array]:
+    """Eigenvalues beside the covariates that count as zero though they are positive.
+
+    These (p,), their eigenvectors (n, p), and the directions (p, n) of K's null space from which
+    those lean; zero where there is none. Constants for derivatives: they correct rounding.
+    """
+    Kva, Q = lax.stop_gradient((Kva, Q))
+    null = (Kva == 0)[:, None]
+    there = ~directions.pinned & (directions.lengths > 1e-6)
+    eigenvalues = jnp.where(there, directions.eigenvalues, 0.0)
+    parts = Q @ directions.basis
+    above = jnp.where(null, 1.0, jnp.maximum(Kva[:, None] - eigenvalues, Kva[:, None] / 2))
+    vectors = jnp.where(null, parts, -eigenvalues / above * parts)
+    norms = jnp.linalg.norm(vectors, axis=0)
+    leaning = jnp.where(null, parts, 0.0) / jnp.where(there, directions.lengths, 1.0)
+    return (
+        eigenvalues,
+        jnp.where(there, vectors / jnp.where(there, norms, 1.0), 0.0),
+        jnp.where(there, leaning, 0.0).T,
+    )
 
 
 def _effect_variance(
@@ -271,12 +313,14 @@ def _effect_variance(
     pinned: Array,
     G: Array,
     inverses: Array,
+    of_rounded: Array,
     skeleton: Skeleton,
 ) -> EffectVariance:
     """Variance of β from what it is at h = 0, at h = 1 and at the nodes.
 
     At h = 1 there is none along the ``pinned`` directions G of the covariates, which the null
-    space of K determines; ``turned`` = QG.
+    space of K determines; ``turned`` = QG. ``of_rounded`` (r, p) is what the nodes lack because of
+    eigenvalues that count as zero.
     """
     root = jnp.where(Kva > 0, 1 / jnp.sqrt(jnp.where(Kva > 0, Kva, 1.0)), 0.0)[:, None]
     free = jnp.where(pinned, 0.0, root * turned)
@@ -290,7 +334,7 @@ def _effect_variance(
     at_one = squares(G @ jnp.where(pinned[:, None], 0.0, inverse))
     at_zero = squares(identity)
     h, gap = skeleton.hsq[:, None], skeleton.gap[:, None]
-    between = ((squares(inverses) - h * at_one) / gap - at_zero) / h
+    between = ((squares(inverses) + of_rounded - h * at_one) / gap - at_zero) / h
     return EffectVariance(at_one, at_zero, skeleton.coefficients(between))
 
 
@@ -304,18 +348,21 @@ def _sums(y: Array, design: _Design, skeleton: Skeleton) -> _Sums:
     scores = (design.weighted_bases @ left).reshape(r, p, -1)
     total = jnp.sum(squares, axis=0)
 
+    along = design.rounded.T @ left
+
     def null_squares(left: Array) -> Array:
         in_null = jnp.where(design.null[:, None], left, 0.0)
         in_null = in_null - design.null_basis @ (design.null_basis.T @ in_null)
         zero_rss = jnp.sum(in_null**2, axis=0)
+        zero_rss = zero_rss + jnp.sum(along**2 - (design.leaning @ left) ** 2, axis=0)
         return jnp.where(zero_rss <= EXACT_TOLERANCE * total, 0.0, zero_rss)
 
     zero_rss = lax.cond(jnp.any(design.null), null_squares, lambda _: jnp.zeros_like(total), left)
-    rss = design.weights @ squares - jnp.sum(scores**2, axis=1)
+    rss = design.weights @ squares - jnp.sum(scores**2, axis=1) + design.dropped @ along**2
     return _Sums(
         rss=skeleton.coefficients(rss - zero_rss / skeleton.gap[:, None]),
         zero_rss=zero_rss,
-        shifts=design.inverses @ scores,
+        shifts=design.inverses @ scores + design.shifting @ along,
         least_squares=least_squares,
         status=constant_status(total, jnp.sum(y**2, axis=0)),
     )

@@ -37,6 +37,9 @@ pandas or polars, whose names are kept. Typed as ``Any``, since neither library 
 SYMMETRY_TOLERANCE = 1e-6
 """Largest |K - K'| accepted, relative to max |K|: the rounding of a kinship in single precision."""
 
+SIZES = (1e-100, 1e100)
+"""Largest number of a column whose squares, and sums of those, doubles can hold."""
+
 COLLINEAR_TOLERANCE = 1e-10
 """A covariate counts as collinear when less than this part of it is left beside the others."""
 
@@ -113,6 +116,7 @@ def as_traits(name: str, y: Any, n: int, *, missing: bool = False) -> Labelled:
         raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
     if not missing:
         _refuse_missing(name, values, "use fit_traits, which handles missing phenotypes")
+    _refuse_sizes(name, table._replace(values=values))
     return table._replace(values=values)
 
 
@@ -136,6 +140,7 @@ def as_covariates(X: Any, n: int) -> Labelled:
         return table
     values = np.asarray(table.values)
     _refuse_missing("X", values, "drop those individuals or impute the covariate")
+    _refuse_sizes("X", table)
     culprit = collinear_column(values)
     if culprit is not None:
         raise ValueError(
@@ -272,6 +277,22 @@ def _numbers(name: str, value: Any, columns: Iterable[str] | None) -> np.ndarray
         raise ValueError(
             f"{name} must hold numbers{where}: {error}; encode text columns as numbers."
         ) from error
+
+
+def _refuse_sizes(name: str, table: Labelled) -> None:
+    """Refuse columns in units so large or small that their squares overflow or vanish."""
+    values = table.values.reshape(len(table.values), -1)
+    largest = np.maximum(
+        np.fmax.reduce(values, axis=0, initial=0.0), -np.fmin.reduce(values, axis=0, initial=0.0)
+    )
+    wrong = (largest > SIZES[1]) | ((largest > 0) & (largest < SIZES[0]))
+    if wrong.any():
+        column = int(np.argmax(wrong))
+        raise ValueError(
+            f"{name} has numbers of size {largest[column]:.3g} in column "
+            f"{column_name(table.columns, column)}, whose squares doubles cannot hold: give it in "
+            "another unit."
+        )
 
 
 def _refuse_missing(name: str, values: np.ndarray, advice: str) -> None:

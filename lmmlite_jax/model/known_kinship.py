@@ -21,8 +21,7 @@ from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.result import LMMFit, Status
-from lmmlite_jax.model.rotation import check_spectrum
-from lmmlite_jax.model.skeleton import RANK_TOLERANCE
+from lmmlite_jax.model.rotation import Extremes, check_spectrum, zero_eigenvalue
 from lmmlite_jax.model.threads import few_blas_threads
 
 __all__ = ["KnownKinship", "decompose_known", "fit_known"]
@@ -47,7 +46,7 @@ def decompose_known(sample: Sample) -> KnownKinship:
     with few_blas_threads(len(K)):
         values, vectors = np.linalg.eigh((K + K.T) / 2)
     check_spectrum(values, clip_negative=False)
-    Kva = np.where(values > RANK_TOLERANCE * values[-1], values, 0.0)
+    Kva = np.where(values > zero_eigenvalue(Extremes(values[0], values[-1])), values, 0.0)
     roots = np.ones(len(K)) if sample.weights is None else np.sqrt(sample.weights)
     return KnownKinship(Kva, vectors.T, roots[:, None])
 

@@ -12,12 +12,16 @@ from jaxtyping import Array, Float
 
 from lmmlite_jax.model.inputs import as_covariates, as_heritability, as_traits
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
-from lmmlite_jax.model.rotation import check_spectrum, clean_spectrum
+from lmmlite_jax.model.rotation import Extremes, check_spectrum, clean_spectrum, zero_eigenvalue
 
-__all__ = ["MLSolution", "calc_ll", "get_ml_soln", "rotated_data"]
-
-ANGLE_TOLERANCE = 1e-10
-"""Squared cosine below which a covariate counts as orthogonal to the null space of K."""
+__all__ = [
+    "MLSolution",
+    "NullDirections",
+    "calc_ll",
+    "get_ml_soln",
+    "null_directions",
+    "rotated_data",
+]
 
 EXACT_TOLERANCE = 1e-20
 """Part of a trait's squares in the null space of K that counts as rounding."""
@@ -42,6 +46,44 @@ class MLSolution(NamedTuple):
     sigmasq: Float[AnyArray, "..."]
     rss: Float[AnyArray, "..."]
     logdet_XSX: Float[AnyArray, "..."] | None
+
+
+class NullDirections(NamedTuple):
+    """Directions of the covariates Q (n, p) by what they leave of the null space of K.
+
+    A covariate that leaves the range of K by little takes a zero eigenvalue away and puts a small
+    positive one, λ, into its complement. Columns of ``basis`` (p, p) are combinations of Q such
+    that A basis = λ B basis, A = Q'Q in the null space and B = Q'K⁻¹Q in the range of K. Where λ
+    counts as zero, the direction is not ``pinned`` (p,). ``lengths`` (p,) are those of Q basis in
+    the null space. All are constants for derivatives.
+    """
+
+    basis: Array
+    lengths: Array
+    eigenvalues: Array
+    pinned: Array
+
+
+def null_directions(Kva: Array, Q: Array) -> NullDirections:
+    """Directions of an orthonormal basis Q (n, p) of covariates rotated like K."""
+    Kva, Q = lax.stop_gradient((Kva, Q))
+    zero = zero_eigenvalue(Extremes(jnp.min(Kva), jnp.max(Kva)))
+    null = Kva == 0
+    in_null = jnp.where(null[:, None], Q, 0.0)
+    in_range = jnp.sqrt(jnp.where(null, 0.0, zero / jnp.where(null, 1.0, Kva)))[:, None] * Q
+    # With A + zero·B = R'R the eigenvalues of R'⁻¹AR⁻¹ are λ / (λ + zero): none is badly scaled.
+    R = jnp.linalg.qr(jnp.concatenate([in_null, in_range]), "r")
+    inverse = jax.scipy.linalg.solve_triangular(R, jnp.eye(len(R)))
+    whitened = in_null @ inverse
+    shares, vectors = jnp.linalg.eigh(whitened.T @ whitened)
+    shares = jnp.clip(shares, 0.0, 1.0)
+    pinned = shares > 0.5
+    return NullDirections(
+        basis=inverse @ vectors,
+        lengths=jnp.sqrt(shares),
+        eigenvalues=zero * shares / jnp.maximum(1 - shares, jnp.finfo(Q.dtype).eps),
+        pinned=pinned,
+    )
 
 
 class _Fit(NamedTuple):
@@ -202,17 +244,15 @@ def _weighted_least_squares(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
 def _limit_at_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
     """H → 1 with singular K: individuals in its null space weigh infinitely more than the others.
 
-    They determine ("pin") the fixed effects that they can, the others determine the rest. The
-    basis of span(X) in which the two parts separate diagonalises the null-space part.
+    They determine ("pin") the fixed effects that they can, the others determine the rest.
     """
     n, p = X.shape
     null = (Kva == 0)[:, None]
     Q, R = jnp.linalg.qr(X)
-    cosines, G = jnp.linalg.eigh((Q * null).T @ (Q * null))
+    G, lengths, _, pinned = null_directions(Kva, Q)
     T = Q @ G
-    pinned = cosines > ANGLE_TOLERANCE
-    pinned_effects = jnp.where(pinned[:, None], (T * null).T @ y, 0.0)
-    pinned_effects = pinned_effects / jnp.where(pinned, cosines, 1.0)[:, None]
+    squares = jnp.where(pinned, lengths**2, 1.0)
+    pinned_effects = jnp.where(pinned[:, None], (T * null).T @ y, 0.0) / squares[:, None]
     left = y - T @ pinned_effects
     exact = jnp.sum((left * null) ** 2, axis=0) <= EXACT_TOLERANCE * jnp.sum(y**2, axis=0)
 
@@ -228,7 +268,8 @@ def _limit_at_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
     # directions are pinned as K has zero eigenvalues.
     zeros, pins = jnp.sum(null), jnp.sum(pinned)
     logdet = jnp.sum(jnp.log(jnp.where(null[:, 0], 1.0, Kva)))
-    finite_XWX = _logdet(Rf) + _logdet(R) + jnp.sum(jnp.log(jnp.where(pinned, cosines, 1.0)))
+    finite_XWX = _logdet(Rf) + _logdet(R) + jnp.sum(jnp.log(squares))
+    finite_XWX = finite_XWX - 2 * jnp.linalg.slogdet(G)[1]
     safe = jnp.where(exact, rss, 1.0)
     ml = -0.5 * (logdet + n * jnp.log(safe))
     reml = ml + _restriction(safe, n, p, _logdet_gram(X), finite_XWX)

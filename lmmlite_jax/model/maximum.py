@@ -13,12 +13,15 @@ from jaxtyping import Array, Bool, Float
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 
-__all__ = ["Maximum", "global_maximum", "grid_points", "search_grid"]
+__all__ = ["LAST", "Maximum", "global_maximum", "grid_points", "search_grid"]
 
 GRID_POINTS = 100
 GRID_RANGE = (1e-14, 1e2)
 """δ = (1-h)/h of the grid, in units of the largest eigenvalue: a likelihood cannot turn twice
 between neighbours, because it is analytic in log δ in a strip of width 2π."""
+
+LAST = 1 - 1e-15
+"""Heritability of the grid that is closest to 1: few doubles are between."""
 
 REGULAR_RANGE = 1e2
 """How far below the smallest eigenvalue the grid goes where none is zero."""
@@ -154,7 +157,7 @@ def search_grid(nodes: AnyArray, edge: Any, points: int) -> Array:
     if points < GRID_POINTS:
         low = jnp.log(jnp.min(nodes) / REGULAR_RANGE)
     inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, points)))
-    inside = jnp.clip(inside, jnp.maximum(edge, 1e-15), 1 - jnp.maximum(edge, 1e-15))
+    inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
     return jnp.concatenate([jnp.full(1, edge), inside, jnp.full(1, 1 - edge)])
 
 
@@ -178,7 +181,8 @@ def _newton(
         proposal = jnp.where(inside, newton, (low + high) / 2)
         moved = jnp.abs(proposal - state.hsq)
         hsq = jnp.where(state.done, state.hsq, proposal)
-        done = state.done | (moved <= tol * (hsq + smallest) * (1 - hsq)) | (high - low <= 1e-16)
+        arrived = (moved <= tol * (hsq + smallest) * (1 - hsq)) | (high - low <= 1e-16 * high)
+        done = state.done | arrived
         return _Bracket(low, high, hsq, done, state.steps + 1)
 
     start = _Bracket(low, high, low + part * (high - low), ~active, jnp.zeros((), int))

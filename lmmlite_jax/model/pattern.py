@@ -16,13 +16,23 @@ from lmmlite_jax.model.estimate import EffectVariance
 from lmmlite_jax.model.fit import ABSORBED_TOLERANCE
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.precision import AnyArray, is_traced
-from lmmlite_jax.model.profile import derivative
 from lmmlite_jax.model.result import Status
-from lmmlite_jax.model.rotation import Projection, check_spectrum, project
+from lmmlite_jax.model.rotation import (
+    Extremes,
+    Projection,
+    check_spectrum,
+    clean_spectrum,
+    project,
+    zero_eigenvalue,
+)
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
 from lmmlite_jax.model.threads import on_cpu
 
 __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton"]
+
+REGULAR = 1e-8
+"""Smallest eigenvalue, as a part of the largest, down to which a skeleton is taken at first where
+patterns of missing values, or K itself in ML, may have smaller eigenvalues than N'KN."""
 
 
 class Sample(NamedTuple):
@@ -39,15 +49,51 @@ class Sample(NamedTuple):
         root = self.weights**0.5
         return self.K * root[:, None] * root
 
+    def weighted_covariates(self) -> Any:
+        """Covariates of individuals scaled as in `weighted_kinship`."""
+        return self.X if self.weights is None else self.weights[:, None] ** 0.5 * self.X
 
-def shared_skeleton(K: Any) -> tuple[Skeleton, Any]:
-    """One skeleton for K, its submatrices and their projections, whose eigenvalues interlace."""
+
+def shared_skeleton(sample: Sample, reml: bool) -> tuple[Skeleton, Extremes]:
+    """One skeleton for all patterns of missing values, and the extreme eigenvalues of K.
+
+    A pattern's complement of the covariates is part of everyone's: what is zero for the absent and
+    orthogonal to the covariates of those present is orthogonal to the covariates. So the
+    eigenvalues of a pattern lie between the smallest and the largest of everyone's. Only where
+    some of these are zero can a pattern have smaller positive ones: see `widened`.
+    """
+    K = sample.weighted_kinship()
     if is_traced(K):
-        largest = jnp.linalg.eigvalsh(lax.stop_gradient(K))[-1]
-        return interval_skeleton(RANK_TOLERANCE, largest), largest
+        spectrum = jnp.linalg.eigvalsh(lax.stop_gradient(K))
+        whole = Extremes(spectrum[0], spectrum[-1])
+        return interval_skeleton(RANK_TOLERANCE, whole.largest), whole
     spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative=False)
-    ratio = max(float(spectrum.min() / spectrum.max()), RANK_TOLERANCE)
-    return interval_skeleton(ratio, spectrum.max()), spectrum.max()
+    whole = Extremes(spectrum[0], spectrum[-1])
+    ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]
+    if ratio < REGULAR and not is_traced(sample.X):
+        beside = _projected_spectrum(K, sample.weighted_covariates())
+        positive = beside[beside > zero_eigenvalue(whole)]
+        if positive.size:
+            ratio = float(positive[0] / (largest if not reml else positive[-1]))
+            largest = largest if not reml else positive[-1]
+        if not reml or positive.size < beside.size:
+            ratio = min(ratio, REGULAR)
+    return interval_skeleton(max(ratio, RANK_TOLERANCE), largest), whole
+
+
+def widened(skeleton: Skeleton, patterns: Pattern) -> Skeleton:
+    """The skeleton, or where patterns have a positive eigenvalue below its nodes' one for all."""
+    if np.min(np.asarray(patterns.smallest)) >= float(skeleton.smallest) * (1 - 1e-3):
+        return skeleton
+    return interval_skeleton(RANK_TOLERANCE, skeleton.largest)
+
+
+def _projected_spectrum(K: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """Eigenvalues of K in the complement of X, ascending, as `project` finds them."""
+    Q = np.linalg.qr(X)[0]
+    KQ = K @ Q
+    half = KQ - Q @ (Q.T @ KQ / 2) + Q * (np.linalg.norm(K) / 2)
+    return np.asarray(np.linalg.eigvalsh(K - Q @ half.T - half @ Q.T)[X.shape[1] :])
 
 
 class Pattern(NamedTuple):
@@ -55,7 +101,8 @@ class Pattern(NamedTuple):
 
     ``members`` and the square roots of their weights, or None; ``rows`` (r + 2, q) take squared
     rotated traits to their weighted sums at the nodes, their sum, and their sum in the null space
-    of K; ``to_beta`` (p, p) is R⁻¹; ``offset`` is what weights add to the log likelihood.
+    of K; ``smallest`` is the smallest positive eigenvalue that enters; ``to_beta`` (p, p) is R⁻¹;
+    ``offset`` is what weights add to the log likelihood.
     """
 
     members: Array
@@ -63,6 +110,7 @@ class Pattern(NamedTuple):
     n: Array
     projection: Projection
     rows: Array
+    smallest: Array
     to_beta: Array
     logdet: Array
     zeros: Array
@@ -77,13 +125,13 @@ def decompose(
     *,
     members: AnyArray,
     skeleton: Skeleton,
-    largest: AnyArray | float,
+    whole: Extremes,
     reml: bool,
     effects: bool,
 ) -> Pattern:
     """Decompose K among the members of each pattern (P, s)."""
     return _decompose(
-        sample, members, skeleton, largest, reml=reml, effects=effects, one_by_one=on_cpu()
+        sample, members, skeleton, whole, reml=reml, effects=effects, one_by_one=on_cpu()
     )
 
 
@@ -92,20 +140,20 @@ def _decompose(
     sample: Sample,
     members: Array,
     skeleton: Skeleton,
-    largest: Array,
+    whole: Extremes,
     *,
     reml: bool,
     effects: bool,
     one_by_one: bool,
 ) -> Pattern:
     def decompose_one(members: Array) -> Pattern:
-        return _pattern(sample, members, skeleton, largest, reml, effects)
+        return _pattern(sample, members, skeleton, whole, reml, effects)
 
     return lax.map(decompose_one, members) if one_by_one else jax.vmap(decompose_one)(members)
 
 
 def _pattern(
-    sample: Sample, members: Array, skeleton: Skeleton, largest: Array, reml: bool, effects: bool
+    sample: Sample, members: Array, skeleton: Skeleton, whole: Extremes, reml: bool, effects: bool
 ) -> Pattern:
     """An absent individual is a row of the identity in K, and of zeros in X.
 
@@ -114,7 +162,7 @@ def _pattern(
     """
     present = members >= 0
     both = present[:, None] & present[None, :]
-    absent = 2 * largest * jnp.eye(members.size)
+    absent = 2 * whole.largest * jnp.eye(members.size)
     K = sample.weighted_kinship()
     sub_K = jnp.where(both, K[members[:, None], members[None, :]], absent)
     sub_X = jnp.where(present[:, None], sample.X[members], 0.0)
@@ -125,7 +173,7 @@ def _pattern(
         plain_R = jnp.linalg.qr(sub_X, "r")
         sub_X = roots[:, None] * sub_X
         offset = 0.5 * jnp.sum(jnp.log(weights))
-    projection = project(sub_K, sub_X, largest)
+    projection = project(sub_K, sub_X, whole)
     if sample.weights is not None and reml:
         change = jnp.abs(jnp.diagonal(plain_R) / jnp.diagonal(projection.R))
         offset = offset + jnp.sum(jnp.log(change))
@@ -138,10 +186,13 @@ def _pattern(
     weights = jnp.where(positive, skeleton.weights_of(projection.Kva), 0.0)
     slopes = weights @ (projection.Kva - 1)
     free_zeros = jnp.sum(~positive).astype(K.dtype)
-    absorbed = jnp.zeros(())
+    zeros, smallest = free_zeros, jnp.min(jnp.where(real & positive, projection.Kva, jnp.inf))
     if not reml:
-        of_covariates, absorbed = _covariate_log_determinant(projection, skeleton, largest)
-        slopes = slopes + of_covariates
+        own = _own_spectrum(sub_K, projection, jnp.sum(present), whole)
+        there = own > 0
+        smallest = jnp.minimum(smallest, jnp.min(jnp.where(there, own, jnp.inf)))
+        zeros = (jnp.sum(present) - jnp.sum(there)).astype(K.dtype)
+        slopes = jnp.where(there, skeleton.weights_of(own), 0.0) @ (own - 1)
     ones = jnp.where(real, 1.0, 0.0)
     # Solved here once: BLAS has threads of its own, which go on spinning after every call.
     to_beta = jax.scipy.linalg.solve_triangular(projection.R, jnp.eye(len(projection.R)))
@@ -151,9 +202,10 @@ def _pattern(
         n=jnp.sum(present),
         projection=projection,
         rows=jnp.concatenate([weights, ones[None], jnp.where(positive, 0.0, 1.0)[None]]),
+        smallest=smallest,
         to_beta=to_beta,
         logdet=skeleton.coefficients(slopes),
-        zeros=free_zeros + absorbed,
+        zeros=zeros,
         free_zeros=free_zeros,
         collinear=jnp.where(
             jnp.any(spanned), Status.COLLINEAR + lax.argmax(spanned, 0, jnp.int32), Status.OK
@@ -164,7 +216,10 @@ def _pattern(
 
 
 def _effect_variance(projection: Projection, to_beta: Array, skeleton: Skeleton) -> EffectVariance:
-    """R⁻¹ G(h) R⁻ᵀ, G as in `_covariate_log_determinant`, on the diagonal."""
+    """R⁻¹ G(h) R⁻ᵀ on the diagonal, G(h) the variance of the fixed effects in the basis Q.
+
+    G(h) = h G(1) + (1-h) [I + h Σ_i c_i c_i' w_i(h) / λ_i], c_i the rows of ``cross``.
+    """
     inverse, at_one = _at_one(projection)
     squares = (projection.cross @ to_beta.T) ** 2
     return EffectVariance(
@@ -176,29 +231,18 @@ def _effect_variance(projection: Projection, to_beta: Array, skeleton: Skeleton)
     )
 
 
-def _covariate_log_determinant(
-    projection: Projection, skeleton: Skeleton, largest: Array
-) -> tuple[Array, Array]:
-    """Slopes (r,) at the nodes of log|V| - log|N'VN|, and how many zeros that has at h = 1.
+def _own_spectrum(K: Array, projection: Projection, n: Array, whole: Extremes) -> Array:
+    """Eigenvalues of K itself for log|V| of ML, zero as well for the n'th and those behind it.
 
-    |V| / |N'VN| is the determinant of G(h), the variance of the fixed effects in the basis Q:
-    G(h) = h G(1) + (1-h) [I + h Σ_i c_i c_i' w_i(h) / λ_i], c_i the rows of ``cross``. Zeros of
-    G(1) are rows that shrink like 1-h, which is divided out of them.
+    log|V| - log|N'VN| would be a determinant of order p, but its eigenvalues near zero have no
+    digits. As many as K has almost no variance along the covariates are zero: it was centred and
+    then printed.
     """
-    inverse, at_one = _at_one(projection)
-    values, basis = jnp.linalg.eigh(at_one)
-    absorbed = values <= ABSORBED_TOLERANCE * largest
-    cross = projection.cross @ basis
-
-    def logdet(hsq: Array) -> Array:
-        weights = inverse / (hsq * projection.Kva + (1 - hsq))
-        shrinking = jnp.eye(values.size) + hsq * cross.T @ (weights[:, None] * cross)
-        scale = jnp.where(absorbed, 1.0, 1 - hsq)[:, None]
-        return jnp.linalg.slogdet(
-            scale * shrinking + hsq * jnp.diag(jnp.where(absorbed, 0.0, values))
-        )[1]
-
-    return lax.map(derivative(logdet), skeleton.hsq), jnp.sum(absorbed).astype(values.dtype)
+    values = jnp.linalg.eigvalsh(K)
+    number = jnp.arange(values.size)
+    absorbed = jnp.sum(jnp.linalg.eigvalsh(projection.inner) <= ABSORBED_TOLERANCE * whole.largest)
+    cleaned = clean_spectrum(values, False, whole)
+    return jnp.where((number >= absorbed) & (number < n), cleaned, 0.0)
 
 
 def _at_one(projection: Projection) -> tuple[Array, Any]:

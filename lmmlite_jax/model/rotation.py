@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,11 @@ from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE
 
 __all__ = [
+    "NEGATIVE_TOLERANCE",
+    "Extremes",
     "Projection",
     "Rotation",
+    "check_scale",
     "check_spectrum",
     "clean_spectrum",
     "clipped",
@@ -36,7 +39,22 @@ __all__ = [
     "project",
     "projected_rotation",
     "scaled",
+    "zero_eigenvalue",
 ]
+
+NEGATIVE_TOLERANCE = 1e-8
+"""Negative eigenvalues up to this part of the largest are accepted as rounding of K's digits."""
+
+SCALES = (1e-7, 1e10)
+"""Mean diagonals of K that are accepted: for smaller ones h² is so close to 1, where doubles are
+1e-16 apart, that variances would lose more than half their digits."""
+
+
+class Extremes(NamedTuple):
+    """Smallest and largest eigenvalue of a kinship matrix."""
+
+    smallest: Float[AnyArray, ""]
+    largest: Float[AnyArray, ""]
 
 
 @jax.tree_util.register_dataclass
@@ -128,7 +146,8 @@ def eigen_rotation(
     Notes
     -----
     The function of the same name in R/lmmlite (Broman); equation in Lippert et al. 2011.
-    Eigenvalues below 1e-8 of the largest in magnitude are set to zero: they are rounding.
+    Eigenvalues up to 1e-12 of the largest, or up to twice the size of the most negative one, are
+    set to zero: they are rounding.
 
     Examples
     --------
@@ -192,7 +211,7 @@ def projected_rotation(
     if is_traced(values):
         return _project(values, covariates.values)
     spectrum = check_spectrum(np.linalg.eigvalsh(values), clip_negative=False)
-    return _project(values, covariates.values, spectrum[-1])
+    return _project(values, covariates.values, Extremes(spectrum[0], spectrum[-1]))
 
 
 def scaled(K: Any) -> Any:
@@ -212,13 +231,13 @@ def clipped(K: Any) -> Any:
 
 
 def project(
-    K: Float[Array, "n n"], X: Float[Array, "n p"], largest: Float[Array, ""] | None = None
+    K: Float[Array, "n n"], X: Float[Array, "n p"], whole: Extremes | None = None
 ) -> Projection:
     """Kernel of `projected_rotation`: arrays in, arrays out, nothing checked.
 
     The complement of X is never formed. Its directions are moved to an eigenvalue below all
     others instead, where sorting finds them: zero would mix them with K's own null space.
-    Eigenvalues are rounded to zero relative to ``largest``.
+    Which eigenvalues are zero is a matter of the ``whole`` spectrum of K.
     """
     K, X = _undifferentiable(K, X)
     p = X.shape[1]
@@ -229,7 +248,7 @@ def project(
     half = KQ - Q @ (inner / 2) + Q * (jnp.linalg.norm(K) / 2)
     values, vectors = jnp.linalg.eigh(K - Q @ half.T - half @ Q.T, symmetrize_input=False)
     Kve_t = vectors[:, p:].T
-    Kva = clean_spectrum(values[p:], False, largest)
+    Kva = clean_spectrum(values[p:], False, whole)
     cross = jnp.where(Kva[:, None] > 0, Kve_t @ KQ, 0.0)
     return Projection(Kva, Kve_t, Q.T, R, inner, cross)
 
@@ -254,13 +273,27 @@ def _undifferentiable_jvp(
     return primals, (jnp.zeros_like(K), jnp.zeros_like(X))
 
 
+def zero_eigenvalue(whole: Extremes) -> Any:
+    """Largest size of an eigenvalue of K, or of its projections, that counts as zero.
+
+    The one rule for all paths. What is 1e-12 of the largest has lost its digits in double
+    precision. A kinship that was printed, or computed in single precision, shows by its negative
+    eigenvalues how far its rounding reaches; what is clipped is no rounding.
+    """
+    numerics = jnp if is_traced(*whole) else np
+    return numerics.maximum(RANK_TOLERANCE * whole.largest, -2 * whole.smallest)
+
+
 def clean_spectrum(
-    Kva: Float[Array, " n"], clip_negative: bool, largest: Float[Array, ""] | None = None
+    Kva: Float[Array, " n"], clip_negative: bool, whole: Extremes | None = None
 ) -> Float[Array, " n"]:
     """Eigenvalues with rounding around zero removed; NaN for what `check_spectrum` refuses."""
-    small = RANK_TOLERANCE * (jnp.max(Kva) if largest is None else largest)
-    kept = jnp.where(Kva > small, Kva, 0.0)
-    return kept if clip_negative else jnp.where(Kva < -small, jnp.nan, kept)
+    if clip_negative:
+        Kva = jnp.maximum(Kva, 0.0)
+    if whole is None:
+        whole = Extremes(jnp.min(Kva), jnp.max(Kva))
+    kept = jnp.where(Kva > zero_eigenvalue(whole), Kva, 0.0)
+    return jnp.where(Kva < -NEGATIVE_TOLERANCE * whole.largest, jnp.nan, kept)
 
 
 def check_spectrum(Kva: Any, clip_negative: bool) -> Any:
@@ -273,12 +306,23 @@ def check_spectrum(Kva: Any, clip_negative: bool) -> Any:
         raise ValueError(
             f"K has no positive eigenvalue, its largest is {largest:.3g}: it is no kinship matrix."
         )
-    if smallest < -RANK_TOLERANCE * largest and not clip_negative:
+    check_scale(float(values.mean()))
+    if smallest < -NEGATIVE_TOLERANCE * largest and not clip_negative:
         raise ValueError(
             f"K is not positive semidefinite: its smallest eigenvalue is {smallest:.4g}, its "
             f"largest {largest:.4g}; pass clip_negative=True to set negative eigenvalues to zero."
         )
     return Kva
+
+
+def check_scale(mean: float) -> None:
+    """Refuse a kinship whose mean diagonal puts h² where doubles have no digits left."""
+    if not SCALES[0] <= mean <= SCALES[1]:
+        raise ValueError(
+            f"K has a mean diagonal of {mean:.3g}, at which h² is too close to 0 or 1 for its "
+            f"digits: bring it between {SCALES[0]:g} and {SCALES[1]:g}, best to 1 by "
+            "scale_kinship=True or by dividing K."
+        )
 
 
 @jax.jit

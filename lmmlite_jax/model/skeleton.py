@@ -32,8 +32,14 @@ from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 
 __all__ = ["RANK_TOLERANCE", "Skeleton", "interval_skeleton", "skeleton"]
 
-RANK_TOLERANCE = 1e-8
-"""Eigenvalues below this part of the largest are rounding of K's own digits: exactly zero."""
+RANK_TOLERANCE = 1e-12
+"""Eigenvalues up to this part of the largest are zero: double precision leaves them few digits."""
+
+WIDE = 10.0
+"""Decades beyond which rounding keeps a skeleton from its usual error."""
+
+WIDE_ERROR = 1e-9
+"""Error of a skeleton over so many decades."""
 
 MAX_NODES = 150
 
@@ -45,6 +51,8 @@ class Skeleton:
 
     Attributes
     ----------
+    smallest, largest : ()
+        The interval [a, b].
     nodes : (r,)
         The eigenvalues μ_k that stand for all eigenvalues in [a, b].
     deltas : (r,)
@@ -57,6 +65,8 @@ class Skeleton:
         product ``inverse @ orthogonal.T`` would lose half the digits that its factors keep.
     """
 
+    smallest: Float[AnyArray, "..."]
+    largest: Float[AnyArray, "..."]
     nodes: Float[AnyArray, "..."]
     deltas: Float[AnyArray, "..."]
     error: Float[AnyArray, "..."]
@@ -153,17 +163,21 @@ def interval_skeleton(ratio: float, largest: Any, tol: float = 1e-10) -> Skeleto
     """Skeleton of every spectrum in [ratio · largest, largest]; ``largest`` may be traced.
 
     The interval is rounded outwards to half a decade, so that nearby spectra share a compiled
-    program.
+    program. Over more than 10 decades the error accepted is 1e-9.
     """
     decades = float(np.ceil(-2 * np.log10(ratio) - 1e-9) / 2)
-    return _scaled(_unit_skeleton(decades, tol), largest)
+    error = tol if decades <= WIDE else max(tol, WIDE_ERROR)
+    return _scaled(_unit_skeleton(decades, error), largest)
 
 
 def _scaled(unit: dict[str, np.ndarray], largest: Any) -> Skeleton:
-    if not is_traced(largest):
-        largest = np.asarray(largest)  # NumPy's arithmetic compiles nothing
+    bottom = largest * unit["smallest"]
+    if not is_traced(largest):  # NumPy's arithmetic compiles nothing
+        largest, bottom = np.asarray(largest), np.asarray(bottom)
     nodes, deltas = largest * unit["nodes"], largest * unit["deltas"]
     return Skeleton(
+        smallest=bottom,
+        largest=largest,
         nodes=nodes,
         deltas=deltas,
         error=unit["error"],
@@ -189,6 +203,7 @@ def _unit_skeleton(decades: float, tol: float) -> dict[str, np.ndarray]:
         best = min(best, measured)
         if measured <= tol:
             return {
+                "smallest": np.asarray(1 / condition),
                 "nodes": nodes,
                 "deltas": deltas,
                 "error": np.asarray(measured),

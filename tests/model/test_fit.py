@@ -172,6 +172,57 @@ def test_fully_heritable_trait_with_singular_kinship(fit_all):
     assert (np.asarray(fit.hsq)[3:] < 1).all()
 
 
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_a_smooth_kernel_has_no_eigenvalue_that_is_lost(fit_all, reml):
+    """The intercept is almost in the range of K, whose eigenvalues fall below any rounding."""
+    x, rng = np.linspace(0, 1, 40), np.random.default_rng(2)
+    K = np.exp(-((x[:, None] - x) ** 2) / (2 * 0.2**2))
+    Y = np.sin(6 * x + 2)[:, None] + [0.7, 1e-2, 1e-4] * rng.standard_normal((40, 3))
+    X = np.ones((40, 1))
+    fit = fit_all(K, Y, X, reml=reml, compute_se=True)
+    assert not any(fit.reasons)
+    for j in range(3):
+        best = max(dense_loglik(h, K, Y[:, j], X, reml) for h in GRID[GRID < 1 - 1e-6])
+        assert float(fit.loglik[j]) >= best - 1e-7 * abs(best)
+        at = dense_loglik(float(fit.hsq[j]), K, Y[:, j], X, reml)
+        assert float(fit.loglik[j]) == pytest.approx(at, rel=1e-7)
+
+
+def test_donors_and_a_covariate_almost_constant_within_them(fit_all):
+    """It leaves the range of K by little, and a small eigenvalue in its own complement."""
+    rng = np.random.default_rng(4)
+    donor = np.repeat(np.arange(10), 4)
+    K = (donor[:, None] == donor) * 1.0
+    for spread in (1e-3, 1e-5, 1e-7):
+        x = rng.standard_normal(10)[donor] + spread * rng.standard_normal(40)
+        X = np.column_stack([np.ones(40), x])
+        Y = with_variance(rng, K, 0.7, 8)
+        fit = fit_all(K, Y, X, compute_se=True)
+        assert not any(fit.reasons)
+        for j in range(8):
+            best = max(dense_loglik(h, K, Y[:, j], X) for h in GRID[GRID < 1 - 1e-5])
+            assert float(fit.loglik[j]) >= best - 1e-9 * abs(best)
+
+
+def test_no_regular_trait_lacks_a_number(fit_all):
+    """Traits in the range of K but for ever less noise: at last no double is close enough to 1."""
+    rng = np.random.default_rng(0)
+    donor = np.repeat(np.arange(10), 4)
+    K = (donor[:, None] == donor) * 1.0
+    noise = 10.0 ** -np.repeat(np.arange(3, 13), 4)
+    Y = rng.standard_normal((10, 40))[donor] + noise * rng.standard_normal((40, 40))
+    fit = fit_all(K, Y)
+    status, hsq = np.asarray(fit.status), np.asarray(fit.hsq)
+    assert set(status) == {Status.OK, Status.EXACT}
+    regular = status == Status.OK
+    for name in ("hsq", "sigmasq", "loglik", "beta", "lrt"):
+        assert np.isfinite(np.asarray(getattr(fit, name))[..., regular]).all()
+    assert (np.asarray(fit.lrt_pvalue) < 1e-10).all()
+    assert (hsq[~regular] == 1).all()
+    assert regular[noise > 1e-7].all()
+    assert not regular[noise < 1e-9].any()
+
+
 class TestSpikeOfMaximumLikelihood:
     """A centred K is singular along the intercept: ML grows without bound as h → 1."""
 

@@ -140,6 +140,26 @@ def test_missing_phenotypes_are_for_fit_traits(good):
         lmm.eigen_rotation(K, broken(Y, 0, 0, np.nan))
 
 
+@pytest.mark.parametrize("scale", [1e20, 1e-16])
+def test_a_kinship_at_whose_scale_a_heritability_has_no_digits(good, scale):
+    K, y, _ = good
+    with pytest.raises(ValueError, match=r"K has a mean diagonal of .*scale_kinship=True"):
+        lmm.fit_traits(scale * K, y)
+    with pytest.raises(ValueError, match=r"K has a mean diagonal of .*scale_kinship=True"):
+        lmm.eigen_rotation(scale * K, y)
+    given, unit = (lmm.fit_traits(s * K, y, scale_kinship=True).hsq for s in (scale, 1.0))
+    np.testing.assert_allclose(given, unit, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_units_whose_squares_no_double_holds(good, scale):
+    K, y, X = good
+    with pytest.raises(ValueError, match=r"Y has numbers of size .* another unit"):
+        lmm.fit_traits(K, scale * y)
+    with pytest.raises(ValueError, match=r"X has numbers of size .* column 0 .* another unit"):
+        lmm.eigen_rotation(K, y, scale * X)
+
+
 def test_infinite_phenotypes(good):
     K, Y, _ = good
     for message in both_doors(K, broken(Y, 0, 0, np.inf)):
