@@ -82,7 +82,7 @@ class Genotypes:
         """Which of the columns of a marker is its dosage."""
         return int(self.with_covariate)
 
-    def in_turn(self, parts: Sequence[Int[np.ndarray, " some"]]) -> Iterator[Genotypes]:
+    def in_turn(self, parts: Sequence[Int[np.ndarray, " _"]]) -> Iterator[Genotypes]:
         """Ascending parts of the markers, all but the last of one size, one after the other."""
         held = self.values
         if isinstance(held, DosageReader) and parts:

@@ -16,7 +16,7 @@ from lmmlite_jax.data.tables import whole_file
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Parts"]
+__all__ = ["Key", "Parts"]
 
 
 class Key(NamedTuple):

@@ -400,7 +400,7 @@ def test_one_marker_one_trait_and_names():
             {"K": {"1": np.eye(40)}, "chromosome": np.repeat(["1", "2"], [7, 8])},
             "K has no kinship matrix for chromosome 2",
         ),
-        ({"K": np.eye(39)}, "K is of 39 individuals and Y of 40"),
+        ({"K": np.eye(39)}, r"Y must have shape \(39,\).* the 39 individuals of the kinship"),
         ({"G": np.full((40, 3), np.inf)}, "G has infinite values"),
         ({"G": np.zeros((39, 3))}, r"G must have shape \(40,\)"),
         ({"interaction": np.ones((40, 2))}, "rank-deficient|one covariate"),

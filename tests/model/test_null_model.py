@@ -71,7 +71,9 @@ def test_a_scan_its_thresholds_and_cis_share_one_decomposition_and_fit(
     streamed = everything(lmm.NullModel(kinships, Y, X), G, windows, chromosome)
     assert counted["decompose"] > 4 * once["decompose"]
     for one, other in zip(kept, streamed, strict=True):
-        np.testing.assert_array_equal(one, other)
+        # Of several kinships each is for the genes of its chromosome alone, where nothing is kept:
+        # the same sums in blocks of other sizes.
+        np.testing.assert_allclose(one, other, rtol=1e-10 if several else 0)
 
 
 @pytest.mark.parametrize("reml", [True, False])

@@ -12,7 +12,7 @@ from lmmlite_jax.mapping.trans import TransPairs, TransUnit, map_trans
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.pipeline.run import Run, Table
 
-__all__ = ["map_pairs"]
+__all__ = ["UnitFact", "map_pairs"]
 
 STAGE = "unit"
 
