@@ -1,7 +1,7 @@
 """The command ``lmmlite-jax``, before the package and with it JAX is imported.
 
 During imports an interrupt (Ctrl-C) may come where Python ignores exceptions, and be lost: see
-`lmmlite_jax.faces.interrupts`. As nothing is read or written by then, it may end the process.
+`lmmlite_jax.interrupts`. As nothing is read or written by then, it may end the process.
 """
 
 import os
@@ -17,7 +17,7 @@ def main() -> None:
     # Not where interrupts are ignored, as in jobs that a shell has put into the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from lmmlite_jax.faces.cli import app
+    from lmmlite_jax.cli import app
 
     try:
         app()

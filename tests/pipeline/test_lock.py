@@ -10,7 +10,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from lmmlite_jax.faces.cli import app
+from lmmlite_jax.cli import app
 from lmmlite_jax.pipeline import lock
 from lmmlite_jax.pipeline.lock import one_run
 

@@ -11,7 +11,7 @@ from genotype_files import write_plink1
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
-from lmmlite_jax.faces.cli import app
+from lmmlite_jax.cli import app
 from lmmlite_jax.pipeline import parts
 from lmmlite_jax.pipeline.options import RANGES
 

@@ -16,7 +16,7 @@ import lmmlite_jax as lmm
 
 # Results are written at once, and pieces of the work are small.
 PROGRAM = """
-from lmmlite_jax.faces.cli import app
+from lmmlite_jax.cli import app
 from lmmlite_jax.mapping import trans
 from lmmlite_jax.pipeline.parts import Parts
 Parts.seconds = 0

@@ -7,20 +7,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmlite_jax._optional import require
 from lmmlite_jax.data import match_chromosomes, open_genotypes, read_phenotypes
 from lmmlite_jax.data._names import few
-from lmmlite_jax.faces.scan_plots import (
-    plot_eqtl_map,
-    plot_hsq_histogram,
-    plot_locus,
-    plot_manhattan,
-    plot_qq,
-)
+from lmmlite_jax.plot.eqtl_map import plot_eqtl_map
+from lmmlite_jax.plot.heritability import plot_hsq_histogram
+from lmmlite_jax.plot.locus import plot_locus
+from lmmlite_jax.plot.manhattan import plot_manhattan
+from lmmlite_jax.plot.qq import plot_qq
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +71,7 @@ def plot_run(
     >>> import pathlib, tempfile
     >>> import numpy as np, pandas as pd
     >>> import lmmlite_jax as lmm
-    >>> from lmmlite_jax.faces import plot_run
+    >>> from lmmlite_jax.plot import plot_run
     >>> from lmmlite_jax.pipeline import map_files
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> cohort = lmm.simulate_cohort(n=120, m=2, seed=1)
@@ -146,15 +144,15 @@ def _read_run(prefix: Path, mode: str) -> _Run:
             f"{described}: there is no finished run of the mode {mode} with this prefix."
         )
     command = json.loads(described.read_text())["command"]
-    pd = require("pandas", "io")
+    pandas = require("pandas", "io")
     paths = sorted(prefix.parent.glob(f"{prefix.name}.{_FILES[mode]}"))
     if not paths:
         raise FileNotFoundError(f"{prefix}.{_FILES[mode]}: the results of the run are gone.")
-    read: dict[bool, Callable[[Path], Any]] = {
-        True: pd.read_parquet,
-        False: lambda path: pd.read_csv(path, sep="\t", dtype={"phenotype_id": str}),
+    read: dict[bool, Callable[[Path], pd.DataFrame]] = {
+        True: pandas.read_parquet,
+        False: lambda path: pandas.read_csv(path, sep="\t", dtype={"phenotype_id": str}),
     }
-    pairs = pd.concat([read[path.suffix == ".parquet"](path) for path in paths])
+    pairs = pandas.concat([read[path.suffix == ".parquet"](path) for path in paths])
     if pairs.empty:
         raise ValueError(f"{paths[0]} has no rows: there is nothing to draw.")
     with open_genotypes(command["genotypes"]) as file:
@@ -200,7 +198,7 @@ def _locus(run: _Run, feature: str | None) -> Axes:
         raise ValueError(f"The run has no pair of the feature {feature!r}.")
     assert run.features is not None
     variants = run.place("variants", run.pairs["variant_id"][chosen])
-    own = run.features.loc[feature]
+    own = run.features.loc[feature].to_dict()
     return plot_locus(
         log10p[chosen],
         variants["pos"].to_numpy(),

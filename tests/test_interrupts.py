@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lmmlite_jax.faces.interrupts import interruptible
+from lmmlite_jax.interrupts import interruptible
 
 COLLECTED = """
 import gc, signal, sys

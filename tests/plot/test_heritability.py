@@ -1,10 +1,9 @@
-import subprocess
-import sys
-
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from pictures import NOTHING, assert_refused, save
 
-from lmmlite_jax.faces import plot_hsq_estimates, plot_loglik_profiles
+from lmmlite_jax.plot import plot_hsq_estimates, plot_hsq_histogram, plot_loglik_profiles
 
 GRID = np.linspace(0, 1, 101)
 PEAKS = np.array([0.2, 0.7])
@@ -72,15 +71,15 @@ def test_estimates_are_drawn_against_the_truth(tmp_path):
         plot_hsq_estimates(PEAKS, [0.25])
 
 
-def test_plots_leave_pyplot_alone():
-    code = "from lmmlite_jax.faces import *; import sys; plot_hsq_estimates([0.1], [0.2]); "
-    code += "sys.exit('matplotlib.pyplot' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_histogram_counts_traits(tmp_path):
+    axes = plot_hsq_histogram(jnp.array([0.0, 0.01, 0.5, 1.0, jnp.nan]))
+    heights = [bar.get_height() for bar in axes.patches]
+    assert len(heights) == 25
+    assert (heights[0], heights[12], heights[-1], sum(heights)) == (2, 1, 1, 4)
+    save(axes, tmp_path / "histogram.png")
+    with pytest.raises(ValueError, match=r"^hsq has values outside 0 to 1 \(1\), such as 35: give"):
+        plot_hsq_histogram([35.0, 0.2])
 
 
-def test_without_matplotlib_the_extra_to_install_is_named(monkeypatch):
-    for module in [name for name in sys.modules if name.startswith("matplotlib")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ModuleNotFoundError, match=r"matplotlib is needed .*'lmmlite-jax\[plot\]'"):
-        plot_hsq_estimates([0.1], [0.2])
+def test_a_histogram_of_nothing_is_refused():
+    assert_refused(plot_hsq_histogram, {"hsq": NOTHING}, r"hsq has only NaN values \(7\): give")

@@ -11,8 +11,8 @@ from genotype_files import SAMPLES, example_dosages, example_variants, write_pli
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
+from lmmlite_jax import cli
 from lmmlite_jax.data import read_kinship, read_loco_kinship, simulate_cohort, write_table
-from lmmlite_jax.faces import cli
 
 COHORT = simulate_cohort(60, 5, seed=3).to_pandas()
 
@@ -244,7 +244,7 @@ def test_the_version_is_shown():
 
 
 def test_the_command_can_be_piped_into_one_that_stops_reading(files):
-    command = [sys.executable, "-c", "from lmmlite_jax.faces.cli import app; app()", "herit"]
+    command = [sys.executable, "-c", "from lmmlite_jax.cli import app; app()", "herit"]
     with subprocess.Popen(
         [*command, *files, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

@@ -31,12 +31,11 @@ from lmmlite_jax.data._names import few
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.kinship_files import check_kinship_writable
 from lmmlite_jax.data.tables import check_writable
-from lmmlite_jax.faces.interrupts import interruptible
-from lmmlite_jax.faces.plots import plot_hsq_estimates, plot_loglik_profiles
-from lmmlite_jax.faces.run_plots import plot_run
+from lmmlite_jax.interrupts import interruptible
 from lmmlite_jax.pipeline import genotype_kinship, map_files
 from lmmlite_jax.pipeline.inputs import with_intercept
 from lmmlite_jax.pipeline.options import RANGES, check_ranges
+from lmmlite_jax.plot import plot_hsq_estimates, plot_loglik_profiles, plot_run
 
 __all__ = ["app"]
 

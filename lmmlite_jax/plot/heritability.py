@@ -1,31 +1,32 @@
-"""Pictures of likelihoods and of heritabilities."""
+"""Heritabilities: their histogram, estimates against the truth, and likelihoods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Float
 
-from lmmlite_jax._optional import require
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.plot._axes import BLUE, GREY, MOST_NAMED, axes_or_panel, panel
+from lmmlite_jax.plot._checks import as_numbers
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-__all__ = ["plot_hsq_estimates", "plot_loglik_profiles"]
+__all__ = ["plot_hsq_estimates", "plot_hsq_histogram", "plot_loglik_profiles"]
 
-_MOST_NAMED = 10
 _DEEPEST = 10.0  # log likelihood units below the maximum: beyond them nothing is learned
-_BLUE = "#0072B2"
-_GREY = "#8C8C8C"
 
 
 def plot_loglik_profiles(
-    hsq_grid: ArrayLike,
-    loglik: ArrayLike,
+    hsq_grid: ArrayOrFrame,
+    loglik: ArrayOrFrame,
     names: Sequence[str] | None = None,
-    fits: ArrayLike | None = None,
+    fits: ArrayOrFrame | None = None,
 ) -> Figure:
     """Draw log likelihoods as functions of the heritability.
 
@@ -58,7 +59,7 @@ def plot_loglik_profiles(
     Examples
     --------
     >>> import numpy as np
-    >>> from lmmlite_jax.faces import plot_loglik_profiles
+    >>> from lmmlite_jax.plot import plot_loglik_profiles
     >>> hsq = np.linspace(0, 1, 101)
     >>> figure = plot_loglik_profiles(hsq, -20 * (hsq - 0.6) ** 2, fits=[0.6])
     >>> figure.axes[0].get_xlabel()
@@ -79,14 +80,14 @@ def plot_loglik_profiles(
     if m > 1:
         curves = curves - np.max(curves, axis=0, where=finite, initial=-np.inf)
 
-    figure, axes = _panel()
-    few = m <= _MOST_NAMED
+    figure, axes = panel()
+    few = m <= MOST_NAMED
     lines = axes.plot(
         grid,
         curves,
         linewidth=2 if few else 1,
         alpha=1 if few else max(0.15, 10 / m),
-        color=None if 1 < m <= _MOST_NAMED else _BLUE,
+        color=None if 1 < m <= MOST_NAMED else BLUE,
     )
     if fits is not None:
         _mark_fits(axes, lines, grid, curves, np.atleast_1d(np.asarray(fits, dtype=float)))
@@ -102,7 +103,7 @@ def plot_loglik_profiles(
     return figure
 
 
-def plot_hsq_estimates(true_hsq: ArrayLike, estimated_hsq: ArrayLike) -> Figure:
+def plot_hsq_estimates(true_hsq: ArrayOrFrame, estimated_hsq: ArrayOrFrame) -> Figure:
     """Draw estimated against true heritabilities, with the line where they are equal.
 
     Parameters
@@ -124,7 +125,7 @@ def plot_hsq_estimates(true_hsq: ArrayLike, estimated_hsq: ArrayLike) -> Figure:
 
     Examples
     --------
-    >>> from lmmlite_jax.faces import plot_hsq_estimates
+    >>> from lmmlite_jax.plot import plot_hsq_estimates
     >>> figure = plot_hsq_estimates([0.0, 0.5], [0.1, 0.45])
     >>> figure.axes[0].get_ylabel()
     'estimated heritability'
@@ -135,10 +136,10 @@ def plot_hsq_estimates(true_hsq: ArrayLike, estimated_hsq: ArrayLike) -> Figure:
             f"true_hsq has shape {truth.shape} and estimated_hsq {estimate.shape}: give one value "
             "of each for each trait."
         )
-    figure, axes = _panel(width=5.0, height=5.0)
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=1, zorder=1)
+    figure, axes = panel(width=5.0, height=5.0)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, zorder=1)
     alpha = float(np.clip(300 / max(truth.size, 1), 0.2, 0.9))
-    axes.scatter(truth, estimate, s=14, color=_BLUE, alpha=alpha, linewidths=0, zorder=2)
+    axes.scatter(truth, estimate, s=14, color=BLUE, alpha=alpha, linewidths=0, zorder=2)
     axes.set(
         xlim=(-0.02, 1.02),
         ylim=(-0.02, 1.02),
@@ -149,19 +150,58 @@ def plot_hsq_estimates(true_hsq: ArrayLike, estimated_hsq: ArrayLike) -> Figure:
     return figure
 
 
-def _panel(width: float = 6.4, height: float = 4.4) -> tuple[Figure, Any]:
-    # A Figure of its own, not pyplot's: no global state, no window, nothing to close.
-    figure = require("matplotlib.figure", "plot").Figure((width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+def plot_hsq_histogram(hsq: ArrayOrFrame, ax: Axes | None = None) -> Axes:
+    """Draw how many traits have which heritability, in 25 bins from 0 to 1.
+
+    Parameters
+    ----------
+    hsq : (m,) array_like
+        Heritabilities; NaN is left out.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Save it with ``axes.figure.savefig(path)``.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw, or a value is not from 0 to 1.
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.plot import plot_hsq_histogram
+    >>> axes = plot_hsq_histogram([0.1, 0.5, 0.52, float("nan")])
+    >>> int(sum(bar.get_height() for bar in axes.patches))
+    3
+    """
+    values = as_numbers("hsq", hsq)
+    values = values[~np.isnan(values)]
+    outside = values[(values < -1e-6) | (values > 1 + 1e-6)]
+    if outside.size:
+        raise ValueError(
+            f"hsq has values outside 0 to 1 ({outside.size}), such as {outside[0]:g}: give "
+            "heritabilities as proportions."
+        )
+    axes, _ = axes_or_panel(ax, 6.4, 4.4)
+    edges = np.linspace(0, 1, 26).tolist()
+    axes.hist(np.clip(values, 0, 1), edges, color=BLUE, edgecolor="white", linewidth=0.6)
+    axes.set(xlim=(0, 1), xlabel="heritability", ylabel="number of traits")
+    return axes
 
 
 def _mark_fits(
-    axes: Any, lines: Sequence[Any], grid: np.ndarray, curves: np.ndarray, fits: np.ndarray
+    axes: Axes,
+    lines: Sequence[Line2D],
+    grid: Float[np.ndarray, " g"],
+    curves: Float[np.ndarray, "g m"],
+    fits: Float[np.ndarray, "..."],
 ) -> None:
+    """Mark fitted heritabilities on the curves."""
     if fits.shape != (len(lines),):
         raise ValueError(f"fits has shape {fits.shape}, expected ({len(lines)},): one a trait.")
     for line, curve, hsq in zip(lines, curves.T, fits, strict=True):

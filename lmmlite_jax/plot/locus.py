@@ -1,0 +1,81 @@
+"""Association near a gene."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, SupportsFloat
+
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.plot._axes import BLUE, LOG10P, ORANGE, axes_or_panel, draw_dots
+from lmmlite_jax.plot._checks import as_log10p, as_numbers, drawable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_locus"]
+
+
+def plot_locus(
+    log10p: ArrayOrFrame,
+    position: ArrayOrFrame,
+    start: SupportsFloat,
+    end: SupportsFloat,
+    name: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw -log10 p of the variants near a gene, and the gene.
+
+    Parameters
+    ----------
+    log10p : (M,) array_like
+        Minus the decimal logarithms of p-values. NaN is left out.
+    position : (M,) array_like
+        Positions of the variants in base pairs.
+    start, end : float
+        Of the gene, in base pairs. It is drawn as a bar below the axis of p = 1.
+    name : str
+        Title.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Save it with ``axes.figure.savefig(path)``.
+
+    Raises
+    ------
+    ValueError
+        If lengths do not agree, or there is nothing to draw, or a value is infinite or log10p
+        negative, or the gene ends before it starts.
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.plot import plot_locus
+    >>> axes = plot_locus([0.2, 6.1, 0.9], [1_010_000, 1_060_000, 1_300_000], 1_050_000, 1_090_000)
+    >>> axes.get_xlabel()
+    'position (Mb)'
+    """
+    heights = as_log10p("log10p", log10p)
+    place = as_numbers("position", position, heights.size, "log10p")
+    left, right = float(start), float(end)
+    if not left <= right:
+        raise ValueError(f"the gene starts at {start} and ends at {end}: give its start first.")
+    drawn = drawable("log10p and position", heights, place)
+    axes, _ = axes_or_panel(ax, 8.0, 4.0)
+    draw_dots(axes, place[drawn] / 1e6, heights[drawn], BLUE)
+    top = max(1.0, 1.05 * heights[drawn].max())
+    axes.plot(
+        [left / 1e6, right / 1e6],
+        [-0.04 * top] * 2,
+        color=ORANGE,
+        linewidth=5,
+        solid_capstyle="butt",
+        marker="|",
+        zorder=3,
+    )
+    axes.set_ylim(-0.08 * top, top)
+    axes.set(xlabel="position (Mb)", ylabel=LOG10P)
+    axes.set_title(name, loc="left")
+    return axes
