@@ -1,28 +1,10 @@
-"""Linear mixed models for thousands of traits at once, on CPU or GPU, in JAX."""
+"""Linear mixed models for thousands of traits at once, on CPU or GPU, in JAX.
 
-from lmmlite_jax.data.cohort import Cohort
-from lmmlite_jax.data.recla import load_recla
-from lmmlite_jax.data.simulate import simulate_cohort
-from lmmlite_jax.mapping.cis.independent import CisIndependent, map_cis_independent
-from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
-from lmmlite_jax.mapping.cis.map_cis import CisResult, map_cis
-from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
-from lmmlite_jax.mapping.cis.windows import cis_windows
-from lmmlite_jax.mapping.kinship import kinship
-from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_values
-from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
-from lmmlite_jax.mapping.permutation import permutation_threshold
-from lmmlite_jax.mapping.scan import ScanResult, scan
-from lmmlite_jax.mapping.trans import TransPairs, map_trans
-from lmmlite_jax.model.components import ComponentsFit, fit_components
-from lmmlite_jax.model.derivatives import heritability, log_likelihood
-from lmmlite_jax.model.fit import fit_lmm
-from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
-from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.result import LMMFit, Status
-from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
-from lmmlite_jax.model.skeleton import Skeleton, skeleton
-from lmmlite_jax.model.traits import fit_traits
+JAX is imported with the first name that is used: see `lmmlite_jax.__main__` for why.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __all__ = [
     "CisIndependent",
@@ -69,3 +51,87 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lmmlite_jax.data.cohort import Cohort
+    from lmmlite_jax.data.recla import load_recla
+    from lmmlite_jax.data.simulate import simulate_cohort
+    from lmmlite_jax.mapping.cis.independent import CisIndependent, map_cis_independent
+    from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
+    from lmmlite_jax.mapping.cis.map_cis import CisResult, map_cis
+    from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
+    from lmmlite_jax.mapping.cis.windows import cis_windows
+    from lmmlite_jax.mapping.kinship import kinship
+    from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_values
+    from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
+    from lmmlite_jax.mapping.permutation import permutation_threshold
+    from lmmlite_jax.mapping.scan import ScanResult, scan
+    from lmmlite_jax.mapping.trans import TransPairs, map_trans
+    from lmmlite_jax.model.components import ComponentsFit, fit_components
+    from lmmlite_jax.model.derivatives import heritability, log_likelihood
+    from lmmlite_jax.model.fit import fit_lmm
+    from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
+    from lmmlite_jax.model.null_model import NullModel
+    from lmmlite_jax.model.result import LMMFit, Status
+    from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
+    from lmmlite_jax.model.skeleton import Skeleton, skeleton
+    from lmmlite_jax.model.traits import fit_traits
+else:
+    # The same names where the package runs: in which module each is, and packages beside them.
+    _PACKAGES = {"data", "mapping", "model"}
+    _MODULES = {
+        "CisIndependent": "mapping.cis.independent",
+        "CisInteractions": "mapping.cis.interaction",
+        "CisPairs": "mapping.cis.nominal",
+        "CisResult": "mapping.cis.map_cis",
+        "Cohort": "data.cohort",
+        "ComponentsFit": "model.components",
+        "LMMFit": "model.result",
+        "MLSolution": "model.likelihood",
+        "NullModel": "model.null_model",
+        "Projection": "model.rotation",
+        "QValues": "mapping.multiple_testing",
+        "Rotation": "model.rotation",
+        "ScanResult": "mapping.scan",
+        "Skeleton": "model.skeleton",
+        "Status": "model.result",
+        "TransPairs": "mapping.trans",
+        "calc_ll": "model.likelihood",
+        "cis_windows": "mapping.cis.windows",
+        "eigen_rotation": "model.rotation",
+        "fit_components": "model.components",
+        "fit_lmm": "model.fit",
+        "fit_traits": "model.traits",
+        "genomic_inflation": "mapping.peaks",
+        "get_ml_soln": "model.likelihood",
+        "heritability": "model.derivatives",
+        "kinship": "mapping.kinship",
+        "load_recla": "data.recla",
+        "lod_peaks": "mapping.peaks",
+        "log_likelihood": "model.derivatives",
+        "map_cis": "mapping.cis.map_cis",
+        "map_cis_independent": "mapping.cis.independent",
+        "map_cis_interaction": "mapping.cis.interaction",
+        "map_cis_nominal": "mapping.cis.nominal",
+        "map_trans": "mapping.trans",
+        "nominal_thresholds": "mapping.multiple_testing",
+        "permutation_threshold": "mapping.permutation",
+        "projected_rotation": "model.rotation",
+        "q_values": "mapping.multiple_testing",
+        "scan": "mapping.scan",
+        "simulate_cohort": "data.simulate",
+        "skeleton": "model.skeleton",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        elif name in _PACKAGES:
+            value = import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULES})

@@ -1,4 +1,8 @@
-"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship``, ``map`` and ``plot``."""
+"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship``, ``map`` and ``plot``.
+
+Each command imports what it needs when it is called, so that help and usage errors come at once.
+It does so before it reads anything, where an interrupt may end the process.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +13,21 @@ from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import jax
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typer.core import TyperCommand, TyperOption
 
 import lmmlite_jax as lmm
-from lmmlite_jax.data import (
-    match_samples,
-    open_genotypes,
-    read_kinship,
-    read_table,
-    simulate_cohort,
-    write_kinship,
-    write_table,
-)
-from lmmlite_jax.data._names import few
-from lmmlite_jax.data.cohort import Cohort
-from lmmlite_jax.data.kinship_files import check_kinship_writable
-from lmmlite_jax.data.tables import check_writable
 from lmmlite_jax.interrupts import interruptible
-from lmmlite_jax.pipeline import genotype_kinship, map_files
-from lmmlite_jax.pipeline.inputs import with_intercept
-from lmmlite_jax.pipeline.options import RANGES, check_ranges
-from lmmlite_jax.plot import plot_hsq_estimates, plot_loglik_profiles, plot_run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from lmmlite_jax.data.cohort import Cohort
 
 __all__ = ["app"]
 
@@ -83,9 +75,32 @@ def _with_hyphens(token: str) -> str:
     return token.replace("_", "-")
 
 
-def _number(name: str, help: str) -> Any:
-    """Return an option whose help ends with the range that is checked before anything is read."""
-    return typer.Option(help=f"{help}; {RANGES[name]}.")
+class _Command(TyperCommand):
+    """A command whose help says in which range a number must lie."""
+
+    # Of click's types, which some versions of typer have from click and others of their own.
+    def format_help(self, *context_and_formatter: Any) -> None:
+        from lmmlite_jax.pipeline.options import RANGES
+
+        for option in self.params:
+            if option.name in RANGES and isinstance(option, TyperOption):
+                option.help = f"{option.help}; {RANGES[option.name]}."
+        super().format_help(*context_and_formatter)
+
+
+Genotypes = Annotated[
+    Path,
+    typer.Argument(
+        help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
+    ),
+]
+ClipKinship = Annotated[
+    bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
+]
+ScaleKinship = Annotated[
+    bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Report errors only.")]
 
 
 app = typer.Typer(
@@ -113,7 +128,7 @@ def _main(
     pass
 
 
-@app.command()
+@app.command(cls=_Command)
 def herit(
     pheno: Annotated[Path, typer.Option(help="Phenotypes: one row a sample, id first.")],
     kinship: Annotated[
@@ -130,7 +145,7 @@ def herit(
     se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
     interval: Annotated[
         float | None,
-        _number("interval", "Confidence level, such as 0.95, of limits of heritabilities"),
+        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities"),
     ] = None,
     simulate_pvalue: Annotated[
         bool,
@@ -138,15 +153,16 @@ def herit(
             "--simulate-pvalue", help="p-value of no heritability from its simulated law."
         ),
     ] = False,
-    clip_kinship: Annotated[
-        bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
-    ] = False,
-    scale_kinship: Annotated[
-        bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+    clip_kinship: ClipKinship = False,
+    scale_kinship: ScaleKinship = False,
+    quiet: Quiet = False,
 ) -> None:
     """Estimate the heritability of every phenotype in a table."""
+    from lmmlite_jax.data import match_samples, read_kinship, read_table, write_table
+    from lmmlite_jax.data.tables import check_writable
+    from lmmlite_jax.pipeline.inputs import with_intercept
+    from lmmlite_jax.pipeline.options import check_ranges
+
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
     with _one_sentence_errors():
         check_ranges(interval=interval)
@@ -180,14 +196,9 @@ def herit(
     log.print(_fitted_summary(tuple(matched.pheno.columns), fit.reasons))
 
 
-@app.command()
+@app.command(cls=_Command)
 def kinship(
-    genotypes: Annotated[
-        Path,
-        typer.Argument(
-            help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
-        ),
-    ],
+    genotypes: Genotypes,
     out: Annotated[
         Path, typer.Option(help="Kinship: .npz, or .parquet, .csv or .tsv without --loco.")
     ],
@@ -197,9 +208,13 @@ def kinship(
     method: Annotated[
         KinshipMethod, typer.Option(help="What is averaged over the variants.")
     ] = KinshipMethod.standardized,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compute the kinship of samples from their genotypes."""
+    from lmmlite_jax.data import open_genotypes, write_kinship
+    from lmmlite_jax.data.kinship_files import check_kinship_writable
+    from lmmlite_jax.pipeline import genotype_kinship
+
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
     with _one_sentence_errors():
         check_kinship_writable(out, loco=loco)
@@ -214,14 +229,9 @@ def kinship(
     log.print(f"{out}: {matrices}")
 
 
-@app.command(name="map", context_settings={"token_normalize_func": _with_hyphens})
+@app.command(name="map", cls=_Command, context_settings={"token_normalize_func": _with_hyphens})
 def map_qtl(
-    genotypes: Annotated[
-        Path,
-        typer.Argument(
-            help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
-        ),
-    ],
+    genotypes: Genotypes,
     phenotypes: Annotated[
         Path, typer.Argument(help="BED, a table of features × samples, or R/qtl2's zip.")
     ],
@@ -240,24 +250,20 @@ def map_qtl(
     ] = None,
     window: Annotated[
         int | None,
-        _number("window", "Base pairs around a feature: 1000000, or 5000000 left out by trans"),
+        typer.Option(help="Base pairs around a feature: 1000000, or 5000000 left out by trans"),
     ] = None,
-    maf_threshold: Annotated[
-        float, _number("maf_threshold", "Least frequency of a minor allele")
-    ] = 0.0,
-    permutations: Annotated[int, _number("permutations", "Permutations of cis modes")] = 10_000,
-    seed: Annotated[int, _number("seed", "Seed of the permutations")] = 0,
+    maf_threshold: Annotated[float, typer.Option(help="Least frequency of a minor allele")] = 0.0,
+    permutations: Annotated[int, typer.Option(help="Permutations of cis modes")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the permutations")] = 0,
     interaction: Annotated[
         Path | None, typer.Option(help="A covariate whose product with variants is tested.")
     ] = None,
     maf_threshold_interaction: Annotated[
         float,
-        _number("maf_threshold_interaction", "Least frequency in either half of the samples by it"),
+        typer.Option(help="Least frequency in either half of the samples by it"),
     ] = 0.05,
-    pval_threshold: Annotated[
-        float, _number("pval_threshold", "Largest p-value that trans writes")
-    ] = 1e-5,
-    fdr: Annotated[float, _number("fdr", "False discovery rate of features")] = 0.05,
+    pval_threshold: Annotated[float, typer.Option(help="Largest p-value that trans writes")] = 1e-5,
+    fdr: Annotated[float, typer.Option(help="False discovery rate of features")] = 0.05,
     samples_map: Annotated[
         Path | None, typer.Option(help="Ids in the genotypes and in the phenotypes.")
     ] = None,
@@ -267,12 +273,8 @@ def map_qtl(
     variance: Annotated[
         Variance, typer.Option(help="Heritability without variants, or again for every pair.")
     ] = Variance.null,
-    clip_kinship: Annotated[
-        bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
-    ] = False,
-    scale_kinship: Annotated[
-        bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
-    ] = False,
+    clip_kinship: ClipKinship = False,
+    scale_kinship: ScaleKinship = False,
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder of the files written.")
     ] = Path("."),
@@ -282,9 +284,11 @@ def map_qtl(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command was interrupted.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Report errors only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Map QTL from files: cis, cis_nominal, cis_independent or trans."""
+    from lmmlite_jax.pipeline import map_files
+
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
     with _one_sentence_errors():
         map_files(
@@ -314,7 +318,7 @@ def map_qtl(
         )
 
 
-@app.command(context_settings={"token_normalize_func": _with_hyphens})
+@app.command(cls=_Command, context_settings={"token_normalize_func": _with_hyphens})
 def plot(
     prefix: Annotated[Path, typer.Argument(help="Of the files that map has written.")],
     mode: Annotated[Mode, typer.Option(help="What was mapped.")] = Mode.cis,
@@ -328,6 +332,8 @@ def plot(
     suffix: Annotated[Suffix, typer.Option(help="Format of the pictures.")] = Suffix.png,
 ) -> None:
     """Draw the results of map: QQ, Manhattan, eQTL map, locus and heritabilities."""
+    from lmmlite_jax.plot import plot_run
+
     whole = output_dir / prefix
     with _one_sentence_errors():
         if feature is not None and mode is not Mode.cis_nominal:
@@ -340,12 +346,19 @@ def plot(
             typer.echo(str(path))
 
 
-@app.command()
+@app.command(cls=_Command)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
-    seed: Annotated[int, _number("seed", "Seed of the simulation")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation")] = 0,
 ) -> None:
     """Simulate families, fit 2,000 traits, and compare estimates with the truth."""
+    import jax
+    import numpy as np
+
+    from lmmlite_jax.data import simulate_cohort, write_table
+    from lmmlite_jax.pipeline.options import check_ranges
+    from lmmlite_jax.plot import plot_hsq_estimates
+
     log = Console(stderr=True, markup=False, highlight=False)
     with _one_sentence_errors():
         check_ranges(seed=seed)
@@ -422,6 +435,8 @@ def _one_sentence_errors() -> Iterator[None]:
 
 
 def _fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
+    from lmmlite_jax.data._names import few
+
     not_fitted: dict[str, list[str]] = {}
     for trait, reason in zip(traits, reasons, strict=True):
         if reason:
@@ -433,7 +448,11 @@ def _fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
     return "\n  ".join([f"{count} of {len(traits)} traits without a regular fit", *lines])
 
 
-def _demo_profiles(cohort: Cohort, hsq: np.ndarray) -> Any:
+def _demo_profiles(cohort: Cohort, hsq: np.ndarray) -> Figure:
+    import numpy as np
+
+    from lmmlite_jax.plot import plot_loglik_profiles
+
     pheno = np.asarray(cohort.pheno)
     complete = ~np.isnan(pheno).any(axis=0)
     shown = np.flatnonzero(complete & np.isfinite(hsq))[:_DEMO_PROFILES]
@@ -445,6 +464,8 @@ def _demo_profiles(cohort: Cohort, hsq: np.ndarray) -> Any:
 
 
 def _accuracy(true_hsq: np.ndarray, hsq: np.ndarray) -> dict[str, str]:
+    import numpy as np
+
     fitted = np.isfinite(hsq)
     truth, error = true_hsq[fitted], hsq[fitted] - true_hsq[fitted]
     return {

@@ -1,6 +1,8 @@
 """The house as CONTRIBUTING describes it, read from the imports of the package's own modules."""
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +21,7 @@ BELOW = {
     "plot": {"_optional", "data", "model", "mapping"},
     "interrupts": set(),
     "cli": {"", "interrupts", "data", "pipeline", "plot"},
+    "__main__": {"cli"},
 }
 """What each part of the package may import beside itself."""
 
@@ -129,6 +132,39 @@ def test_pictures_know_of_mapping_what_everybody_does():
     assert taken <= {*lmm.__all__}
 
 
+def test_names_are_where_types_are_checked_and_where_the_package_runs():
+    """The package lists them twice: as imports that only type checkers read, and by module."""
+    checked = {
+        alias.name: node.module
+        for node in ast.walk(SOURCES[""])
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{ROOT.name}.")
+        for alias in node.names
+    }
+    assert {*checked} == {*lmm.__all__}
+    assert {name: f"{ROOT.name}.{module}" for name, module in lmm._MODULES.items()} == checked
+    assert {*lmm.__all__} <= {*dir(lmm)}
+    # A module of the same name would take its place once it is imported.
+    assert not {*lmm.__all__} & {part(name) for name in SOURCES}
+
+
+def test_names_may_be_used_first_inside_of_a_trace():
+    """Modules are then imported there, and must not keep arrays of the trace."""
+    code = """
+import sys, jax, lmmlite_jax as lmm
+used = jax.make_jaxpr(lambda: [getattr(lmm, name) for name in lmm.__all__] and 0)()
+assert not used.eqns, used
+ours = [module for name, module in sys.modules.items() if name.startswith("lmmlite_jax")]
+held = [one for module in ours for one in vars(module).values() if isinstance(one, jax.core.Tracer)]
+assert not held, held
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'lmmlite_jax' has no attribute 'scann'"):
+        lmm.scann  # noqa: B018
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_all_names_what_is_public(name):
     bound = [
@@ -138,7 +174,7 @@ def test_all_names_what_is_public(name):
         if isinstance(target, ast.Name)
     ]
     bound += defined(name)
-    for node in SOURCES[name].body:
+    for node in ast.walk(SOURCES[name]) if name == "" else SOURCES[name].body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             bound += [alias.asname or alias.name for alias in node.names]
     listed = [

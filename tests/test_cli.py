@@ -275,3 +275,11 @@ def test_a_demo_folder_that_is_a_file_is_one_sentence(tmp_path):
     outcome = run("demo", "--out", tmp_path / "taken")
     assert outcome.exit_code == 2
     assert outcome.stderr.startswith("Error: ")
+
+
+def test_help_does_not_wait_for_jax():
+    code = "import sys; from lmmlite_jax.__main__ import main\ntry: main()\n"
+    code += "except SystemExit: sys.exit('jax' in sys.modules or 'pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "herit" in done.stdout

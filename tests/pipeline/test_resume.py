@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
 def test_an_interrupt_in_the_first_seconds_ends_the_run(cohort, environment, tmp_path, seconds):
     """By the signal itself during imports, in order from then on; never does it get lost."""
     arguments = command(cohort, tmp_path / "run", "cis", "--permutations", "100000")[3:]
-    started = [sys.executable, "-c", "from lmmlite_jax_command import main; main()", *arguments]
+    started = [sys.executable, "-c", "from lmmlite_jax.__main__ import main; main()", *arguments]
     with subprocess.Popen(started, env=environment, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The command ``lmmlite-jax``, before the package and with it JAX is imported.
+"""The command ``lmmlite-jax``, before JAX is imported.
 
 During imports an interrupt (Ctrl-C) may come where Python ignores exceptions, and be lost: see
 `lmmlite_jax.interrupts`. As nothing is read or written by then, it may end the process.
@@ -27,3 +27,7 @@ def main() -> None:
             # a process that they outlive ends late, or in a segmentation fault.
             os._exit(_INTERRUPTED)
         raise
+
+
+if __name__ == "__main__":
+    main()
