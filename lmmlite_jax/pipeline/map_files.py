@@ -59,6 +59,7 @@ def map_files(
     pval_threshold: float = 1e-5,
     fdr: float = 0.05,
     variance: str = "null",
+    asymptotic: bool = False,
     clip_kinship: bool = False,
     scale_kinship: bool = False,
     output_text: bool = False,
@@ -102,6 +103,8 @@ def map_files(
         False discovery rate of features, for thresholds and for "cis_independent".
     variance : {"null", "refit"}
         As for `scan`; "refit" is for "cis_nominal" and "trans".
+    asymptotic : bool
+        GEMMA's p-values with "refit", as for `scan`.
     clip_kinship, scale_kinship : bool
         ``clip_negative`` and ``scale_kinship`` of `scan`.
     output_text : bool
@@ -147,7 +150,7 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, interaction, output_text)
+    _check_options(mode, variance, asymptotic, interaction, output_text)
     check_ranges(
         window=window,
         maf_threshold=maf_threshold,
@@ -177,6 +180,7 @@ def map_files(
         pval_threshold,
         fdr,
         variance,
+        asymptotic,
         clip_kinship,
         scale_kinship,
     )
@@ -265,13 +269,17 @@ def map_files(
     return summary
 
 
-def _check_options(mode: str, variance: str, interaction: Any, output_text: bool) -> None:
+def _check_options(
+    mode: str, variance: str, asymptotic: bool, interaction: Any, output_text: bool
+) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
         raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
     if interaction is not None and mode != "cis_nominal":
         raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+    if asymptotic and variance != "refit":
+        raise ValueError("asymptotic p-values are for the variance 'refit' alone.")
     if interaction is not None and variance == "refit":
         raise ValueError("variance 'refit' is for pairs without an interaction.")
     if output_text and mode != "trans":
