@@ -273,6 +273,9 @@ def map_qtl(
     variance: Annotated[
         Variance, typer.Option(help="Heritability without variants, or again for every pair.")
     ] = Variance.null,
+    asymptotic: Annotated[
+        bool, typer.Option("--asymptotic", help="GEMMA's p-values, with the variance refit.")
+    ] = False,
     clip_kinship: ClipKinship = False,
     scale_kinship: ScaleKinship = False,
     output_dir: Annotated[
@@ -309,6 +312,7 @@ def map_qtl(
             pval_threshold=pval_threshold,
             fdr=fdr,
             variance=variance.value,
+            asymptotic=asymptotic,
             clip_kinship=clip_kinship,
             scale_kinship=scale_kinship,
             output_text=output_text,

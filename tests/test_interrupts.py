@@ -24,6 +24,15 @@ COMMAND = ["herit", "--pheno", "none.csv", "--kinship", "none.csv"]
 """That imports JAX, and ends when it finds no file."""
 
 
+@pytest.fixture
+def _in_the_foreground():
+    """Interrupts raise, though the tests may be in a background job, where they are ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_in_the_foreground")
 def test_an_interrupt_during_garbage_collection_is_raised_after_it():
     def interrupt(phase, _):
         if phase == "start":

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -59,6 +59,7 @@ def map_files(
     pval_threshold: float = 1e-5,
     fdr: float = 0.05,
     variance: str = "null",
+    asymptotic: bool = False,
     clip_kinship: bool = False,
     scale_kinship: bool = False,
     output_text: bool = False,
@@ -102,6 +103,8 @@ def map_files(
         False discovery rate of features, for thresholds and for "cis_independent".
     variance : {"null", "refit"}
         As for `scan`; "refit" is for "cis_nominal" and "trans".
+    asymptotic : bool
+        GEMMA's p-values with "refit", as for `scan`.
     clip_kinship, scale_kinship : bool
         ``clip_negative`` and ``scale_kinship`` of `scan`.
     output_text : bool
@@ -147,7 +150,7 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, interaction, output_text)
+    _check_options(mode, variance, asymptotic, interaction, output_text)
     check_ranges(
         window=window,
         maf_threshold=maf_threshold,
@@ -177,6 +180,7 @@ def map_files(
         pval_threshold,
         fdr,
         variance,
+        asymptotic,
         clip_kinship,
         scale_kinship,
     )
@@ -199,7 +203,7 @@ def map_files(
             log=say,
         )
         files = [_described(path) for path in inputs.files]
-        read = time.perf_counter()
+        clock = [started, time.perf_counter()]
         fingerprint = {
             **asdict(settings),
             "kinship": str(kinship) if computed else "file",
@@ -207,56 +211,30 @@ def map_files(
             "version": version("lmmlite-jax"),
         }
         bar = _no_bar if bar is None else bar
-        with (
-            inputs.dosages,
-            Parts(_beside(prefix, f"{mode}.parts"), fingerprint, resume=resume) as parts,
-        ):
+        folder = _beside(prefix, f"{mode}.parts")
+        with inputs.dosages, Parts(folder, fingerprint, resume=resume) as parts:
             if resume:
                 say(f"resumed: {parts.resumed} pieces of the work are done")
             matrix = inputs.kinship
             if str(kinship) in ("auto", "loco"):
                 matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
             run = Run(inputs, settings, matrix, parts, bar, say)
-            written = []
-            for table in MODES[mode](run):
-                ending = table.ending
-                if output_text:
-                    ending = ending.replace(".parquet", ".txt.gz")
-                target = _beside(prefix, ending)
-                _write(table.frame, parts.place(target), indexed=table.frame.index.name is not None)
-                written.append((target, len(table.frame)))
-            for target, _ in written:
-                os.replace(parts.place(target), target)
-            finished = time.perf_counter()
-            for target, rows in written:
+            written = _written(run, prefix, output_text)
+            clock.append(time.perf_counter())
+            for target, rows in written.items():
                 say(f"{target}: {rows} rows")
+            command = {
+                "genotypes": str(genotypes),
+                "phenotypes": str(phenotypes),
+                "annotation": None if annotation is None else str(annotation),
+                "prefix": str(prefix),
+                "kinship": str(kinship),
+                **asdict(settings),
+            }
             summary = {
-                "command": {
-                    "genotypes": str(genotypes),
-                    "phenotypes": str(phenotypes),
-                    "annotation": None if annotation is None else str(annotation),
-                    "prefix": str(prefix),
-                    "kinship": str(kinship),
-                    **asdict(settings),
-                },
+                "command": command,
                 "inputs": files,
-                "samples": _samples(inputs),
-                "variants": len(inputs.variants),
-                "features": len(inputs.features),
-                "covariates": list(inputs.covariates.columns),
-                "results": {**run.facts, "files": [_described(path) for path, _ in written]},
-                "versions": {name: version(name) for name in _PACKAGES},
-                "machine": {
-                    "python": platform.python_version(),
-                    "platform": platform.platform(),
-                    "device": str(jax.devices()[0].device_kind),
-                },
-                "seconds": {
-                    "reading": round(read - started, 3),
-                    "mapping": round(finished - read, 3),
-                    "total": round(time.perf_counter() - started, 3),
-                },
-                "resumed": parts.resumed > 0,
+                **_summary(run, written, clock),
                 "log": lines,
             }
             with whole_file(_beside(prefix, f"{mode}.summary.json")) as stream:
@@ -265,13 +243,54 @@ def map_files(
     return summary
 
 
-def _check_options(mode: str, variance: str, interaction: Any, output_text: bool) -> None:
+def _written(run: Run, prefix: Path, output_text: bool) -> dict[Path, int]:
+    """Write all tables of a run and then move them to their places; rows of each file."""
+    rows = {}
+    for table in MODES[run.settings.mode](run):
+        ending = table.ending.replace(".parquet", ".txt.gz") if output_text else table.ending
+        target = _beside(prefix, ending)
+        _write(table.frame, run.parts.place(target), indexed=table.frame.index.name is not None)
+        rows[target] = len(table.frame)
+    for target in rows:
+        os.replace(run.parts.place(target), target)
+    return rows
+
+
+def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[str, Any]:
+    """What was mapped, what was found, and where; ``clock`` is at start, once read and mapped."""
+    inputs, (started, read, finished) = run.inputs, clock
+    return {
+        "samples": _samples(inputs),
+        "variants": len(inputs.variants),
+        "features": len(inputs.features),
+        "covariates": list(inputs.covariates.columns),
+        "results": {**run.facts, "files": [_described(path) for path in written]},
+        "versions": {name: version(name) for name in _PACKAGES},
+        "machine": {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "device": str(jax.devices()[0].device_kind),
+        },
+        "seconds": {
+            "reading": round(read - started, 3),
+            "mapping": round(finished - read, 3),
+            "total": round(time.perf_counter() - started, 3),
+        },
+        "resumed": run.parts.resumed > 0,
+    }
+
+
+def _check_options(
+    mode: str, variance: str, asymptotic: bool, interaction: Any, output_text: bool
+) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
         raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
     if interaction is not None and mode != "cis_nominal":
         raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+    if asymptotic and variance != "refit":
+        raise ValueError("asymptotic p-values are for the variance 'refit' alone.")
     if interaction is not None and variance == "refit":
         raise ValueError("variance 'refit' is for pairs without an interaction.")
     if output_text and mode != "trans":

@@ -47,6 +47,7 @@ class Settings:
     pval_threshold: float
     fdr: float
     variance: str
+    asymptotic: bool
     clip_negative: bool
     scale_kinship: bool
 

@@ -5,13 +5,13 @@ from genotype_files import SAMPLES, example_dosages, example_variants, write_pli
 
 import lmmlite_jax as lmm
 from lmmlite_jax.data import (
-    genotype_kinship,
     open_genotypes,
     read_kinship,
     read_loco_kinship,
     write_kinship,
     write_table,
 )
+from lmmlite_jax.pipeline import genotype_kinship
 
 KINSHIP = np.array([[1.0, 0.5, 0.25], [0.5, 1.0, 0.0], [0.25, 0.0, 1.5]])
 IDS = ["a", "b", "c"]

@@ -225,6 +225,15 @@ def test_without_kinship_it_is_ordinary_regression():
             assert_pair(result, j, t, np.zeros((40, 40)), Y[:, t], G[:, [j]], X, 0.0)
 
 
+def test_pairs_of_more_traits_than_are_refitted_together_come_once():
+    K, Y, G, X = problem(9, n=24, m=100, M=4)
+    hits = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", keep=1e-9)
+    assert {*zip(hits.marker.tolist(), hits.trait.tolist(), strict=True)} == {
+        (j, t) for j in range(4) for t in range(100)
+    }
+    assert hits.marker.size == 400
+
+
 def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))

@@ -29,7 +29,8 @@ def fit(call):
 
 
 def scan(call):
-    return lmm.scan(cohort.kinship, cohort.pheno, G, cohort.covar, keep="best").log10p
+    null = lmm.NullModel(cohort.kinship, cohort.pheno, cohort.covar)
+    return lmm.scan(null, G, keep="best").log10p
 
 
 # The decompositions in one program, and then on threads of their own, as many of them are.

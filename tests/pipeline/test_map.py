@@ -43,7 +43,8 @@ def geuvadis(data_dir, tmp_path_factory):
 
 def test_cis_nominal_of_geuvadis_is_gemmas_where_windows_and_table_meet(geuvadis, oracle_dir):
     arguments, prefix = geuvadis
-    said = succeed("map", *arguments, "--mode", "cis_nominal", "--variance", "refit")
+    options = ["--mode", "cis_nominal", "--variance", "refit", "--asymptotic"]
+    said = succeed("map", *arguments, *options)
     assert "90 samples matched" in said
     found = pd.read_parquet(f"{prefix}.cis_qtl_pairs.1.parquet")
     found["phenotype_id"] = found["phenotype_id"].str.split(".").str[0]
@@ -222,6 +223,7 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
     [
         (["--kinship", "absent.csv"], "absent.csv"),
         (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
+        (["--kinship", "none", "--asymptotic"], "are for the variance 'refit' alone"),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
         (["--kinship", "none", "-o", "absent"], "there is no folder"),

@@ -52,6 +52,7 @@ def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
         return map_cis_nominal(
             *arguments,
             variance=settings.variance,
+            asymptotic=settings.asymptotic,
             maf_threshold=settings.maf_threshold,
             chromosome=run.chromosome,
             wanted=left,

@@ -42,6 +42,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
         threshold=settings.pval_threshold,
         windows=windows,
         variance=settings.variance,
+        asymptotic=settings.asymptotic,
         maf_threshold=settings.maf_threshold,
         chromosome=run.chromosome,
         wanted=lambda unit: tuple(unit) not in done,

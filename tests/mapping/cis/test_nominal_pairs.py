@@ -105,6 +105,10 @@ def test_the_table_has_tensorqtls_columns():
     table = first.to_pandas(position=position, start=start, end=start + 5)
     assert table["phenotype_id"][0] == "abcde"[first.gene[0]]
     assert table["variant_id"][0] == f"rs{first.marker[0]}"
+    (interactions, *_) = lmm.map_cis_interaction(lmm.NullModel(K, Y, X), G, windows, X[:, 1])
+    of_interactions = interactions.to_pandas()
+    assert {*of_interactions["phenotype_id"]} <= {*"abcde"}
+    assert of_interactions["variant_id"][0] == f"rs{interactions.marker[0]}"
     assert list(table.columns) == [
         "phenotype_id", "variant_id", "start_distance", "end_distance", "af", "ma_samples",
         "ma_count", "pval_nominal", "slope", "slope_se", "log10p", "lod", "hsq", "n",

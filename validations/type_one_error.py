@@ -10,8 +10,9 @@ trait or a marker are not independent; standard errors are clustered by both (Ca
 Miller 2011). Estimated h² are above zero where the true one is not, so that some rates lie below
 their level with few individuals; they are printed too.
 
-Usage: ``python benchmarks/type_one_error.py [FOLDER]``, where the folder has ``bxd/kinship_x2.npz``
-and ``synth500/gemma_centered_kinship.npz``; writes ``results/type_one_error.json``.
+Usage: ``python -m validations.type_one_error [FOLDER]``, where the folder has
+``bxd/kinship_x2.npz`` and ``synth500/gemma_centered_kinship.npz``; writes
+``results/type_one_error.json``.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
-from common import write_result
 
 import lmmlite_jax as lmm
+from benchmarks.common import write_result
+
+RESULTS = Path(__file__).parent / "results"
 
 TRAITS, MARKERS = 1000, 200
 HSQ = (0.0, 0.4, 0.9)
@@ -172,6 +175,7 @@ def main() -> None:
     write_result(
         "type_one_error",
         {"pairs": TRAITS * MARKERS, "errors_allowed": float(errors), "worst": worst, "rates": rows},
+        RESULTS,
     )
     for row in wrong:
         print("out of bounds:", row)

@@ -1,9 +1,11 @@
 """Are estimates, intervals and tests of h² right? Simulated traits of known heritability.
 
 2,000 traits at each of h² = 0, 0.1, 0.3, 0.6, 0.9, in families (simulated), in mice (the recla
-kinship) and in strains (the BXD kinship). Usage: ``python benchmarks/calibration.py FOLDER``, where
-the folder has ``recla/recla.RData`` and ``bxd/kinship_x2.npz``; writes ``results/calibration.json``
-and ``results/calibration.png``, and fails where a figure is out of its bounds.
+kinship) and in strains (the BXD kinship).
+
+Usage: ``python -m validations.calibration FOLDER``, where the folder has ``recla/recla.RData`` and
+``bxd/kinship_x2.npz``; writes ``results/calibration.json`` and ``results/calibration.png``, and
+fails where a figure is out of its bounds.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-from common import RESULTS, write_result
 
 import lmmlite_jax as lmm
+from benchmarks.common import write_result
+
+RESULTS = Path(__file__).parent / "results"
 
 TRAITS = 2000
 HSQ = (0.0, 0.1, 0.3, 0.6, 0.9)
@@ -118,7 +122,7 @@ def main() -> None:
     rows = [row for of_cohort in results.values() for row in of_cohort]
     for row in rows:
         row.pop("pvalues", None)
-    write_result("calibration", {"traits": TRAITS, "level": LEVEL, "cohorts": results})
+    write_result("calibration", {"traits": TRAITS, "level": LEVEL, "cohorts": results}, RESULTS)
     wrong = [row for row in rows if not COVERAGE[0] <= row["coverage"] <= COVERAGE[1]]
     wrong += [row for row in rows if row.get("ks", 1.0) <= KS]
     if wrong:

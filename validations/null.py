@@ -5,19 +5,22 @@ of the mixed model is outside 0.98 to 1.02, if its p-values are not uniform (Kol
 p > 0.01), if ordinary regression is not inflated, or if thresholds at 5% are exceeded by less
 than 4% or more than 6% of 2,000 null traits.
 
-Usage: ``python benchmarks/null.py``; writes ``results/null.json``.
+Usage: ``python -m validations.null``; writes ``results/null.json``.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.stats
-from common import write_result
 
 import lmmlite_jax as lmm
+from benchmarks.common import write_result
+
+RESULTS = Path(__file__).parent / "results"
 
 LEVEL = 0.05
 
@@ -68,7 +71,7 @@ def thresholds(n: int = 300, M: int = 300, m: int = 2000) -> dict[str, float]:
 
 def main() -> None:
     results = {"pairs": pairs(), "thresholds": thresholds()}
-    write_result("null", results)
+    write_result("null", results, RESULTS)
     kept = all(
         0.98 <= results["pairs"][name]["lambda"] <= 1.02 and results["pairs"][name]["ks_p"] > 0.01
         for name in ("null", "refit")
