@@ -1,7 +1,8 @@
 """The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship``, ``map`` and ``plot``.
 
-Each command imports what it needs when it is called, so that help and usage errors come at once.
-It does so before it reads anything, where an interrupt may end the process.
+Each command imports what it needs when it is called, so that the list of commands, the version and
+usage errors come at once. It does so before it reads anything, where an interrupt may end the
+process.
 """
 
 from __future__ import annotations
