@@ -21,7 +21,7 @@ BELOW = {
 
 FACES = {"faces", "plot", "cli"}
 
-OF_THE_MODEL = ("pattern", "patterns", "decomposition", "engine")
+OF_THE_MODEL = ("decomposition", "missing", "engine")
 """Modules of model/ that nothing outside of it knows."""
 
 COMMANDS = {"cli", "faces.cli"}

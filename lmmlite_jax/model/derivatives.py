@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.estimate import Options
 from lmmlite_jax.model.inputs import (
@@ -33,7 +34,6 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     check_same_individuals,
 )
-from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.rotation import NEGATIVE_TOLERANCE, check_scale, check_spectrum
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE

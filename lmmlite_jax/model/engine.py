@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.estimate import (
     NO_PRIOR,
     Components,
@@ -29,8 +30,7 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton, widened
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
+from lmmlite_jax.model.missing import TRAITS_AT_ONCE, batches, phenotypes_of
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.rotation import Extremes

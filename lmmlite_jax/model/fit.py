@@ -27,7 +27,7 @@ from lmmlite_jax.model.likelihood import (
     null_directions,
     rotated_data,
 )
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
+from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit

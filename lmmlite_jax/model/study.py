@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
     Labelled,
@@ -17,7 +18,6 @@ from lmmlite_jax.model.inputs import (
     as_weights,
     check_same_individuals,
 )
-from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import AnyArray, is_traced
 from lmmlite_jax.model.rotation import clipped, scaled
 

@@ -1,4 +1,4 @@
-"""Grouping of traits by the individuals observed for them, into few shapes of arrays."""
+"""Missing phenotypes: traits grouped by the individuals observed, into few shapes of arrays."""
 
 from __future__ import annotations
 

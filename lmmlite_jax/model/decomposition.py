@@ -1,4 +1,4 @@
-"""What traits observed in the same individuals share: one decomposition of the kinship."""
+"""One decomposition of the kinship for all traits observed in the same individuals."""
 
 from __future__ import annotations
 
