@@ -15,9 +15,10 @@ from lmmlite_jax.mapping.permutation import permutation_threshold
 from lmmlite_jax.mapping.scan import ScanResult, scan
 from lmmlite_jax.mapping.trans import TransPairs, map_trans
 from lmmlite_jax.model.components import ComponentsFit, fit_components
-from lmmlite_jax.model.derivatives import heritability, log_likelihood
 from lmmlite_jax.model.fit import fit_lmm
+from lmmlite_jax.model.heritability import heritability
 from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
+from lmmlite_jax.model.log_likelihood import log_likelihood
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import LMMFit, Status
 from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation

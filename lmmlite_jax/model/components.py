@@ -25,6 +25,7 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     check_same_individuals,
 )
+from lmmlite_jax.model.options import check_tolerance
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.model.rotation import check_spectrum
@@ -196,8 +197,7 @@ def fit_components(
     given = list(kinships.values()) if isinstance(kinships, Mapping) else list(kinships)
     if not given:
         raise ValueError("kinships is empty: give at least one kinship matrix.")
-    if not 0 < tol < 0.1:
-        raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
+    check_tolerance(tol)
     tables = [as_kinship(K) for K in given]
     n = np.shape(tables[0].values)[0]
     called = [f"kinships[{c!r}]" for c in names or range(len(tables))]

@@ -13,15 +13,7 @@ import numpy as np
 from jaxtyping import Array
 
 from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
-from lmmlite_jax.model.estimate import (
-    NO_PRIOR,
-    Components,
-    Options,
-    Prior,
-    constant_status,
-    estimate,
-    where_fitted,
-)
+from lmmlite_jax.model.estimate import Components, constant_status, estimate, where_fitted
 from lmmlite_jax.model.inputs import all_finite
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
@@ -31,6 +23,7 @@ from lmmlite_jax.model.interval import (
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
 from lmmlite_jax.model.missing import TRAITS_AT_ONCE, batches, phenotypes_of
+from lmmlite_jax.model.options import NO_PRIOR, Options, Prior
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.rotation import Extremes

@@ -12,15 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from lmmlite_jax.model.estimate import (
-    EffectVariance,
-    Options,
-    Prior,
-    check_options,
-    constant_status,
-    estimate,
-    where_fitted,
-)
+from lmmlite_jax.model.estimate import EffectVariance, constant_status, estimate, where_fitted
 from lmmlite_jax.model.likelihood import (
     EXACT_TOLERANCE,
     NullDirections,
@@ -28,6 +20,7 @@ from lmmlite_jax.model.likelihood import (
     rotated_data,
 )
 from lmmlite_jax.model.missing import TRAITS_AT_ONCE
+from lmmlite_jax.model.options import Options, Prior, check_options
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit

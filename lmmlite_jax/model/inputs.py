@@ -24,7 +24,6 @@ __all__ = [
     "as_kinship",
     "as_traits",
     "as_weights",
-    "check_dtype",
     "check_same_individuals",
     "collinear_column",
     "column_name",
@@ -167,12 +166,6 @@ def as_weights(weights: Any, n: int) -> Labelled:
             "individuals that are not to count."
         )
     return table
-
-
-def check_dtype(dtype: str) -> None:
-    """Refuse a precision that there is not."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
 
 
 def all_finite(values: np.ndarray) -> bool:

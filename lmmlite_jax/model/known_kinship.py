@@ -16,9 +16,10 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from lmmlite_jax.model.decomposition import Sample
-from lmmlite_jax.model.estimate import Options, Prior, where_fitted
+from lmmlite_jax.model.estimate import where_fitted
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
+from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.result import LMMFit, Status
 from lmmlite_jax.model.rotation import Extremes, check_spectrum, zero_eigenvalue
