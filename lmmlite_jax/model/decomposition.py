@@ -28,7 +28,7 @@ from lmmlite_jax.model.rotation import (
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
 from lmmlite_jax.model.threads import on_cpu
 
-__all__ = ["Pattern", "Sample", "decompose", "shared_skeleton"]
+__all__ = ["Pattern", "Sample", "decompose", "shared_skeleton", "widened"]
 
 REGULAR = 1e-8
 """Smallest eigenvalue, as a part of the largest, down to which a skeleton is taken at first where
