@@ -95,27 +95,31 @@ class _WithDerivative(NamedTuple):
     without an interior maximum.
     """
 
-    hsq: Array
-    basis: Array
-    to_beta: Array
-    cross: Array
-    full_basis: Array | None
-    spectral: Array
-    outer: Array
-    weighted: Array
-    inner: Array
-    curved: Array
-    effects: Array
-    drift: Array
+    hsq: Float[Array, " m"]
+    basis: Float[Array, "q n"]
+    to_beta: Float[Array, "p p"]
+    cross: Float[Array, "q p"]
+    full_basis: Float[Array, "n n"] | None
+    spectral: Float[Array, "_ m"]
+    outer: Float[Array, "q m"]
+    weighted: Float[Array, "q m"]
+    inner: Float[Array, "q m"]
+    curved: Float[Array, "q m"]
+    effects: Float[Array, "p m"]
+    drift: Float[Array, "p m"]
 
 
 @partial(jax.jit, static_argnums=0)
-def _heritabilities(reml: bool, K: Array, y: Array, X: Array) -> Array:
+def _heritabilities(
+    reml: bool, K: Float[Array, "n n"], y: Float[Array, "n *m"], X: Float[Array, "n p"]
+) -> Float[Array, "*m"]:
     return _heritability(reml, (K + K.T) / 2, y.reshape(len(y), -1), X).reshape(y.shape[1:])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _heritability(reml: bool, K: Array, y: Array, X: Array) -> Array:
+def _heritability(
+    reml: bool, K: Float[Array, "n n"], y: Float[Array, "n *m"], X: Float[Array, "n p"]
+) -> Float[Array, "*m"]:
     return _with_derivative(reml, K, y, X).hsq
 
 
@@ -137,7 +141,9 @@ def _heritability_jvp(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _with_derivative(reml: bool, K: Array, y: Array, X: Array) -> _WithDerivative:
+def _with_derivative(
+    reml: bool, K: Float[Array, "n n"], y: Float[Array, "n m"], X: Float[Array, "n p"]
+) -> _WithDerivative:
     return in_double(partial(_fit, reml))(K, y, X)
 
 
@@ -150,7 +156,9 @@ def _no_second_derivative(
     )
 
 
-def _fit(reml: bool, K: Array, y: Array, X: Array) -> _WithDerivative:
+def _fit(
+    reml: bool, K: Float[Array, "n n"], y: Float[Array, "n m"], X: Float[Array, "n p"]
+) -> _WithDerivative:
     """Fit as `fit_traits` does, and prepare the theorem's quotient from the spectrum itself."""
     n, p = X.shape
     engine = make_engine(Sample(K, X, None), Options(reml))
@@ -203,17 +211,23 @@ class _Moments(NamedTuple):
     """
 
     dof: int
-    weights: Array
-    levels: Array
-    weighted: Array
-    bent: Array
-    squares: Array
-    slope: Array
-    gradient: Array
-    curvature: Array
+    weights: Float[Array, "q m"]
+    levels: Float[Array, "_ m"]
+    weighted: Float[Array, "q m"]
+    bent: Float[Array, "q m"]
+    squares: Float[Array, " m"]
+    slope: Float[Array, " m"]
+    gradient: Float[Array, " m"]
+    curvature: Float[Array, " m"]
 
 
-def _moments(Kva: Array, spectrum: Array, values: Array, dof: int, hsq: Array) -> _Moments:
+def _moments(
+    Kva: Float[Array, "q 1"],
+    spectrum: Float[Array, "_ 1"],
+    values: Float[Array, "q m"],
+    dof: int,
+    hsq: Float[Array, " m"],
+) -> _Moments:
     weights, levels = (1 / (hsq * of + (1 - hsq)) for of in (Kva, spectrum))
     weighted = weights * values
     bent = weights * (Kva - 1) * weighted
@@ -234,7 +248,9 @@ def _moments(Kva: Array, spectrum: Array, values: Array, dof: int, hsq: Array) -
     )
 
 
-def _polished(moments: Callable[[Array], _Moments], found: Array, smallest: Array) -> Array:
+def _polished(
+    moments: Callable[[Array], _Moments], found: Float[Array, " m"], smallest: Float[Array, ""]
+) -> Float[Array, " m"]:
     """Maxima without the error of the skeleton: at a boundary exactly, or one more Newton step."""
     edge = jnp.round(found)
     at_edge = moments(jnp.where((edge == 1) & (smallest > 0), 1.0, 0.0))

@@ -99,7 +99,14 @@ def log_likelihood(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _log_likelihoods(reml: bool, together: bool, hsq: Array, K: Array, y: Array, X: Array) -> Array:
+def _log_likelihoods(
+    reml: bool,
+    together: bool,
+    hsq: Float[Array, "*h"],
+    K: Float[Array, "n n"],
+    y: Float[Array, "n *m"],
+    X: Float[Array, "n p"],
+) -> Float[Array, "*hm"]:
     K = (K + K.T) / 2
     hsq = jnp.where((hsq >= 0) & (hsq <= 1), hsq, jnp.nan)
     columns = y.reshape(len(y), -1)
@@ -112,7 +119,13 @@ def _log_likelihoods(reml: bool, together: bool, hsq: Array, K: Array, y: Array,
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _log_likelihood(reml: bool, hsq: Array, K: Array, y: Array, X: Array) -> Array:
+def _log_likelihood(
+    reml: bool,
+    hsq: Float[Array, "*h"],
+    K: Float[Array, "n n"],
+    y: Float[Array, "n *m"],
+    X: Float[Array, "n p"],
+) -> Float[Array, "*hm"]:
     """One heritability, all traits (n, m)."""
     return _value_and_residuals(reml, _pieces(reml, *_variance(hsq, K), X), y, X)[0]
 
@@ -132,7 +145,9 @@ def _log_likelihood_jvp(
     return value, -0.5 * (dlogdet + (n - p if reml else n) * dsquares / squares)
 
 
-def _variance(hsq: Array, K: Array) -> tuple[Array, Array]:
+def _variance(
+    hsq: Float[Array, ""], K: Float[Array, "n n"]
+) -> tuple[Float[Array, "n n"], Float[Array, ""]]:
     """V, and the part of its mean eigenvalue below which one counts as zero.
 
     The largest eigenvalue may be n times the mean.
@@ -142,8 +157,8 @@ def _variance(hsq: Array, K: Array) -> tuple[Array, Array]:
 
 
 def _value_and_residuals(
-    reml: bool, pieces: Pieces, y: Array, X: Array
-) -> tuple[Array, Array, Array]:
+    reml: bool, pieces: Pieces, y: Float[Array, "n m"], X: Float[Array, "n p"]
+) -> tuple[Float[Array, " m"], Float[Array, "n m"], Float[Array, " m"]]:
     """Log likelihood, P y, and y'P y; NaN for a trait of which X leaves nothing but rounding."""
     n, p = X.shape
     left = y - X @ (pieces.C.T @ y)
@@ -158,7 +173,9 @@ def _value_and_residuals(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _pieces(reml: bool, V: Array, zero: Array, X: Array) -> Pieces:
+def _pieces(
+    reml: bool, V: Float[Array, "n n"], zero: Float[Array, ""], X: Float[Array, "n p"]
+) -> Pieces:
     return in_double(partial(factorise, reml))(V, zero, X)
 
 
@@ -181,7 +198,13 @@ def _pieces_jvp(
     )
 
 
-def _change_of_logdet(reml: bool, pieces: Pieces, dV: Array, X: Array, dX: Array) -> Array:
+def _change_of_logdet(
+    reml: bool,
+    pieces: Pieces,
+    dV: Float[Array, "n n"],
+    X: Float[Array, "n p"],
+    dX: Float[Array, "n p"],
+) -> Float[Array, ""]:
     change = jnp.sum(pieces.slope * dV)
     if reml:
         change = change + 2 * jnp.sum((pieces.C - _least_squares(X)[0]) * dX)
@@ -189,7 +212,7 @@ def _change_of_logdet(reml: bool, pieces: Pieces, dV: Array, X: Array, dX: Array
 
 
 @jax.custom_jvp
-def _least_squares(X: Array) -> tuple[Array, Array]:
+def _least_squares(X: Float[Array, "n p"]) -> tuple[Float[Array, "n p"], Float[Array, "p p"]]:
     """X(X'X)⁻¹ and (X'X)⁻¹: C and B of independent individuals."""
 
     def invert(X: Array) -> tuple[Array, Array]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
@@ -181,7 +180,7 @@ def collected(engine: Engine, groups: Iterator[Group], counts: Int[np.ndarray, "
         for name, values in columns.items():
             of_group = np.asarray(getattr(group.fit, name))
             values[..., group.traits[used]] = of_group[..., used]
-    arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
+    arrays = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 
