@@ -68,9 +68,10 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.scan import ScanResult, scan
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.model.components import ComponentsFit, fit_components
-    from lmmlite_jax.model.derivatives import heritability, log_likelihood
     from lmmlite_jax.model.fit import fit_lmm
+    from lmmlite_jax.model.heritability import heritability
     from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
+    from lmmlite_jax.model.log_likelihood import log_likelihood
     from lmmlite_jax.model.null_model import NullModel
     from lmmlite_jax.model.result import LMMFit, Status
     from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
@@ -104,11 +105,11 @@ else:
         "fit_traits": "model.traits",
         "genomic_inflation": "mapping.peaks",
         "get_ml_soln": "model.likelihood",
-        "heritability": "model.derivatives",
+        "heritability": "model.heritability",
         "kinship": "mapping.kinship",
         "load_recla": "data.recla",
         "lod_peaks": "mapping.peaks",
-        "log_likelihood": "model.derivatives",
+        "log_likelihood": "model.log_likelihood",
         "map_cis": "mapping.cis.map_cis",
         "map_cis_independent": "mapping.cis.independent",
         "map_cis_interaction": "mapping.cis.interaction",

@@ -14,10 +14,10 @@ from jaxtyping import Float
 
 from lmmlite_jax.mapping.effects import effects_of_sums
 from lmmlite_jax.mapping.statistics import Method, Pairs, tests_of_effects
-from lmmlite_jax.model.estimate import NO_PRIOR, Options
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.known_kinship import fit_known
 from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.options import NO_PRIOR, Options
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.result import LMMFit, Status
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from lmmlite_jax.mapping.genotypes import mean_of_observed
+from lmmlite_jax.model.inputs import ArrayOrFrame
 
 __all__ = ["block_width", "kinship", "kinship_of_blocks"]
 
@@ -31,7 +31,10 @@ Part = tuple[Hashable, np.ndarray, np.ndarray]
 
 
 def kinship(
-    G: Any, method: str = "standardized", chromosome: Any = None, loco: bool = False
+    G: ArrayOrFrame,
+    method: str = "standardized",
+    chromosome: ArrayOrFrame | None = None,
+    loco: bool = False,
 ) -> Kinships:
     r"""Kinship matrix of individuals from their genotypes.
 
@@ -105,7 +108,9 @@ def kinship(
 
 
 def kinship_of_blocks(
-    blocks: Iterable[tuple[Any, Any]], method: str = "standardized", loco: bool = False
+    blocks: Iterable[tuple[ArrayOrFrame, ArrayOrFrame | None]],
+    method: str = "standardized",
+    loco: bool = False,
 ) -> Kinships:
     """Kinship matrix from genotypes that come some markers at a time, as from a file.
 
@@ -195,7 +200,7 @@ def _mean_of_parts(parts: Iterable[Part], method: str, loco: bool) -> Kinships:
     return products
 
 
-def _genotypes(G: Any, method: str) -> np.ndarray:
+def _genotypes(G: ArrayOrFrame, method: str) -> np.ndarray:
     """Genotypes as an array of numbers, of whatever type they are stored in."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -230,7 +235,7 @@ def _genotypes(G: Any, method: str) -> np.ndarray:
 
 
 def _chromosomes(
-    chromosome: Any, M: int, loco: bool, whole: bool = True
+    chromosome: ArrayOrFrame | None, M: int, loco: bool, whole: bool = True
 ) -> tuple[list[Hashable], np.ndarray]:
     """Chromosomes, and the number of each marker's; one for all where they play no part.
 

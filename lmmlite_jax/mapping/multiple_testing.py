@@ -8,11 +8,14 @@ p-values, which SciPy has; what is left to do here is π₀.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple, SupportsFloat
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import brentq
 from scipy.special import betaincinv
+
+from lmmlite_jax.model.inputs import ArrayOrFrame
 
 __all__ = ["QValues", "effective_tests", "nominal_thresholds", "null_proportion", "q_values"]
 
@@ -28,11 +31,11 @@ _VARIANCE_EXPLAINED = 0.99
 class QValues(NamedTuple):
     """q-values (m,), and the proportion π₀ of true null hypotheses."""
 
-    qvalue: np.ndarray
+    qvalue: Float[np.ndarray, " m"]
     pi0: float
 
 
-def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
+def q_values(pvalue: ArrayOrFrame, pi0: SupportsFloat | None = None) -> QValues:
     """q-value of each p-value: the false discovery rate if it and all smaller ones are called.
 
     Parameters
@@ -77,7 +80,7 @@ def q_values(pvalue: Any, pi0: SupportsFloat | None = None) -> QValues:
     return QValues(qvalue, proportion)
 
 
-def null_proportion(pvalue: Any) -> float:
+def null_proportion(pvalue: ArrayOrFrame) -> float:
     """Proportion π₀ of true null hypotheses.
 
     The share of p-values above λ, over 1 - λ, at λ = 0.05, 0.10, …, 0.95, smoothed by a natural
@@ -125,9 +128,9 @@ def null_proportion(pvalue: Any) -> float:
 
 
 def nominal_thresholds(
-    pval_beta: Any,
-    beta_shape1: Any,
-    beta_shape2: Any,
+    pval_beta: ArrayOrFrame,
+    beta_shape1: ArrayOrFrame,
+    beta_shape2: ArrayOrFrame,
     fdr: float = 0.05,
     pi0: SupportsFloat | None = None,
 ) -> np.ndarray:
@@ -225,7 +228,7 @@ def _effective_tests_of(values: np.ndarray) -> int:
     return int(np.searchsorted(np.cumsum(eigenvalues), _VARIANCE_EXPLAINED * M)) + 1
 
 
-def _as_pvalues(pvalue: Any) -> np.ndarray:
+def _as_pvalues(pvalue: ArrayOrFrame) -> Float[np.ndarray, " m"]:
     values = np.asarray(pvalue, dtype=np.float64)
     if values.ndim != 1:
         raise ValueError(f"p-values must be of shape (m,), got {values.shape}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
+from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
 
 import numpy as np
 from scipy.special import chdtri, ndtri_exp
 
 from lmmlite_jax._optional import require
+from lmmlite_jax.model.inputs import ArrayOrFrame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,15 +26,15 @@ class _Peak(NamedTuple):
 
 
 def lod_peaks(
-    lod: Any,
-    position: Any,
-    chromosome: Any,
-    threshold: Any,
+    lod: ArrayOrFrame,
+    position: ArrayOrFrame,
+    chromosome: ArrayOrFrame,
+    threshold: ArrayOrFrame,
     drop: SupportsFloat = 1.5,
     bayes: SupportsFloat | None = None,
     peak_drop: SupportsFloat | None = None,
-    marker: Any = None,
-    trait: Any = None,
+    marker: Iterable[object] | None = None,
+    trait: str | Iterable[object] | None = None,
 ) -> pd.DataFrame:
     """Peaks of LOD curves with support intervals, as R/qtl2's ``find_peaks`` defines them.
 
@@ -127,10 +128,10 @@ def lod_peaks(
     peak_drop = None if peak_drop is None else float(peak_drop)
     _check_falls(drop, bayes, peak_drop)
 
-    members: dict[Any, list[int]] = {}
+    members: dict[object, list[int]] = {}
     for j, name in enumerate(chromosomes):
         members.setdefault(name, []).append(j)
-    of_trait: dict[int, list[tuple[Any, ...]]] = {}
+    of_trait: dict[int, list[tuple[object, ...]]] = {}
     for name, of_chromosome in members.items():
         index = np.array(of_chromosome)
         index = index[np.argsort(x[index], kind="stable")]
@@ -153,7 +154,7 @@ def lod_peaks(
 
 
 def genomic_inflation(
-    log10p: Any = None, statistic: Any = None, df: SupportsFloat = 1
+    log10p: ArrayOrFrame | None = None, statistic: ArrayOrFrame | None = None, df: SupportsFloat = 1
 ) -> float | np.ndarray:
     """Genomic inflation factor λ: the median χ² statistic over that expected without association.
 
@@ -272,7 +273,7 @@ def _credible_interval(
     return min(int(taken.min()), peak.at), max(int(taken.max()), peak.at)
 
 
-def _labels(lod: Any, axis: str) -> list[Any] | None:
+def _labels(lod: ArrayOrFrame, axis: str) -> list[object] | None:
     """Names that a data frame gives to its rows or columns."""
     names = getattr(lod, axis, None) if hasattr(lod, "to_numpy") else None
     if names is None or callable(names) or type(names).__name__ == "RangeIndex":
@@ -280,7 +281,7 @@ def _labels(lod: Any, axis: str) -> list[Any] | None:
     return list(names)
 
 
-def _one_each(name: str, values: Iterable[Any], count: int, what: str) -> list[Any]:
+def _one_each(name: str, values: Iterable[object], count: int, what: str) -> list[object]:
     listed = list(values)
     if len(listed) != count:
         raise ValueError(

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import global_maximum, search_grid
@@ -56,7 +56,7 @@ class Refit(NamedTuple):
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairProfile(Profile):
     """The log likelihood of P pairs: that of the trait, with one more covariate.
 
@@ -70,12 +70,12 @@ class PairProfile(Profile):
         Whether log d belongs to the likelihood.
     """
 
-    null_rss: Any = 0.0
-    null_product: Any = 0.0
-    null_square: Any = 0.0
-    product: Any = 0.0
-    square: Any = 0.0
-    restricted: Any = 1.0
+    null_rss: Float[Array, " P"]
+    null_product: Float[Array, " P"]
+    null_square: Float[Array, " P"]
+    product: Float[Array, "r P"]
+    square: Float[Array, "r P"]
+    restricted: Float[Array, ""]
 
     def sums(self, hsq: Float[Array, "*m"]) -> tuple[Array, Array, Array]:
         """A, b and d."""
@@ -104,18 +104,17 @@ class PairProfile(Profile):
 class _Terms(NamedTuple):
     """Coefficients, as in `RefitTraits`, of T traits, B markers and their pairs.
 
-    a (r + 1, T, 1), b (r + 1, T, B), d (r + 1, 1, B), and slopes (r + 1,) of log|V|; absorbed
-    (T, 1). For the restricted likelihood, log d belongs to log|V|.
+    ``slopes`` are those of log|V|. For the restricted likelihood, log d belongs to log|V|.
     """
 
-    nodes: Array
-    a: Array
-    b: Array
-    d: Array
-    slopes: Array
-    dof: Array
-    restricted: Array
-    absorbed: Array
+    nodes: Float[Array, " r_and_1"]
+    a: Float[Array, "r_and_1 T 1"]
+    b: Float[Array, "r_and_1 T B"]
+    d: Float[Array, "r_and_1 1 B"]
+    slopes: Float[Array, " r_and_1"]
+    dof: Float[Array, ""]
+    restricted: Float[Array, ""]
+    absorbed: Bool[Array, "T 1"]
 
     def single(self) -> _Terms:
         """In single precision."""
@@ -125,12 +124,12 @@ class _Terms(NamedTuple):
 class _Maxima(NamedTuple):
     """Of pairs: h² at the maximum, a, b and d there, the log likelihood, whether all is sure."""
 
-    hsq: Array
-    a: Array
-    b: Array
-    d: Array
-    loglik: Array
-    sure: Array
+    hsq: Float[Array, "*pairs"]
+    a: Float[Array, "*pairs"]
+    b: Float[Array, "*pairs"]
+    d: Float[Array, "*pairs"]
+    loglik: Float[Array, "*pairs"]
+    sure: Bool[Array, "*pairs"]
 
 
 @partial(jax.jit, static_argnames=("restricted", "corrected", "points"))
@@ -245,7 +244,7 @@ def _single_maximum(
     hsq = jnp.where(low > 0, 1 / (1 + delta), high / 2)
     single_terms = terms.single()
 
-    def move(_: Any, hsq: Array) -> Array:
+    def move(_: int | Array, hsq: Array) -> Array:
         step = _newton_step(single_terms, hsq.astype(jnp.float32)).astype(float)
         return jnp.clip(hsq + step, low, high)
 
@@ -288,18 +287,25 @@ def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
     return jnp.where(jnp.abs(slope) > DOUBT * scale, slope, jnp.nan)
 
 
-def _sums_at(terms: _Terms, hsq: Array) -> tuple[Array, Array, Array]:
-    """Sums a, b and d at heritabilities (T, B)."""
+def _sums_at(
+    terms: _Terms, hsq: Float[Array, "T B"]
+) -> tuple[Float[Array, "T B"], Float[Array, "T B"], Float[Array, "T B"]]:
+    """Sums a, b and d at the heritabilities of pairs."""
 
     def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         weight = 1 / (hsq * terms.nodes[k] + (1 - hsq))
         rows = (terms.a[k], terms.b[k], terms.d[k])
         return tuple(total + row * weight for total, row in zip(sums, rows, strict=True))
 
-    return _over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
+    a, b, d = _over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
+    return a, b, d
 
 
-def _over_nodes(terms: _Terms, add: Callable[[Any, Any], Any], start: Any) -> Any:
+def _over_nodes(
+    terms: _Terms,
+    add: Callable[[Array, tuple[Array, ...]], tuple[Array, ...]],
+    start: tuple[Array, ...],
+) -> tuple[Array, ...]:
     """Sum over the nodes, some at a time.
 
     In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and

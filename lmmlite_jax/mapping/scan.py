@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.blocks import (
     Fits,
@@ -65,16 +66,16 @@ class ScanResult:
         Names, where data frames came in.
     """
 
-    beta: AnyArray
-    se: AnyArray
-    lod: AnyArray
-    log10p: AnyArray
-    hsq: AnyArray
-    marker: AnyArray | None
-    trait: AnyArray | None
-    n: AnyArray
-    dof: AnyArray
-    missing: AnyArray
+    beta: Float[AnyArray, "*columns"]
+    se: Float[AnyArray, "*columns"]
+    lod: Float[AnyArray, "*pairs"]
+    log10p: Float[AnyArray, "*pairs"]
+    hsq: Float[AnyArray, "*fits"]
+    marker: Int[AnyArray, " kept"] | None
+    trait: Int[AnyArray, " kept"] | None
+    n: Int[AnyArray, " m"]
+    dof: Int[AnyArray, " m"]
+    missing: Int[AnyArray, " M"]
     reasons: tuple[str, ...] = field(metadata={"static": True})
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 from scipy.optimize import bisect
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
@@ -60,11 +61,11 @@ class Method(NamedTuple):
 class Pairs(NamedTuple):
     """Statistics of pairs: beta and se (..., k), the others (...)."""
 
-    beta: AnyArray
-    se: AnyArray
-    lod: AnyArray
-    log10p: AnyArray
-    hsq: AnyArray | None
+    beta: Float[AnyArray, "*columns"]
+    se: Float[AnyArray, "*columns"]
+    lod: Float[AnyArray, "*pairs"]
+    log10p: Float[AnyArray, "*pairs"]
+    hsq: Float[AnyArray, "*pairs"] | None
 
     def map(self, change: Callable[[AnyArray], AnyArray]) -> Pairs:
         """Change every statistic there is."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import betaln, gammaln
 from jaxtyping import Float
 
+from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 
 __all__ = ["log10p_chi2", "log10p_f"]
@@ -41,7 +42,9 @@ _HUGE = 1e150
 
 
 @in_float64
-def log10p_f(ratio: Any, df1: Any, df2: Any) -> Float[AnyArray, "..."]:
+def log10p_f(
+    ratio: ArrayOrFrame, df1: ArrayOrFrame, df2: ArrayOrFrame
+) -> Float[AnyArray, "*shape"]:
     """Minus log10 of the upper tail of the F distribution, at any depth.
 
     The p-value of an F test is that of ``F = ratio * df2 / df1`` with df1 and df2 degrees of
@@ -72,7 +75,7 @@ def log10p_f(ratio: Any, df1: Any, df2: Any) -> Float[AnyArray, "..."]:
 
 
 @in_float64
-def log10p_chi2(statistic: Any, df: Any) -> Float[AnyArray, "..."]:
+def log10p_chi2(statistic: ArrayOrFrame, df: ArrayOrFrame) -> Float[AnyArray, "*shape"]:
     """Minus log10 of the upper tail of the χ² distribution, at any depth.
 
     Parameters
@@ -117,8 +120,8 @@ def _log10p_f(terms: int | None, ratio: Array, df1: Array, df2: Array) -> Array:
     lead = _log_gamma_ratio(b, a) - gammaln(a + 1)
     lead = lead - b * jnp.log1p(ratio) - a * jnp.log1p(1 / ratio)
 
-    def level(k: Any) -> _Level:
-        below, above = b + abs(2 * k - 1), b + (2 * k + 1)
+    def level(k: int | Array) -> _Level:
+        below, above = b + jnp.abs(2 * k - 1), b + (2 * k + 1)
         pull, push = k * (a - k) / below, (b + k) / above
         return _Level(
             rate=(b + a + k) / (a + 1 + k),
@@ -134,7 +137,7 @@ def _log10p_f(terms: int | None, ratio: Array, df1: Array, df2: Array) -> Array:
 
 @partial(_log10p_f.defjvp, symbolic_zeros=True)
 def _log10p_f_jvp(
-    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Any, ...]
+    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Array | SymbolicZero, ...]
 ) -> tuple[Array, Array]:
     ratio, df1, df2 = primals
     tail = _log10p_f(terms, *primals)
@@ -152,7 +155,7 @@ def _log10p_chi2(terms: int | None, statistic: Array, df: Array) -> Array:
     (m, a), half = _split(df), statistic / 2
     lead = a * jnp.log(half) - half - gammaln(a + 1)
 
-    def level(k: Any) -> _Level:
+    def level(k: int | Array) -> _Level:
         return _Level(1 / (a + 1 + k), m <= k, k * (a - k), 2 * k + 1 - a, jnp.ones_like(a + k))
 
     tail = _log10_tail(lead, half, 1.0, half < _CENTRE, level, a, m, terms)
@@ -162,7 +165,7 @@ def _log10p_chi2(terms: int | None, statistic: Array, df: Array) -> Array:
 
 @partial(_log10p_chi2.defjvp, symbolic_zeros=True)
 def _log10p_chi2_jvp(
-    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Any, ...]
+    terms: int | None, primals: tuple[Array, ...], tangents: tuple[Array | SymbolicZero, ...]
 ) -> tuple[Array, Array]:
     statistic, df = primals
     tail = _log10p_chi2(terms, *primals)
@@ -176,7 +179,10 @@ def _log10p_chi2_jvp(
 
 
 def _change_of_tail(
-    tail: Array, at: Array, log_density: Callable[[Array], Array], tangents: tuple[Any, ...]
+    tail: Array,
+    at: Array,
+    log_density: Callable[[Array], Array],
+    tangents: tuple[Array | SymbolicZero, ...],
 ) -> Array:
     """Tangent of -log10 of an upper tail: density over tail; none at 0, where that is infinite."""
     change, *of_degrees = tangents
@@ -189,7 +195,7 @@ def _change_of_tail(
     return jnp.where(inside, hazard, 0.0) * change
 
 
-def _leading_terms(df: Any) -> int | None:
+def _leading_terms(df: ArrayOrFrame) -> int | None:
     """Largest m of ``df``; None where only a trace will know."""
     if is_traced(df):
         return None
@@ -205,9 +211,9 @@ def _split(df: Array) -> tuple[Array, Array]:
 def _log10_tail(
     lead: Array,
     argument: Array,
-    weight: Any,
+    weight: Array | float,
     central: Array,
-    level: Callable[[Any], _Level],
+    level: Callable[[int | Array], _Level],
     a: Array,
     m: Array,
     terms: int | None,
@@ -225,7 +231,7 @@ def _log10_tail(
     for at, after in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
         value = at.constant + at.slope * argument + after.numerator * weight / value
 
-    def add(j: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def add(j: int | Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         upper, term, exponent = state
         upper = upper + jnp.where(j < m, term, 0.0)
         term = term * level(j).rate * argument
@@ -246,7 +252,7 @@ def _log10_tail(
     return jnp.abs(log + jnp.where(central, 0.0, exponent)) / math.log(10)
 
 
-def _tabulated(level: Callable[[Any], _Level]) -> list[_Level]:
+def _tabulated(level: Callable[[int | Array], _Level]) -> list[_Level]:
     """Levels 0 to DEPTH, in one go where they are few numbers: that compiles in a fifth."""
     like = jax.eval_shape(level, 0).rate
     if like.size > _MOST_TABULATED:

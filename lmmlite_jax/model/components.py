@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,30 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lmmlite_jax.model.average_information import (
+    Point,
+    TraitData,
+    best_start,
+    likelihood_ratios,
+    maximise,
+    pieces_at,
+    smallest_eigenvalue,
+    variance_of_estimates,
+)
 from lmmlite_jax.model.estimate import boundary_pvalue, constant_status
 from lmmlite_jax.model.inputs import (
+    COLLINEAR_TOLERANCE,
+    ArrayOrFrame,
     as_covariates,
     as_kinship,
     as_traits,
     check_same_individuals,
 )
+from lmmlite_jax.model.options import check_tolerance
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.model.rotation import check_spectrum
-from lmmlite_jax.model.variance import Pieces, factorise
+from lmmlite_jax.model.variance import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,19 +51,8 @@ __all__ = ["ComponentsFit", "fit_components"]
 DEPENDENT = 1e-10
 """Part of a kinship, in squares, left beside the others below which it counts as their sum."""
 
-SINGULAR = 1e-13
-"""Part of the mean eigenvalue below which an eigenvalue of the variance matrix is zero."""
-
 SPIKE = 1e-6
 """In ML, a variance matrix this close to singular at the maximum has followed the ML spike."""
-
-ROUNDING = 1e-10
-"""A step may lower a log likelihood by this part of it, which is its rounding."""
-
-SHORTEST_STEP = 1e-9
-
-DOMINANT = 0.8
-"""Share of the variance that one component has in the starting points that try it."""
 
 
 @jax.tree_util.register_dataclass
@@ -88,20 +90,20 @@ class ComponentsFit:
         Names, where a dictionary of kinships or data frames came in.
     """
 
-    sigmasq: Float[AnyArray, "..."]
-    sigmasq_e: Float[AnyArray, "..."]
-    proportion: Float[AnyArray, "..."]
-    beta: Float[AnyArray, "..."]
-    loglik: Float[AnyArray, "..."]
-    lrt: Float[AnyArray, "..."] | None
-    lrt_pvalue: Float[AnyArray, "..."] | None
-    sigmasq_se: Float[AnyArray, "..."]
-    sigmasq_e_se: Float[AnyArray, "..."]
-    proportion_se: Float[AnyArray, "..."]
-    beta_se: Float[AnyArray, "..."]
-    n: Int[AnyArray, "..."]
-    steps: Int[AnyArray, "..."]
-    status: Int[AnyArray, "..."]
+    sigmasq: Float[AnyArray, "C *m"]
+    sigmasq_e: Float[AnyArray, "*m"]
+    proportion: Float[AnyArray, "C *m"]
+    beta: Float[AnyArray, "p *m"]
+    loglik: Float[AnyArray, "*m"]
+    lrt: Float[AnyArray, "C *m"] | None
+    lrt_pvalue: Float[AnyArray, "C *m"] | None
+    sigmasq_se: Float[AnyArray, "C *m"]
+    sigmasq_e_se: Float[AnyArray, "*m"]
+    proportion_se: Float[AnyArray, "C *m"]
+    beta_se: Float[AnyArray, "p *m"]
+    n: Int[AnyArray, "*m"]
+    steps: Int[AnyArray, "*m"]
+    status: Int[AnyArray, "*m"]
     kinships: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
@@ -118,7 +120,7 @@ class ComponentsFit:
         m = np.size(self.loglik)
         kinships = self.kinships or tuple(str(c) for c in range(len(self.sigmasq)))
         covariates = self.covariates or tuple(str(i) for i in range(len(self.beta)))
-        columns: dict[str, Any] = {"n": np.atleast_1d(self.n)}
+        columns: dict[str, AnyArray | list[str]] = {"n": np.atleast_1d(self.n)}
         for name in ("sigmasq", "sigmasq_se", "proportion", "proportion_se", "lrt", "lrt_pvalue"):
             if getattr(self, name) is not None:
                 rows = np.reshape(getattr(self, name), (len(kinships), m))
@@ -134,9 +136,9 @@ class ComponentsFit:
 
 @in_float64
 def fit_components(
-    kinships: Sequence[Any] | Mapping[str, Any],
-    y: Any,
-    X: Any = None,
+    kinships: Sequence[ArrayOrFrame] | Mapping[str, ArrayOrFrame],
+    y: ArrayOrFrame,
+    X: ArrayOrFrame | None = None,
     reml: bool = True,
     *,
     tests: bool = True,
@@ -196,8 +198,7 @@ def fit_components(
     given = list(kinships.values()) if isinstance(kinships, Mapping) else list(kinships)
     if not given:
         raise ValueError("kinships is empty: give at least one kinship matrix.")
-    if not 0 < tol < 0.1:
-        raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
+    check_tolerance(tol)
     tables = [as_kinship(K) for K in given]
     n = np.shape(tables[0].values)[0]
     called = [f"kinships[{c!r}]" for c in names or range(len(tables))]
@@ -251,42 +252,17 @@ def _refuse_dependent(called: list[str], kinships: list[np.ndarray], X: np.ndarr
         )
 
 
-class _Data(NamedTuple):
-    """One trait: kinships (C + 1, n, n), the residual's identity last, y (n,), X (n, p).
-
-    Individuals not observed are zero everywhere, and ``absent`` on the diagonal of V.
-    """
-
-    kinships: Array
-    y: Array
-    X: Array
-    absent: Array
-    dof: Array
-
-
-class _Point(NamedTuple):
-    """Variances (C + 1,), scaled so that σ² is at its best, with their log likelihood.
-
-    ``information`` is the average information.
-    """
-
-    variances: Array
-    value: Array
-    score: Array
-    information: Array
-
-
-class _Search(NamedTuple):
-    point: _Point
-    share: Array
-    steps: Array
-    done: Array
-
-
 @partial(jax.jit, static_argnames=("reml", "tests"))
 def _fit_traits(
-    kinships: Array, Y: Array, X: Array, tol: Any, max_steps: Any, *, reml: bool, tests: bool
-) -> dict[str, Any]:
+    kinships: Float[Array, "C n n"],
+    Y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+    tol: Array,
+    max_steps: Array,
+    *,
+    reml: bool,
+    tests: bool,
+) -> dict[str, Array | None]:
     kinships = (kinships + jnp.swapaxes(kinships, 1, 2)) / 2
     scales = jnp.trace(kinships, axis1=1, axis2=2) / Y.shape[0]
     fit_one = partial(_fit_trait, kinships / scales[:, None, None], X, tol, max_steps, reml, tests)
@@ -296,16 +272,58 @@ def _fit_traits(
 
 
 def _fit_trait(
-    kinships: Array,
-    X: Array,
+    kinships: Float[Array, "C n n"],
+    X: Float[Array, "n p"],
     tol: Array,
     max_steps: Array,
     reml: bool,
     tests: bool,
-    y: Array,
-    scales: Array,
-) -> dict[str, Any]:
+    y: Float[Array, " n"],
+    scales: Float[Array, " C"],
+) -> dict[str, Array | None]:
     """One trait, its variance and the kinships' mean diagonals scaled to 1 on the way."""
+    prepared = _prepared(kinships, X, y, reml)
+    data, status = prepared.data, prepared.status
+    everything = jnp.ones(len(kinships) + 1, bool)
+    start = best_start(data, reml)
+    found, steps, converged = maximise(data, start, everything, tol, max_steps, reml)
+    pieces = pieces_at(data, found.variances, reml)
+    spike = (not reml) & (smallest_eigenvalue(pieces) < SPIKE * jnp.sum(found.variances))
+    for happens, reason in (
+        (~jnp.isfinite(found.value), Status.NOT_FINITE),
+        (spike, Status.ML_UNBOUNDED),
+        (~converged, Status.NOT_CONVERGED),
+    ):
+        status = jnp.where((status == Status.OK) & happens, reason, status)
+    lrt = likelihood_ratios(data, found, tol, max_steps, reml) if tests else None
+    result = _in_units(prepared, found, pieces, scales, reml) | {
+        "lrt": lrt,
+        "lrt_pvalue": None if lrt is None else boundary_pvalue(lrt),
+    }
+    known = status == Status.OK
+    result = {
+        name: None if a is None else jnp.where(known, a, jnp.nan) for name, a in result.items()
+    }
+    return result | {"n": prepared.observed, "steps": steps, "status": status}
+
+
+class _Prepared(NamedTuple):
+    """A trait beside its covariates, over the root of its variance ``unit``.
+
+    ``least_squares`` (p,) are the effects that were removed from it; ``status`` says whether it can
+    be fitted, and ``observed`` in how many individuals it was seen.
+    """
+
+    data: TraitData
+    unit: Float[Array, ""]
+    least_squares: Float[Array, " p"]
+    observed: Int[Array, ""]
+    status: Int[Array, ""]
+
+
+def _prepared(
+    kinships: Float[Array, "C n n"], X: Float[Array, "n p"], y: Float[Array, " n"], reml: bool
+) -> _Prepared:
     observed = jnp.isfinite(y)
     count, p = jnp.sum(observed), X.shape[1]
     both = jnp.where(observed[:, None] & observed, 1.0, 0.0)
@@ -315,7 +333,7 @@ def _fit_trait(
     Q, R = jnp.linalg.qr(X)
     left = y - Q @ (Q.T @ y)
     few = count < p + 2
-    collinear = jnp.abs(jnp.diagonal(R)) <= 1e-10 * jnp.linalg.norm(X, axis=0)
+    collinear = jnp.abs(jnp.diagonal(R)) <= COLLINEAR_TOLERANCE * jnp.linalg.norm(X, axis=0)
     status = constant_status(jnp.sum(left**2), jnp.sum(y**2))
     status = jnp.where(
         jnp.any(collinear), Status.COLLINEAR + lax.argmax(collinear, 0, jnp.int32), status
@@ -323,32 +341,24 @@ def _fit_trait(
     status = jnp.where(few, jnp.where(count == 0, Status.ALL_MISSING, Status.TOO_FEW), status)
     usable = status == Status.OK
     unit = jnp.where(usable, jnp.sum(left**2) / jnp.maximum(count - p, 1), 1.0)
-
-    data = _Data(
+    data = TraitData(
         kinships=jnp.concatenate([kinships * both, jnp.diag(present)[None]]),
         y=left / jnp.sqrt(unit),
         X=X,
         absent=1 - present,
         dof=(count - p if reml else count).astype(y.dtype),
     )
-    everything = jnp.ones(len(kinships) + 1, bool)
-    start = _start(data, reml)
-    found, steps, converged = _maximise(data, start, everything, tol, max_steps, reml)
-    pieces = _pieces(data, found.variances, reml)
-    spike = (not reml) & (_smallest(pieces) < SPIKE * jnp.sum(found.variances))
-    for happens, reason in (
-        (~jnp.isfinite(found.value), Status.NOT_FINITE),
-        (spike, Status.ML_UNBOUNDED),
-        (~converged, Status.NOT_CONVERGED),
-    ):
-        status = jnp.where((status == Status.OK) & happens, reason, status)
+    return _Prepared(data, unit, jax.scipy.linalg.solve_triangular(R, Q.T @ y), count, status)
 
-    lrt = None
-    if tests:
-        lrt = _likelihood_ratios(data, found, tol, max_steps, reml)
+
+def _in_units(
+    prepared: _Prepared, found: Point, pieces: Pieces, scales: Float[Array, " C"], reml: bool
+) -> dict[str, Array | None]:
+    """Estimates and their errors in the units of the trait and of the kinships as they came."""
+    data, unit, p = prepared.data, prepared.unit, prepared.data.X.shape[1]
     # In R/lmmlite's convention σ² is rss / (n - p) in ML too.
-    unbiased = data.dof / (count - p)
-    errors = _standard_errors(data, pieces)
+    unbiased = data.dof / (prepared.observed - p)
+    errors = variance_of_estimates(data, pieces)
     total = jnp.sum(found.variances[:-1] / scales) + found.variances[-1]
     to_units = jnp.append(1 / scales, 1.0)
     proportion = found.variances * to_units / total
@@ -360,136 +370,14 @@ def _fit_trait(
     if reml:
         value = value + 0.5 * p * jnp.log(2 * jnp.pi / data.dof)
     variance_se = jnp.sqrt(jnp.diagonal(errors)) * sizes
-    result: dict[str, Any] = {
+    return {
         "sigmasq": found.variances[:-1] * sizes[:-1],
         "sigmasq_e": found.variances[-1] * sizes[-1],
         "proportion": proportion[:-1],
-        "beta": jax.scipy.linalg.solve_triangular(R, Q.T @ y)
-        + pieces.C.T @ data.y * jnp.sqrt(unit),
+        "beta": prepared.least_squares + pieces.C.T @ data.y * jnp.sqrt(unit),
         "loglik": value,
-        "lrt": lrt,
-        "lrt_pvalue": None if lrt is None else boundary_pvalue(lrt),
         "sigmasq_se": variance_se[:-1],
         "sigmasq_e_se": variance_se[-1],
         "proportion_se": spread[:-1],
         "beta_se": jnp.sqrt(jnp.diagonal(pieces.B) * unit * unbiased),
     }
-    known = status == Status.OK
-    result = {
-        name: None if a is None else jnp.where(known, a, jnp.nan) for name, a in result.items()
-    }
-    return result | {"n": count, "steps": steps, "status": status}
-
-
-def _variance(data: _Data, variances: Array) -> Array:
-    return jnp.tensordot(variances, data.kinships, 1) + jnp.diag(data.absent)
-
-
-def _pieces(data: _Data, variances: Array, reml: bool) -> Pieces:
-    return factorise(reml, _variance(data, variances), jnp.asarray(SINGULAR), data.X)
-
-
-def _smallest(pieces: Pieces) -> Array:
-    """Smallest eigenvalue of the variance matrix (ML), within a factor of n."""
-    return 1 / jnp.max(jnp.diagonal(pieces.slope))
-
-
-def _evaluate(data: _Data, variances: Array, reml: bool) -> _Point:
-    """Log likelihood with its derivatives, at the best multiple of ``variances``."""
-    pieces = _pieces(data, variances, reml)
-    weighted = pieces.P @ data.y
-    squares = data.y @ weighted
-    value = -0.5 * (pieces.logdet + data.dof * jnp.log(squares))
-    # P scales like one over the variances.
-    scale = squares / data.dof
-    along = data.kinships @ weighted
-    traces = jnp.sum(data.kinships * pieces.slope, axis=(1, 2))
-    return _Point(
-        variances * scale,
-        value,
-        score=0.5 * (along @ weighted / scale - traces) / scale,
-        information=0.5 * along @ (pieces.P @ along.T) / scale**3,
-    )
-
-
-def _start(data: _Data, reml: bool) -> Array:
-    """Best of equal shares and of those that give one component most of the variance."""
-    size = len(data.kinships)
-    shares = jnp.full((size, size), (1 - DOMINANT) / max(size - 1, 1))
-    shares = jnp.where(jnp.eye(size, dtype=bool), DOMINANT, shares)
-    shares = jnp.concatenate([jnp.full((1, size), 1 / size), shares])
-    values = lax.map(lambda share: _evaluate(data, share, reml).value, shares)
-    return shares[jnp.nanargmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
-
-
-def _maximise(
-    data: _Data, start: Array, allowed: Array, tol: Array, max_steps: Array, reml: bool
-) -> tuple[_Point, Array, Array]:
-    """Projected steps of the average information, halved until the likelihood grows.
-
-    A component at zero that the score would push below it rests; those not ``allowed`` are zero.
-    """
-
-    def proposal(point: _Point, share: Array) -> Array:
-        free = allowed & ((point.variances > 0) | (point.score > 0))
-        information = jnp.where(free[:, None] & free, point.information, 0.0)
-        ridge = 1e-12 * jnp.max(jnp.diagonal(information)) + jnp.where(free, 0.0, 1.0)
-        step = jnp.linalg.solve(information + jnp.diag(ridge), jnp.where(free, point.score, 0.0))
-        return jnp.maximum(point.variances + share * step, 0.0)
-
-    def advance(search: _Search) -> _Search:
-        point = search.point
-        target = proposal(point, search.share)
-        candidate = _evaluate(data, target, reml)
-        slack = ROUNDING * (1 + jnp.abs(point.value))
-        accepted = candidate.value >= point.value - slack
-        moved = jnp.max(jnp.abs(target - point.variances))
-        finished = accepted & (search.share == 1) & (moved <= tol * jnp.sum(point.variances))
-        chosen = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), candidate, point)
-        return _Search(
-            chosen,
-            jnp.where(accepted, 1.0, search.share / 2),
-            search.steps + 1,
-            finished,
-        )
-
-    def unfinished(search: _Search) -> Array:
-        possible = (search.share >= SHORTEST_STEP) & (search.steps < max_steps)
-        return ~search.done & possible & jnp.isfinite(search.point.value)
-
-    first = _evaluate(data, jnp.where(allowed, start, 0.0), reml)
-    search = lax.while_loop(
-        unfinished,
-        advance,
-        _Search(first, jnp.ones(()), jnp.zeros((), int), jnp.zeros((), bool)),
-    )
-    return search.point, search.steps, search.done
-
-
-def _likelihood_ratios(
-    data: _Data, found: _Point, tol: Array, max_steps: Array, reml: bool
-) -> Array:
-    """Twice the loss of log likelihood without each of the C components; NaN if not found."""
-    size = len(data.kinships)
-
-    def without(c: Array) -> Array:
-        allowed = jnp.arange(size) != c
-        spread = jnp.where(found.variances > 0, found.variances, 0.01 * jnp.sum(found.variances))
-        point, _, converged = _maximise(data, spread, allowed, tol, max_steps, reml)
-        ratio = jnp.where(converged, 2 * (found.value - point.value), jnp.nan)
-        return jnp.where(found.variances[c] > 0, jnp.maximum(ratio, 0.0), 0.0)
-
-    return lax.map(without, jnp.arange(size - 1))
-
-
-def _standard_errors(data: _Data, pieces: Pieces) -> Array:
-    """Variance matrix of the estimates, by the observed information; NaN where not regular."""
-    weighted = pieces.P @ data.y
-    along = data.kinships @ weighted
-    products = lax.map(lambda K: pieces.slope @ K, data.kinships)
-    traces = lax.map(
-        lambda left: jnp.sum(left * jnp.swapaxes(products, 1, 2), axis=(1, 2)), products
-    )
-    information = along @ (pieces.P @ along.T) - 0.5 * traces
-    root = jnp.linalg.cholesky(information)
-    return jax.scipy.linalg.cho_solve((root, True), jnp.eye(len(data.kinships)))

@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.model.estimate import (
-    NO_PRIOR,
-    Components,
-    Options,
-    Prior,
-    constant_status,
-    estimate,
-    where_fitted,
-)
+from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
+from lmmlite_jax.model.estimate import Components, constant_status, estimate, where_fitted
 from lmmlite_jax.model.inputs import all_finite
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
@@ -29,8 +22,9 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern, Sample, decompose, shared_skeleton, widened
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE, batches, phenotypes_of
+from lmmlite_jax.model.missing import TRAITS_AT_ONCE, batches, phenotypes_of
+from lmmlite_jax.model.options import NO_PRIOR, Options, Prior
+from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.rotation import Extremes
@@ -46,24 +40,27 @@ WORTH_THREADS = 2**23
 """Cubed sizes of matrices, summed, from which threads save more than they cost."""
 
 
-class Rotated(NamedTuple):
-    """Blocks of traits after the rotation: (C, q, T), (C, p, T), (C, 1, T), and flat (C T)."""
+Of = TypeVar("Of", Pattern, LikelihoodRatioLaw)
 
-    values: Array
-    least_squares: Array
-    scale: Array
+
+class Rotated(NamedTuple):
+    """C blocks of T traits after the rotation; what each trait has is flat, m = C T."""
+
+    values: Float[Array, "C q T"]
+    least_squares: Float[Array, "C p T"]
+    scale: Float[Array, "C 1 T"]
     profile: Profile
-    n: Array
-    free_zeros: Array
-    status: Array
+    n: Int[Array, "#m"]
+    free_zeros: Float[Array, "#m"]
+    status: Int[Array, " m"]
 
 
 class Group(NamedTuple):
     """C blocks of T traits (columns of Y, -1 for none), rotated and fitted."""
 
     patterns: Pattern
-    which: np.ndarray
-    traits: np.ndarray
+    which: Int[np.ndarray, " C"]
+    traits: Int[np.ndarray, "C T"]
     rotated: Rotated
     fit: LMMFit
 
@@ -82,8 +79,8 @@ class Engine(NamedTuple):
     predict: Callable[..., Array] | None
     interval: bool = False
 
-    def decompose(self, members: np.ndarray) -> Pattern:
-        """Decompositions of the kinship among the individuals of each pattern (P, s)."""
+    def decompose(self, members: Int[np.ndarray, "P s"]) -> Pattern:
+        """Decompositions of the kinship among the individuals of each pattern."""
         return decompose(
             self.sample,
             members=members,
@@ -93,12 +90,16 @@ class Engine(NamedTuple):
             effects=self.options.compute_se,
         )
 
-    def with_covariates(self, X: np.ndarray) -> Engine:
+    def with_covariates(self, X: Float[np.ndarray, "n p"]) -> Engine:
         """The same kinship beside other covariates."""
         return self._replace(sample=self.sample._replace(X=X))
 
     def fit(
-        self, patterns: Pattern, laws: LikelihoodRatioLaw | None, which: Any, y: Any
+        self,
+        patterns: Pattern,
+        laws: LikelihoodRatioLaw | None,
+        which: Int[np.ndarray, " C"],
+        y: Float[AnyArray, "C s T"],
     ) -> tuple[Rotated, LMMFit]:
         """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T)."""
         # XLA leaves the rotation of a whole block as fast as a bare product if it is a program of
@@ -120,8 +121,8 @@ class Engine(NamedTuple):
             fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
         return rotated, fit
 
-    def _decompose_all(self, members: np.ndarray) -> Pattern:
-        """Patterns of members (P, s), a part of them on each core where there is enough to do."""
+    def _decompose_all(self, members: Int[np.ndarray, "P s"]) -> Pattern:
+        """Patterns of members, a part of them on each core where there is enough to do."""
         count, size = members.shape
         worth = on_cpu() and count * size**3 >= WORTH_THREADS
         threads = min(cores(), count) if worth else 1
@@ -135,7 +136,9 @@ class Engine(NamedTuple):
             lambda *of_parts: jax.device_put(np.concatenate(of_parts)[:count]), *decomposed
         )
 
-    def groups(self, Y: np.ndarray, traits: np.ndarray) -> Iterator[Group]:
+    def groups(
+        self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+    ) -> Iterator[Group]:
         """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
@@ -146,7 +149,7 @@ class Engine(NamedTuple):
                 rotated, fit = engine.fit(patterns, laws, which, y)
                 yield Group(patterns, which, columns, rotated, fit)
 
-    def _with_patterns(self, members: np.ndarray) -> tuple[Engine, Pattern]:
+    def _with_patterns(self, members: Int[np.ndarray, "P s"]) -> tuple[Engine, Pattern]:
         """Patterns, and the engine whose skeleton holds their eigenvalues."""
         patterns = self._decompose_all(members)
         skeleton = widened(self.skeleton, patterns)
@@ -196,11 +199,11 @@ def make_engine(
 def _fit_blocks(
     patterns: Pattern,
     laws: LikelihoodRatioLaw | None,
-    which: Any,
-    y: Any,
+    which: Int[AnyArray, " C"],
+    y: Float[AnyArray, "C s T"],
     *,
     skeleton: Skeleton,
-    tol: Any,
+    tol: Scalar,
     prior: Prior,
     options: Options,
     dtype: str,
@@ -226,9 +229,14 @@ _fit_blocks_together = jax.jit(_fit_blocks, static_argnames=("options", "dtype")
 
 @partial(jax.jit, static_argnames="dtype")
 def _rotate(
-    patterns: Pattern, which: Array, y: Array, *, skeleton: Skeleton, dtype: str
+    patterns: Pattern,
+    which: Int[Array, " C"],
+    y: Float[Array, "C s T"],
+    *,
+    skeleton: Skeleton,
+    dtype: str,
 ) -> Rotated:
-    """Rotate blocks of traits y (C, s, T) and take their sums."""
+    """Rotate blocks of traits and take their sums."""
     own = _of_blocks(patterns, which)
     blocks, _, width = y.shape
     if own.roots is not None:
@@ -273,7 +281,7 @@ def _rotate(
 @partial(jax.jit, static_argnames="compute_se")
 def _finish(
     patterns: Pattern,
-    which: Array,
+    which: Int[Array, " C"],
     rotated: Rotated,
     components: Components,
     laws: LikelihoodRatioLaw | None,
@@ -296,29 +304,37 @@ def _finish(
         )
         beta_se = jnp.sqrt(components.sigmasq.reshape(hsq.shape) * variance)
     loglik = components.loglik + jnp.repeat(own.offset, width)
-    limits: dict[str, Any] = {}
+    known = partial(where_fitted, components.status)
+    simulated, low, high = None, None, None
     if laws is not None:
         own_laws = _of_blocks(laws, which)
         pvalue = simulated_pvalue(components.lrt.reshape(blocks, width), own_laws.at_zero)
-        limits = {"lrt_pvalue_simulated": pvalue.reshape(-1)}
+        simulated = known(pvalue.reshape(-1))
         if own_laws.critical is not None:
             profile = replace(rotated.profile, dof=(rotated.n - p).astype(float))
             critical = jnp.repeat(own_laws.critical.T, m // blocks, axis=1)
             low, high = confidence_limits(profile, components.hsq, critical)
-            limits |= {"hsq_low": low, "hsq_high": high}
-    known: Callable[..., Any] = partial(where_fitted, components.status)
+            low, high = known(low), known(high)
     fit = LMMFit(
         beta=known(_flat(beta)),
         beta_se=None if beta_se is None else known(_flat(beta_se)),
         **components._replace(loglik=loglik)._asdict(),
-        **{name: known(values) for name, values in limits.items()},
+        lrt_pvalue_simulated=simulated,
+        hsq_low=low,
+        hsq_high=high,
     )
     return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], blocks, width), fit)
 
 
 @jax.jit
-def _predict(K: Array, patterns: Pattern, which: Array, rotated: Rotated, hsq: Array) -> Array:
-    """Genetic values (n, C, T): h K V⁻¹ (y - Xβ), of the individuals not observed as well."""
+def _predict(
+    K: Float[AnyArray, "n n"],
+    patterns: Pattern,
+    which: Int[AnyArray, " C"],
+    rotated: Rotated,
+    hsq: Float[Array, "C T"],
+) -> Float[Array, "n C T"]:
+    """Genetic values h K V⁻¹ (y - Xβ), of the individuals not observed as well."""
     own = _of_blocks(patterns, which)
     present = own.members >= 0
     roots = jnp.where(present, 1.0 if own.roots is None else own.roots, 0.0)
@@ -352,7 +368,7 @@ def _compute_laws(
     return jax.tree.map(lambda *of_patterns: np.stack(of_patterns), *laws)
 
 
-def _of_blocks(of_patterns: Any, which: Array) -> Any:
+def _of_blocks(of_patterns: Of, which: Int[AnyArray, " C"]) -> Of:
     """What blocks have of their patterns."""
     (first, *_) = jax.tree.leaves(of_patterns)
     if len(first) == len(which) == 1:
@@ -360,12 +376,18 @@ def _of_blocks(of_patterns: Any, which: Array) -> Any:
     return jax.tree.map(lambda a: a[which], of_patterns)
 
 
-def _block_product(left: Array, right: Array) -> Array:
+def _block_product(
+    left: Float[AnyArray, "C i j"], right: Float[Array, "C j k"]
+) -> Float[Array, "C i k"]:
     """Matrix product for each block. XLA is slow at a batch of one."""
-    return (left[0] @ right[0])[None] if len(left) == 1 else left @ right
+    if len(left) == 1:
+        return jnp.matmul(left[0], right[0])[None]
+    return jnp.matmul(left, right)
 
 
-def _weighted_traits(own: Pattern, rotated: Rotated, hsq: Array) -> Array:
+def _weighted_traits(
+    own: Pattern, rotated: Rotated, hsq: Float[Array, "C 1 T"]
+) -> Float[Array, "C q T"]:
     """Rotated traits over their variances, the null space of K left out."""
     dtype = rotated.values.dtype
     Kva = own.projection.Kva[:, :, None]
@@ -373,11 +395,11 @@ def _weighted_traits(own: Pattern, rotated: Rotated, hsq: Array) -> Array:
     return jnp.where(Kva > 0, rotated.values / variance, 0.0)
 
 
-def _some(hsq: Array) -> Array:
+def _some(hsq: Float[Array, "*m"]) -> Float[Array, "*m"]:
     """Heritabilities, zero where there is none."""
     return jnp.where(jnp.isnan(hsq), 0.0, hsq)
 
 
-def _flat(blocks: Array) -> Array:
+def _flat(blocks: Float[Array, "C p T"]) -> Float[Array, "p m"]:
     """(C, p, T) as (p, C T)."""
     return jnp.swapaxes(blocks, 0, 1).reshape(blocks.shape[1], -1)

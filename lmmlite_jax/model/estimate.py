@@ -12,18 +12,15 @@ from jax.scipy.special import erfc
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.maximum import LAST, global_maximum
+from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
-    "NO_PRIOR",
     "Components",
     "EffectVariance",
-    "Options",
-    "Prior",
     "boundary_pvalue",
-    "check_options",
     "constant_status",
     "estimate",
     "where_fitted",
@@ -31,24 +28,6 @@ __all__ = [
 
 CONSTANT_TOLERANCE = 1e-24
 """Part of a trait's squares beside the covariates that counts as rounding."""
-
-
-class Options(NamedTuple):
-    """What a user may ask of every fit; static under ``jit``."""
-
-    reml: bool = True
-    check_boundary: bool = True
-    compute_se: bool = False
-
-
-class Prior(NamedTuple):
-    """Scaled inverse χ² prior on σ²: as if ``size`` observations had shown ``variance``."""
-
-    variance: float | Array
-    size: float | Array
-
-
-NO_PRIOR = Prior(0.0, 0.0)
 
 
 class Components(NamedTuple):
@@ -93,17 +72,6 @@ class EffectVariance(NamedTuple):
         """(p, m) at heritabilities (m,); trailing axes of the fields broadcast against m's."""
         between = jnp.einsum("rm,rp->pm", skeleton.weights(hsq), self.spectral)
         return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
-
-
-def check_options(tol: float, prior: Prior) -> None:
-    """Refuse a tolerance or a prior that cannot be one."""
-    if not 0 < tol < 0.1:
-        raise ValueError(f"tol must be a small positive number, such as 1e-8, got {tol}.")
-    if not (prior.variance >= 0 and prior.size >= 0):
-        raise ValueError(
-            f"prior_variance and prior_sample_size must not be negative, got {prior.variance} and "
-            f"{prior.size}."
-        )
 
 
 @partial(jax.jit, static_argnames=("p", "options"))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from lmmlite_jax.model.precision import is_traced
+from lmmlite_jax.model.precision import AnyArray, is_traced
 
 __all__ = [
     "NOTHING",
@@ -24,7 +25,6 @@ __all__ = [
     "as_kinship",
     "as_traits",
     "as_weights",
-    "check_dtype",
     "check_same_individuals",
     "collinear_column",
     "column_name",
@@ -50,7 +50,7 @@ class Labelled(NamedTuple):
     ``names_in`` says where the frame has the names of rows: a kinship may name its columns alone.
     """
 
-    values: Any
+    values: Any  # of as many axes as the function says that made it, or None
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     names_in: str = "index"
@@ -60,7 +60,7 @@ NOTHING = Labelled(None)
 """What was not given."""
 
 
-def as_kinship(K: Any) -> Labelled:
+def as_kinship(K: ArrayOrFrame) -> Labelled:
     """Kinship as a symmetric float64 matrix; ``ValueError`` says what is wrong with it.
 
     Its columns are the same individuals as its rows, in the same order: names must say so.
@@ -100,7 +100,7 @@ def as_kinship(K: Any) -> Labelled:
     return table._replace(values=values)
 
 
-def as_traits(name: str, y: Any, n: int, *, missing: bool = False) -> Labelled:
+def as_traits(name: str, y: ArrayOrFrame, n: int, *, missing: bool = False) -> Labelled:
     """Phenotypes (n,) or (n, m) in float64; NaN only where ``missing`` says so."""
     table = _labelled(name, y)
     shape = np.shape(table.values)
@@ -120,7 +120,7 @@ def as_traits(name: str, y: Any, n: int, *, missing: bool = False) -> Labelled:
     return table._replace(values=values)
 
 
-def as_covariates(X: Any, n: int) -> Labelled:
+def as_covariates(X: ArrayOrFrame | None, n: int) -> Labelled:
     """Covariates (n, p) in float64; an intercept where ``X`` is None."""
     if X is None:
         return Labelled(np.ones((n, 1)), None, ("intercept",))
@@ -150,7 +150,7 @@ def as_covariates(X: Any, n: int) -> Labelled:
     return table._replace(values=values)
 
 
-def as_weights(weights: Any, n: int) -> Labelled:
+def as_weights(weights: ArrayOrFrame | None, n: int) -> Labelled:
     """Residual weights (n,) in float64; None stays None."""
     if weights is None:
         return NOTHING
@@ -169,19 +169,13 @@ def as_weights(weights: Any, n: int) -> Labelled:
     return table
 
 
-def check_dtype(dtype: str) -> None:
-    """Refuse a precision that there is not."""
-    if dtype not in ("float64", "float32"):
-        raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
-
-
 def all_finite(values: np.ndarray) -> bool:
     """Whether nothing is NaN or infinite: where the sum is finite, no second look is needed."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
-def as_heritability(hsq: Any) -> Any:
+def as_heritability(hsq: ArrayOrFrame) -> Float[AnyArray, "*h"]:
     """Heritabilities as float64, refused outside [0, 1]; NaN there where they are traced.
 
     Known ones stay NumPy's: under ``jit`` a JAX array made of them would become part of the trace.
@@ -214,7 +208,7 @@ def check_same_individuals(**tables: Labelled) -> None:
             )
 
 
-def collinear_column(X: np.ndarray) -> int | None:
+def collinear_column(X: Float[np.ndarray, "n p"]) -> int | None:
     """Index of the first column of ``X`` that the columns before it span, or None."""
     norms = np.linalg.norm(X, axis=0)
     if X.shape[0] < X.shape[1]:
@@ -229,7 +223,7 @@ def column_name(columns: tuple[str, ...] | None, index: int) -> str:
     return repr(columns[index]) if columns is not None else f"{index} (counted from 0)"
 
 
-def _labelled(name: str, value: Any) -> Labelled:
+def _labelled(name: str, value: ArrayOrFrame) -> Labelled:
     rows = columns = None
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):
         columns = tuple(str(c) for c in value.columns)
@@ -250,7 +244,7 @@ def _first_difference(names: tuple[str, ...], others: tuple[str, ...]) -> int:
     return next(i for i, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1)
 
 
-def _are_numbers(frame: Any, columns: tuple[str, ...]) -> bool:
+def _are_numbers(frame: ArrayOrFrame, columns: tuple[str, ...]) -> bool:
     """Whether a frame's columns are numbered and not named, as pandas and Polars do by default."""
     if not hasattr(frame, "index"):
         return columns == tuple(f"column_{i}" for i in range(len(columns)))
@@ -258,14 +252,14 @@ def _are_numbers(frame: Any, columns: tuple[str, ...]) -> bool:
     return labels in ([*range(len(labels))], [*range(1, len(labels) + 1)])
 
 
-def _row_names(frame: Any) -> tuple[str, ...] | None:
+def _row_names(frame: ArrayOrFrame) -> tuple[str, ...] | None:
     index = getattr(frame, "index", None)
     if index is None or callable(index) or type(index).__name__ == "RangeIndex":
         return None
     return tuple(str(label) for label in index)
 
 
-def _numbers(name: str, value: Any, columns: Iterable[str] | None) -> np.ndarray:
+def _numbers(name: str, value: ArrayOrFrame, columns: Iterable[str] | None) -> np.ndarray:
     try:
         if hasattr(value, "iloc"):
             return np.asarray(value.to_numpy(dtype=np.float64, na_value=np.nan))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ def confidence_limits(
         inside = jnp.where(jnp.take_along_axis(towards, first[None], 0)[0], hsq_or_0, grid[first])
         outside = grid[jnp.maximum(first - 1, 0)]
 
-        def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: int | Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             inside, outside = ends
             middle = (inside + outside) / 2
             ratio = 2 * (best - profile.loglik(middle))
@@ -146,8 +146,8 @@ def simulated_pvalue(
     return jnp.where(lrt > 0, (draws - smaller + 1) / (draws + 1), 1.0)
 
 
-def _on_grid(values: Array, hsq: Array) -> Array:
-    """Linear interpolation of (g, m) at (m,)."""
+def _on_grid(values: Float[Array, "g m"], hsq: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Linear interpolation on `GRID`."""
     grid = jnp.asarray(GRID)
     cell = jnp.clip(jnp.searchsorted(grid, hsq) - 1, 0, grid.size - 2)
     low, high = (jnp.take_along_axis(values, (cell + k)[None], 0)[0] for k in (0, 1))

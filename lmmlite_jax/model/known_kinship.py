@@ -7,7 +7,7 @@ outside of traces has those of K in the complement of the covariates, which turn
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,12 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-from lmmlite_jax.model.estimate import Options, Prior, where_fitted
+from lmmlite_jax.model.decomposition import Sample
+from lmmlite_jax.model.estimate import where_fitted
 from lmmlite_jax.model.fit import fit_lmm
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
-from lmmlite_jax.model.pattern import Sample
-from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.options import Options, Prior
+from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.result import LMMFit, Status
 from lmmlite_jax.model.rotation import Extremes, check_spectrum, zero_eigenvalue
 from lmmlite_jax.model.threads import few_blas_threads
@@ -30,9 +31,9 @@ __all__ = ["KnownKinship", "decompose_known", "fit_known"]
 class KnownKinship(NamedTuple):
     """Eigenvalues (n,), eigenvectors in rows (n, n), and roots of residual weights (n, 1)."""
 
-    Kva: np.ndarray
-    Kve_t: np.ndarray
-    roots: np.ndarray
+    Kva: Float[np.ndarray, " n"]
+    Kve_t: Float[np.ndarray, "n n"]
+    roots: Float[np.ndarray, "n 1"]
 
     def rotate(self, values: Float[AnyArray, "n ..."]) -> Float[AnyArray, "n ..."]:
         """Values of individuals, scaled to equal residual variances and rotated."""
@@ -97,7 +98,9 @@ def fit_known(
     return jax.tree.map(where_known, fit)
 
 
-def _of_phenotypes_as_given(roots: np.ndarray, X: Any, reml: bool) -> Any:
+def _of_phenotypes_as_given(
+    roots: Float[np.ndarray, "n 1"], X: Float[AnyArray, "n p"], reml: bool
+) -> Scalar:
     """Add to a log likelihood of scaled phenotypes what scaling took from it."""
     offset = np.sum(np.log(roots))
     if not reml or np.all(roots == 1):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from lmmlite_jax.model.inputs import as_covariates, as_heritability, as_traits
+from lmmlite_jax.model.inputs import ArrayOrFrame, as_covariates, as_heritability, as_traits
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.rotation import Extremes, check_spectrum, clean_spectrum, zero_eigenvalue
 
@@ -42,10 +42,11 @@ class MLSolution(NamedTuple):
         log |X'WX|; None for ``reml=False``.
     """
 
+    # The shapes of hsq and of the traits are on either side of p: jaxtyping has one at most.
     beta: Float[AnyArray, "..."]
-    sigmasq: Float[AnyArray, "..."]
-    rss: Float[AnyArray, "..."]
-    logdet_XSX: Float[AnyArray, "..."] | None
+    sigmasq: Float[AnyArray, "*hm"]
+    rss: Float[AnyArray, "*hm"]
+    logdet_XSX: Float[AnyArray, "*h"] | None
 
 
 class NullDirections(NamedTuple):
@@ -58,13 +59,13 @@ class NullDirections(NamedTuple):
     the null space. All are constants for derivatives.
     """
 
-    basis: Array
-    lengths: Array
-    eigenvalues: Array
-    pinned: Array
+    basis: Float[Array, "p p"]
+    lengths: Float[Array, " p"]
+    eigenvalues: Float[Array, " p"]
+    pinned: Bool[Array, " p"]
 
 
-def null_directions(Kva: Array, Q: Array) -> NullDirections:
+def null_directions(Kva: Float[Array, " n"], Q: Float[Array, "n p"]) -> NullDirections:
     """Directions of an orthonormal basis Q (n, p) of covariates rotated like K."""
     Kva, Q = lax.stop_gradient((Kva, Q))
     zero = zero_eigenvalue(Extremes(jnp.min(Kva), jnp.max(Kva)))
@@ -81,23 +82,25 @@ def null_directions(Kva: Array, Q: Array) -> NullDirections:
     return NullDirections(
         basis=inverse @ vectors,
         lengths=jnp.sqrt(shares),
-        eigenvalues=zero * shares / jnp.maximum(1 - shares, jnp.finfo(Q.dtype).eps),
+        eigenvalues=jnp.asarray(zero) * shares / jnp.maximum(1 - shares, jnp.finfo(Q.dtype).eps),
         pinned=pinned,
     )
 
 
-class _Fit(NamedTuple):
+class _LeastSquares(NamedTuple):
     """One heritability, all traits: what `get_ml_soln` and `calc_ll` are made of."""
 
-    beta: Array
-    rss: Array
-    logdet_XWX: Array
-    ml: Array
-    reml: Array
+    beta: Float[Array, "*h p m"]
+    rss: Float[Array, "*h m"]
+    logdet_XWX: Float[Array, "*h"]
+    ml: Float[Array, "*h m"]
+    reml: Float[Array, "*h m"]
 
 
 @in_float64
-def get_ml_soln(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> MLSolution:
+def get_ml_soln(
+    hsq: ArrayOrFrame, Kva: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame, reml: bool = True
+) -> MLSolution:
     """Fixed effects and variance at given heritabilities.
 
     Parameters
@@ -138,7 +141,9 @@ def get_ml_soln(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> MLSolu
 
 
 @in_float64
-def calc_ll(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> Float[AnyArray, "..."]:
+def calc_ll(
+    hsq: ArrayOrFrame, Kva: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame, reml: bool = True
+) -> Float[AnyArray, "*hm"]:
     """Log likelihood at given heritabilities, β and σ² at their best for each.
 
     Parameters
@@ -180,7 +185,9 @@ def calc_ll(hsq: Any, Kva: Any, y: Any, X: Any, reml: bool = True) -> Float[AnyA
     return fit.reml if reml else fit.ml
 
 
-def _evaluate(hsq: Any, Kva: Any, y: Any, X: Any) -> tuple[Array, int, int, _Fit]:
+def _evaluate(
+    hsq: ArrayOrFrame, Kva: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame
+) -> tuple[Float[Array, "*h"], int, int, _LeastSquares]:
     """Check the arguments; every heritability against every trait, in the shapes of both."""
     h = jnp.asarray(as_heritability(hsq))
     spectrum, traits, covariates = rotated_data(Kva, y, X)
@@ -194,13 +201,15 @@ def _evaluate(hsq: Any, Kva: Any, y: Any, X: Any) -> tuple[Array, int, int, _Fit
         values = values[..., 0] if one_trait else values
         return values.reshape(*h.shape, *values.shape[1:])
 
-    shaped_fit = _Fit(
+    shaped_fit = _LeastSquares(
         shaped(fits.beta), shaped(fits.rss), fits.logdet_XWX, shaped(fits.ml), shaped(fits.reml)
     )
     return h, n, p, shaped_fit
 
 
-def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Any, Array]:
+def rotated_data(
+    Kva: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame
+) -> tuple[Float[Array, " n"], Float[AnyArray, "n *m"], Float[Array, "n p"]]:
     """Rotated data as float64 arrays, shapes checked against one another; y is not copied."""
     if np.ndim(Kva) != 1:
         raise ValueError(f"Kva must be the vector of eigenvalues (n,), got shape {np.shape(Kva)}.")
@@ -217,16 +226,31 @@ def rotated_data(Kva: Any, y: Any, X: Any) -> tuple[Array, Any, Array]:
 
 
 @jax.jit
-def _fit_each(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+def _fit_each(
+    h: Float[Array, " h"],
+    Kva: Float[Array, " n"],
+    y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+) -> _LeastSquares:
     return lax.map(lambda one: _fit_one(one, Kva, y, X), h)
 
 
-def _fit_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+def _fit_one(
+    h: Float[Array, ""],
+    Kva: Float[Array, " n"],
+    y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+) -> _LeastSquares:
     unbounded = (h == 1) & jnp.any(Kva == 0)
     return lax.cond(unbounded, _limit_at_one, _weighted_least_squares, h, Kva, y, X)
 
 
-def _weighted_least_squares(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+def _weighted_least_squares(
+    h: Float[Array, ""],
+    Kva: Float[Array, " n"],
+    y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+) -> _LeastSquares:
     n, p = X.shape
     variance = h * Kva + (1 - h)
     root = jnp.sqrt(1 / variance)[:, None]
@@ -236,12 +260,17 @@ def _weighted_least_squares(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
     rss = jnp.sum((root * y - Q @ z) ** 2, axis=0)
     logdet_XWX = _logdet(R)
     ml = -0.5 * (jnp.sum(jnp.log(variance)) + n * jnp.log(rss))
-    return _Fit(
+    return _LeastSquares(
         beta, rss, logdet_XWX, ml, ml + _restriction(rss, n, p, _logdet_gram(X), logdet_XWX)
     )
 
 
-def _limit_at_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
+def _limit_at_one(
+    h: Float[Array, ""],
+    Kva: Float[Array, " n"],
+    y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+) -> _LeastSquares:
     """H → 1 with singular K: individuals in its null space weigh infinitely more than the others.
 
     They determine ("pin") the fixed effects that they can, the others determine the rest.
@@ -273,7 +302,7 @@ def _limit_at_one(h: Array, Kva: Array, y: Array, X: Array) -> _Fit:
     safe = jnp.where(exact, rss, 1.0)
     ml = -0.5 * (logdet + n * jnp.log(safe))
     reml = ml + _restriction(safe, n, p, _logdet_gram(X), finite_XWX)
-    return _Fit(
+    return _LeastSquares(
         beta=jax.scipy.linalg.solve_triangular(R, G @ effects),
         rss=rss,
         logdet_XWX=jnp.where(pins > 0, jnp.inf, finite_XWX),

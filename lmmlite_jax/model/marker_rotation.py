@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
-from lmmlite_jax.model.pattern import Pattern
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = ["MarkerRotation", "Markers", "marker_rotation", "rotate_markers"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.profile import Profile
 
 __all__ = ["LAST", "Maximum", "global_maximum", "grid_points", "search_grid"]
@@ -53,11 +53,11 @@ class Maximum(NamedTuple):
 
 
 class _Bracket(NamedTuple):
-    low: Array
-    high: Array
-    hsq: Array
-    done: Array
-    steps: Array
+    low: Float[Array, " m"]
+    high: Float[Array, " m"]
+    hsq: Float[Array, " m"]
+    done: Bool[Array, " m"]
+    steps: Int[Array, ""]
 
 
 def global_maximum(
@@ -127,7 +127,9 @@ def _stationary(profile: Profile, hsq: Array, inside: Array) -> Array:
 
 
 @_stationary.defjvp
-def _stationary_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+def _stationary_jvp(
+    primals: tuple[Profile, Array, Array], tangents: tuple[Profile, Array, AnyArray]
+) -> tuple[Array, Array]:
     (profile, hsq, inside), (change, _, _) = primals, tangents
     hsq = _stationary(profile, hsq, inside)
     at = jnp.where(inside, hsq, 0.5)
@@ -150,7 +152,9 @@ def grid_points(nodes: np.ndarray, singular: bool) -> int:
     return min(GRID_POINTS, int(np.ceil(span / step)))
 
 
-def search_grid(nodes: AnyArray, edge: Any, points: int) -> Array:
+def search_grid(
+    nodes: Float[AnyArray, " r"], edge: Scalar, points: int
+) -> Float[Array, " points_and_2"]:
     """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``."""
     largest = jnp.max(nodes)
     low, high = jnp.log(GRID_RANGE[0] * largest), jnp.log(GRID_RANGE[1] * largest)
@@ -162,8 +166,13 @@ def search_grid(nodes: AnyArray, edge: Any, points: int) -> Array:
 
 
 def _newton(
-    profile: Profile, grid: Array, slopes: Array, cell: Array, active: Array, tol: Array
-) -> Array:
+    profile: Profile,
+    grid: Float[Array, " g"],
+    slopes: Float[Array, "g m"],
+    cell: Int[Array, " m"],
+    active: Bool[Array, " m"],
+    tol: Scalar,
+) -> Float[Array, " m"]:
     """Root of the slope in a cell of the grid, from the secant through its ends."""
     low, high = grid[cell], grid[cell + 1]
     slope_low = jnp.take_along_axis(slopes, cell[None], axis=0)[0]

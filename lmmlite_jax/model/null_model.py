@@ -11,15 +11,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmmlite_jax.model.engine import Engine, Group, make_engine
-from lmmlite_jax.model.estimate import NO_PRIOR, Options, check_options
-from lmmlite_jax.model.inputs import (
-    ArrayOrFrame,
-    Labelled,
-    as_covariates,
-    check_dtype,
-    column_name,
-)
+from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_covariates, column_name
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
+from lmmlite_jax.model.options import NO_PRIOR, Options, check_dtype, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.study import ALL_CHROMOSOMES, Kinships, as_study

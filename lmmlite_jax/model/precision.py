@@ -9,16 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lmmlite_jax.model.programs import make_room
 
-__all__ = ["AnyArray", "each_in_float64", "in_float64", "is_traced"]
+__all__ = [
+    "AnyArray",
+    "Scalar",
+    "each_in_float64",
+    "in_double",
+    "in_float64",
+    "in_working_precision",
+    "is_traced",
+]
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
+
+Scalar: TypeAlias = Float[AnyArray, ""] | float
+"""A number: NumPy's are floats."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +64,36 @@ def each_in_float64(results: Iterator[T]) -> Iterator[T]:
         yield one
 
 
-def is_traced(*values: Any) -> bool:
+def is_traced(*values: object) -> bool:
     """Whether any of ``values`` is being traced (``jit``, ``vmap``, ``grad``)."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def in_working_precision(function: Callable[..., R], *arrays: AnyArray) -> R:
+    """Call with arrays of double precision; inside a trace, of JAX's default precision.
+
+    Under JAX's default setting a caller's derivative can be passed on in single precision only.
+    What needs double precision has it inside: see `in_double`.
+    """
+    if is_traced(*arrays):
+        dtype = jnp.result_type(float)
+        return function(*(jnp.asarray(a, dtype) for a in arrays))
+    return in_float64(lambda: function(*(jnp.asarray(a, jnp.float64) for a in arrays)))()
+
+
+def in_double(function: Callable[..., R]) -> Callable[..., R]:
+    """Compute in double precision what has no derivative of its own, and return the caller's.
+
+    Under ``vmap`` one after the other: batches of LAPACK calls in one program have been seen to
+    hang (jaxlib 0.10.2).
+    """
+
+    @jax.custom_batching.sequential_vmap
+    @wraps(function)
+    def wrapped(*arrays: AnyArray) -> R:
+        dtype = arrays[0].dtype
+        with jax.enable_x64(True):
+            results = function(*(jnp.asarray(a, jnp.float64) for a in arrays))
+            return jax.tree.map(lambda a: jnp.asarray(a, dtype), results)
+
+    return wrapped

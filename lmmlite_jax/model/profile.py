@@ -50,11 +50,11 @@ class Profile:
     """
 
     skeleton: Skeleton
-    rss: Float[Array, "..."]
-    zero_rss: Float[Array, "..."]
-    logdet: Float[Array, "..."]
-    zeros: Float[Array, "..."]
-    dof: Float[Array, "..."] | float = 1.0
+    rss: Float[Array, "r #m"]
+    zero_rss: Float[Array, "#m"]
+    logdet: Float[Array, "r #m"]
+    zeros: Float[Array, "#m"]
+    dof: Float[Array, "#m"] | Float[Array, ""] | float = 1.0
     prior_squares: Float[Array, ""] | float = 0.0
 
     def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:

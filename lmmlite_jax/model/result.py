@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -114,24 +114,24 @@ class LMMFit:
         Names, where data frames came in.
     """
 
-    beta: Float[AnyArray, "..."]
-    sigmasq: Float[AnyArray, "..."]
-    hsq: Float[AnyArray, "..."]
-    sigmasq_g: Float[AnyArray, "..."]
-    sigmasq_e: Float[AnyArray, "..."]
-    loglik: Float[AnyArray, "..."]
-    lrt: Float[AnyArray, "..."]
-    lrt_pvalue: Float[AnyArray, "..."]
-    n: Int[AnyArray, "..."]
-    status: Int[AnyArray, "..."]
-    beta_se: Float[AnyArray, "..."] | None = None
-    hsq_se: Float[AnyArray, "..."] | None = None
-    sigmasq_g_se: Float[AnyArray, "..."] | None = None
-    sigmasq_e_se: Float[AnyArray, "..."] | None = None
-    hsq_low: Float[AnyArray, "..."] | None = None
-    hsq_high: Float[AnyArray, "..."] | None = None
-    lrt_pvalue_simulated: Float[AnyArray, "..."] | None = None
-    blup: Float[AnyArray, "..."] | None = None
+    beta: Float[AnyArray, "p *m"]
+    sigmasq: Float[AnyArray, "*m"]
+    hsq: Float[AnyArray, "*m"]
+    sigmasq_g: Float[AnyArray, "*m"]
+    sigmasq_e: Float[AnyArray, "*m"]
+    loglik: Float[AnyArray, "*m"]
+    lrt: Float[AnyArray, "*m"]
+    lrt_pvalue: Float[AnyArray, "*m"]
+    n: Int[AnyArray, "*m"]
+    status: Int[AnyArray, "*m"]
+    beta_se: Float[AnyArray, "p *m"] | None = None
+    hsq_se: Float[AnyArray, "*m"] | None = None
+    sigmasq_g_se: Float[AnyArray, "*m"] | None = None
+    sigmasq_e_se: Float[AnyArray, "*m"] | None = None
+    hsq_low: Float[AnyArray, "*m"] | None = None
+    hsq_high: Float[AnyArray, "*m"] | None = None
+    lrt_pvalue_simulated: Float[AnyArray, "*m"] | None = None
+    blup: Float[AnyArray, "everyone *m"] | None = None
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
@@ -145,7 +145,7 @@ class LMMFit:
         import pandas as pd
 
         names = self.covariates or tuple(str(i) for i in range(len(self.beta)))
-        columns: dict[str, Any] = {
+        columns: dict[str, AnyArray | list[str]] = {
             name: np.atleast_1d(np.asarray(getattr(self, name)))
             for name in _COLUMNS
             if getattr(self, name) is not None
@@ -155,18 +155,18 @@ class LMMFit:
                 rows = np.asarray(effects).reshape(len(names), -1)
                 columns |= {f"{prefix}_{name}": row for name, row in zip(names, rows, strict=True)}
         columns["reason"] = list(self.reasons)
-        index = self.traits or range(columns["hsq"].size)
+        index = self.traits or range(np.size(self.hsq))
         return pd.DataFrame(columns, index=pd.Index(index, name="trait"))
 
 
-def status_of_counts(counts: np.ndarray, p: int) -> np.ndarray:
+def status_of_counts(counts: Int[np.ndarray, " m"], p: int) -> Int[np.ndarray, " m"]:
     """Status of traits before any fit with p covariates: whether enough individuals are seen."""
     status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
     status[counts == 0] = Status.ALL_MISSING
     return status
 
 
-def reasons_of(status: Any, covariates: tuple[str, ...] | None) -> tuple[str, ...]:
+def reasons_of(status: Int[AnyArray, "*m"], covariates: tuple[str, ...] | None) -> tuple[str, ...]:
     """Words for each `Status`."""
     values = np.atleast_1d(np.asarray(status))
     words = {value: _reason(value, covariates) for value in np.unique(values).tolist()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,13 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
 from lmmlite_jax.model.inputs import (
+    ArrayOrFrame,
     as_covariates,
     as_kinship,
     as_traits,
     check_same_individuals,
 )
-from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE
 
 __all__ = [
@@ -53,8 +54,8 @@ SCALES = (1e-7, 1e10)
 class Extremes(NamedTuple):
     """Smallest and largest eigenvalue of a kinship matrix."""
 
-    smallest: Float[AnyArray, ""]
-    largest: Float[AnyArray, ""]
+    smallest: Scalar
+    largest: Scalar
 
 
 @jax.tree_util.register_dataclass
@@ -76,10 +77,10 @@ class Rotation:
         Names, where data frames came in.
     """
 
-    Kva: Float[AnyArray, "..."]
-    Kve_t: Float[AnyArray, "..."]
-    y: Float[AnyArray, "..."]
-    X: Float[AnyArray, "..."]
+    Kva: Float[AnyArray, " n"]
+    Kve_t: Float[AnyArray, "n n"]
+    y: Float[AnyArray, "n *m"]
+    X: Float[AnyArray, "n p"]
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
@@ -105,17 +106,22 @@ class Projection:
         Q'KQ and U'KQ, from which the fixed effects come back.
     """
 
-    Kva: Float[AnyArray, "..."]
-    Kve_t: Float[AnyArray, "..."]
-    Q_t: Float[AnyArray, "..."]
-    R: Float[AnyArray, "..."]
-    inner: Float[AnyArray, "..."]
-    cross: Float[AnyArray, "..."]
+    Kva: Float[AnyArray, "*P q"]
+    Kve_t: Float[AnyArray, "*P q n"]
+    Q_t: Float[AnyArray, "*P p n"]
+    R: Float[AnyArray, "*P p p"]
+    inner: Float[AnyArray, "*P p p"]
+    cross: Float[AnyArray, "*P q p"]
 
 
 @in_float64
 def eigen_rotation(
-    K: Any, y: Any, X: Any = None, *, clip_negative: bool = False, scale_kinship: bool = False
+    K: ArrayOrFrame,
+    y: ArrayOrFrame,
+    X: ArrayOrFrame | None = None,
+    *,
+    clip_negative: bool = False,
+    scale_kinship: bool = False,
 ) -> Rotation:
     """Rotate phenotypes and covariates by the eigenvectors of the kinship matrix.
 
@@ -173,7 +179,11 @@ def eigen_rotation(
 
 @in_float64
 def projected_rotation(
-    K: Any, X: Any = None, *, clip_negative: bool = False, scale_kinship: bool = False
+    K: ArrayOrFrame,
+    X: ArrayOrFrame | None = None,
+    *,
+    clip_negative: bool = False,
+    scale_kinship: bool = False,
 ) -> Projection:
     """Eigendecomposition of the kinship matrix in the complement of the covariates.
 
@@ -214,7 +224,7 @@ def projected_rotation(
     return _project(values, covariates.values, Extremes(spectrum[0], spectrum[-1]))
 
 
-def scaled(K: Any) -> Any:
+def scaled(K: Float[AnyArray, "n n"]) -> Float[AnyArray, "n n"]:
     """Kinship divided by its mean diagonal."""
     mean = K.diagonal().mean()
     if not is_traced(K) and not mean > 0:
@@ -222,7 +232,7 @@ def scaled(K: Any) -> Any:
     return K / mean
 
 
-def clipped(K: Any) -> Any:
+def clipped(K: Float[AnyArray, "n n"]) -> Float[AnyArray, "n n"]:
     """Kinship with its negative eigenvalues set to zero."""
     numerics = jnp if is_traced(K) else np
     values, vectors = numerics.linalg.eigh((K + K.T) / 2)
@@ -261,8 +271,8 @@ def _undifferentiable(K: Array, X: Array) -> tuple[Array, Array]:
 
 @partial(_undifferentiable.defjvp, symbolic_zeros=True)
 def _undifferentiable_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Any, Any]
-) -> tuple[tuple[Array, Array], tuple[Any, Any]]:
+    primals: tuple[Array, Array], tangents: tuple[Array | SymbolicZero, Array | SymbolicZero]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     if not all(isinstance(change, SymbolicZero) for change in tangents):
         raise NotImplementedError(
             "derivatives in K, or in anything beside a traced K, do not go through its "
@@ -273,7 +283,7 @@ def _undifferentiable_jvp(
     return primals, (jnp.zeros_like(K), jnp.zeros_like(X))
 
 
-def zero_eigenvalue(whole: Extremes) -> Any:
+def zero_eigenvalue(whole: Extremes) -> Scalar:
     """Largest size of an eigenvalue of K, or of its projections, that counts as zero.
 
     The one rule for all paths. What is 1e-12 of the largest has lost its digits in double
@@ -285,7 +295,7 @@ def zero_eigenvalue(whole: Extremes) -> Any:
 
 
 def clean_spectrum(
-    Kva: Float[Array, " n"], clip_negative: bool, whole: Extremes | None = None
+    Kva: Float[AnyArray, " n"], clip_negative: bool, whole: Extremes | None = None
 ) -> Float[Array, " n"]:
     """Eigenvalues with rounding around zero removed; NaN for what `check_spectrum` refuses."""
     if clip_negative:
@@ -296,7 +306,7 @@ def clean_spectrum(
     return jnp.where(Kva < -NEGATIVE_TOLERANCE * whole.largest, jnp.nan, kept)
 
 
-def check_spectrum(Kva: Any, clip_negative: bool) -> Any:
+def check_spectrum(Kva: Float[AnyArray, " n"], clip_negative: bool) -> Float[AnyArray, " n"]:
     """Refuse a spectrum that no variance matrix can have; return it as it came."""
     if is_traced(Kva):
         return Kva
@@ -326,7 +336,9 @@ def check_scale(mean: float) -> None:
 
 
 @jax.jit
-def _rotate(K: Array, y: Array, X: Array) -> tuple[Array, Array, Array, Array]:
+def _rotate(
+    K: Float[AnyArray, "n n"], y: Float[AnyArray, "n *m"], X: Float[AnyArray, "n p"]
+) -> tuple[Float[Array, " n"], Float[Array, "n n"], Float[Array, "n *m"], Float[Array, "n p"]]:
     Kva, Kve = jnp.linalg.eigh((K + K.T) / 2, symmetrize_input=False)
     return Kva, Kve.T, Kve.T @ y, Kve.T @ X
 

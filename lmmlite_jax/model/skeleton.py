@@ -19,7 +19,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +27,8 @@ from jaxtyping import Array, Float
 from scipy.linalg import qr, solve_triangular
 from scipy.special import ellipk, ellipkm1
 
-from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 
 __all__ = ["RANK_TOLERANCE", "Skeleton", "interval_skeleton", "skeleton"]
 
@@ -65,15 +65,15 @@ class Skeleton:
         product ``inverse @ orthogonal.T`` would lose half the digits that its factors keep.
     """
 
-    smallest: Float[AnyArray, "..."]
-    largest: Float[AnyArray, "..."]
-    nodes: Float[AnyArray, "..."]
-    deltas: Float[AnyArray, "..."]
-    error: Float[AnyArray, "..."]
-    column_scale: Float[AnyArray, "..."]
-    row_scale: Float[AnyArray, "..."]
-    orthogonal: Float[AnyArray, "..."]
-    inverse: Float[AnyArray, "..."]
+    smallest: Float[AnyArray, ""]
+    largest: Float[AnyArray, ""]
+    nodes: Float[AnyArray, " r"]
+    deltas: Float[AnyArray, " r"]
+    error: Float[AnyArray, ""]
+    column_scale: Float[AnyArray, " r"]
+    row_scale: Float[AnyArray, " r"]
+    orthogonal: Float[AnyArray, "r r"]
+    inverse: Float[AnyArray, "r r"]
 
     @property
     @in_float64
@@ -117,7 +117,7 @@ class Skeleton:
 
 
 @in_float64
-def skeleton(spectrum: Any, tol: float = 1e-10) -> Skeleton:
+def skeleton(spectrum: ArrayOrFrame, tol: float = 1e-10) -> Skeleton:
     """Skeleton of the eigenvalues of a kinship matrix.
 
     Parameters
@@ -159,7 +159,7 @@ def skeleton(spectrum: Any, tol: float = 1e-10) -> Skeleton:
     return _scaled(_unit_skeleton(decades, tol), positive.max())
 
 
-def interval_skeleton(ratio: float, largest: Any, tol: float = 1e-10) -> Skeleton:
+def interval_skeleton(ratio: float, largest: Scalar, tol: float = 1e-10) -> Skeleton:
     """Skeleton of every spectrum in [ratio · largest, largest]; ``largest`` may be traced.
 
     The interval is rounded outwards to half a decade, so that nearby spectra share a compiled
@@ -170,13 +170,13 @@ def interval_skeleton(ratio: float, largest: Any, tol: float = 1e-10) -> Skeleto
     return _scaled(_unit_skeleton(decades, error), largest)
 
 
-def _scaled(unit: dict[str, np.ndarray], largest: Any) -> Skeleton:
+def _scaled(unit: dict[str, np.ndarray], largest: Scalar) -> Skeleton:
+    # NumPy's arithmetic compiles nothing.
+    largest = jnp.asarray(largest) if is_traced(largest) else np.asarray(largest)
     bottom = largest * unit["smallest"]
-    if not is_traced(largest):  # NumPy's arithmetic compiles nothing
-        largest, bottom = np.asarray(largest), np.asarray(bottom)
     nodes, deltas = largest * unit["nodes"], largest * unit["deltas"]
     return Skeleton(
-        smallest=bottom,
+        smallest=bottom if is_traced(bottom) else np.asarray(bottom),
         largest=largest,
         nodes=nodes,
         deltas=deltas,
@@ -217,7 +217,9 @@ def _unit_skeleton(decades: float, tol: float) -> dict[str, np.ndarray]:
     )
 
 
-def _zolotarev(condition: float, r: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _zolotarev(
+    condition: float, r: int
+) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"], float]:
     """Best nodes on [1/condition, 1] against [-∞, 0], and the error they achieve.
 
     A Möbius map takes the two intervals to [1, s] and [-s, -1], where the solution is the
@@ -238,10 +240,10 @@ def _zolotarev(condition: float, r: int) -> tuple[np.ndarray, np.ndarray, float]
 
 def _measured_error(
     condition: float,
-    nodes: np.ndarray,
-    deltas: np.ndarray,
-    orthogonal: np.ndarray,
-    inverse: np.ndarray,
+    nodes: Float[np.ndarray, " r"],
+    deltas: Float[np.ndarray, " r"],
+    orthogonal: Float[np.ndarray, "r r"],
+    inverse: Float[np.ndarray, "r r"],
 ) -> float:
     spectrum = np.geomspace(1 / condition, 1, 300)
     matrix = 2 * np.sqrt(deltas[:, None] * spectrum) / (spectrum + deltas[:, None])

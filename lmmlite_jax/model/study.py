@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Num
 
+from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
     Labelled,
@@ -17,11 +20,16 @@ from lmmlite_jax.model.inputs import (
     as_weights,
     check_same_individuals,
 )
-from lmmlite_jax.model.pattern import Sample
 from lmmlite_jax.model.precision import AnyArray, is_traced
-from lmmlite_jax.model.rotation import clipped, scaled
+from lmmlite_jax.model.rotation import (
+    NEGATIVE_TOLERANCE,
+    check_scale,
+    check_spectrum,
+    clipped,
+    scaled,
+)
 
-__all__ = ["ALL_CHROMOSOMES", "Kinships", "Study", "as_study"]
+__all__ = ["ALL_CHROMOSOMES", "Kinships", "Study", "as_complete", "as_study"]
 
 Kinships = ArrayOrFrame | Mapping[object, ArrayOrFrame] | None
 """One kinship matrix, one for each chromosome by its label, or none."""
@@ -110,3 +118,31 @@ def as_study(
 def _matrices(tables: Mapping[str, Labelled], n: int) -> list[AnyArray]:
     """Kinship matrices; without any, individuals are unrelated."""
     return [table.values for table in tables.values()] or [np.eye(n)]
+
+
+def as_complete(
+    K: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame | None
+) -> tuple[Num[AnyArray, "n n"], Num[AnyArray, "n *m"], Num[AnyArray, "n p"]]:
+    """Kinship, complete phenotypes and covariates as arrays; traced ones as they came."""
+    with jax.enable_x64(True):
+        kinship = as_kinship(K)
+        n = np.shape(kinship.values)[0]
+        traits, covariates = as_traits("y", y, n), as_covariates(X, n)
+    check_same_individuals(K=kinship, y=traits, X=covariates)
+    if not is_traced(K):
+        _check_semidefinite(kinship.values)
+    p = np.shape(covariates.values)[1]
+    if n <= p:
+        raise ValueError(f"X has {p} columns for {n} individuals: a likelihood needs more than p.")
+    pairs = zip((K, y, X), (kinship, traits, covariates), strict=True)
+    K, y, X = (given if is_traced(given) else table.values for given, table in pairs)
+    return K, y, X if np.ndim(X) == 2 else X[:, None]
+
+
+def _check_semidefinite(K: np.ndarray) -> None:
+    """Refuse negative eigenvalues; a Cholesky factor of a little more than K tells it has none."""
+    try:
+        np.linalg.cholesky(K + NEGATIVE_TOLERANCE * np.max(np.abs(K)) * np.eye(len(K)))
+    except np.linalg.LinAlgError:
+        check_spectrum(np.linalg.eigvalsh((K + K.T) / 2), clip_negative=False)
+    check_scale(float(np.trace(K)) / len(K))

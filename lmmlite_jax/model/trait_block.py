@@ -13,12 +13,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group, Rotated
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
 from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
 from lmmlite_jax.model.maximum import grid_points
-from lmmlite_jax.model.pattern import Pattern
-from lmmlite_jax.model.patterns import TRAITS_AT_ONCE
+from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status

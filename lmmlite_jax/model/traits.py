@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
 from lmmlite_jax.model.engine import Engine, Group, make_engine
-from lmmlite_jax.model.estimate import NO_PRIOR, Options, Prior, check_options
-from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
+from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.known_kinship import decompose_known, fit_known
+from lmmlite_jax.model.options import (
+    NO_PRIOR,
+    Options,
+    Prior,
+    check_dtype,
+    check_interval,
+    check_options,
+    check_simulation,
+)
 from lmmlite_jax.model.precision import in_float64, is_traced
 from lmmlite_jax.model.result import LMMFit, status_of_counts
 from lmmlite_jax.model.study import ALL_CHROMOSOMES, Study, as_study
@@ -115,11 +122,11 @@ def fit_traits(
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)
     if interval is not None:
-        _check_interval(interval, simulations)
+        check_interval(interval, simulations)
     asked = "interval" if interval is not None else "simulate_pvalue"
     simulated = interval is not None or simulate_pvalue
     if simulated:
-        _check_simulation(asked, simulations, reml, prior)
+        check_simulation(asked, simulations, reml, prior)
     study = as_study(K, Y, X, weights, clip_negative=clip_negative, scale_kinship=scale_kinship)
     if simulated and study.is_traced:
         raise ValueError(f"{asked} is simulated outside of traces: leave it out under jit.")
@@ -162,26 +169,6 @@ def fit_study(
     return jax.tree.map(lambda a: a[..., 0, :], block)
 
 
-def _check_interval(level: float, simulations: int) -> None:
-    if not 0.5 <= level < 1:
-        raise ValueError(f"interval must be a confidence level such as 0.95, got {level}.")
-    least = np.ceil(round(10 / (1 - level), 6))
-    if simulations < least:
-        raise ValueError(
-            f"simulations must be at least {least:.0f} for an interval of level {level}, got "
-            f"{simulations}."
-        )
-
-
-def _check_simulation(asked: str, simulations: int, reml: bool, prior: Prior) -> None:
-    if not reml:
-        raise ValueError(f"{asked} is for the restricted likelihood-ratio test: use reml=True.")
-    if prior.size > 0:
-        raise ValueError(f"{asked} knows no prior: leave prior_sample_size at 0, or {asked} out.")
-    if simulations < 1:
-        raise ValueError(f"simulations must be at least 1, got {simulations}.")
-
-
 def collected(engine: Engine, groups: Iterator[Group], counts: Int[np.ndarray, " m"]) -> LMMFit:
     """Fits of groups of traits in the order of the traits, with ``counts`` individuals observed."""
     n, p = engine.sample.X.shape
@@ -193,7 +180,7 @@ def collected(engine: Engine, groups: Iterator[Group], counts: Int[np.ndarray, "
         for name, values in columns.items():
             of_group = np.asarray(getattr(group.fit, name))
             values[..., group.traits[used]] = of_group[..., used]
-    arrays: dict[str, Any] = {name: jax.device_put(values) for name, values in columns.items()}
+    arrays = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)
 
 

@@ -28,11 +28,11 @@ class Pieces(NamedTuple):
         log|V| for ML; for REML log|N'VN|, N an orthonormal basis of the complement of X.
     """
 
-    P: Float[Array, "..."]
-    C: Float[Array, "..."]
-    B: Float[Array, "..."]
-    slope: Float[Array, "..."]
-    logdet: Float[Array, "..."]
+    P: Float[Array, "n n"]
+    C: Float[Array, "n p"]
+    B: Float[Array, "p p"]
+    slope: Float[Array, "n n"]
+    logdet: Float[Array, ""]
 
 
 def factorise(
@@ -57,7 +57,9 @@ def factorise(
     return Pieces(P, C, C.T @ V @ C, inverse, logdet)
 
 
-def _invert(V: Array, zero: Array) -> tuple[Array, Array]:
+def _invert(
+    V: Float[Array, "n n"], zero: Float[Array, ""]
+) -> tuple[Float[Array, "n n"], Float[Array, ""]]:
     """Inverse and log determinant.
 
     The largest diagonal element of the inverse is, within a factor of n, one over the smallest

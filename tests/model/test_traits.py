@@ -5,7 +5,7 @@ import pytest
 from helpers import centred, random_kinship, with_variance
 
 import lmmlite_jax as lmm
-from lmmlite_jax.model.patterns import batches
+from lmmlite_jax.model.missing import batches
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,10 @@ from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.orders import permuted
 from lmmlite_jax.mapping.statistics import LN10, Method
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
-from lmmlite_jax.model.inputs import ArrayOrFrame, check_dtype
+from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
+from lmmlite_jax.model.options import check_dtype
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import Traits, Whitened
 

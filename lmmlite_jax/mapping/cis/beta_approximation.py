@@ -9,18 +9,19 @@ likelihood (Ongen et al. 2016, Bioinformatics 32:1479).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import digamma, polygamma
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 from scipy.special import betainc
 
 from lmmlite_jax.mapping.tails import log10p_f
-from lmmlite_jax.model.precision import in_float64
+from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.precision import AnyArray, in_float64
 
 __all__ = ["FEWEST_PERMUTATIONS", "BetaApproximation", "beta_approximation"]
 
@@ -43,16 +44,18 @@ class BetaApproximation(NamedTuple):
     ``pval_beta`` the probability of one as small under Beta(``beta_shape1``, ``beta_shape2``).
     """
 
-    pval_perm: np.ndarray
-    pval_beta: np.ndarray
-    beta_shape1: np.ndarray
-    beta_shape2: np.ndarray
-    true_df: np.ndarray
-    pval_true_df: np.ndarray
+    pval_perm: Float[np.ndarray, " m"]
+    pval_beta: Float[np.ndarray, " m"]
+    beta_shape1: Float[np.ndarray, " m"]
+    beta_shape2: Float[np.ndarray, " m"]
+    true_df: Float[np.ndarray, " m"]
+    pval_true_df: Float[np.ndarray, " m"]
 
 
 @in_float64
-def beta_approximation(permuted: Any, share: Any, df: Any) -> BetaApproximation:
+def beta_approximation(
+    permuted: ArrayOrFrame, share: ArrayOrFrame, df: ArrayOrFrame
+) -> BetaApproximation:
     """Fit FastQTL's approximation.
 
     Parameters
@@ -105,7 +108,7 @@ def beta_approximation(permuted: Any, share: Any, df: Any) -> BetaApproximation:
     )
 
 
-def _log10p(share: Any, df: Any) -> Any:
+def _log10p(share: Float[AnyArray, "m *P"], df: Float[AnyArray, "m *_"]) -> Float[AnyArray, "m *P"]:
     return log10p_f(share / (1 - share), 1, df)
 
 
@@ -115,23 +118,23 @@ class _Law(NamedTuple):
     ``mean``, ``spread`` = mean (1 - mean) / variance - 1, and the means of log p and log(1 - p).
     """
 
-    mean: Array
-    spread: Array
-    log_p: Array
-    log_rest: Array
+    mean: Float[Array, " m"]
+    spread: Float[Array, " m"]
+    log_p: Float[Array, " m"]
+    log_rest: Float[Array, " m"]
 
 
-class _Search(NamedTuple):
+class _Secant(NamedTuple):
     """Where to look next, the point before, what is known to enclose the root, the last step."""
 
-    x: Array
-    before: Array
-    value_before: Array
+    x: Float[Array, " m"]
+    before: Float[Array, " m"]
+    value_before: Float[Array, " m"]
     law: _Law
-    low: Array
-    high: Array
-    step: Array
-    steps: Array
+    low: Float[Array, " m"]
+    high: Float[Array, " m"]
+    step: Float[Array, " m"]
+    steps: Int[Array, ""]
 
 
 @jax.jit
@@ -142,7 +145,7 @@ def _fit(largest: Array, start: Array) -> tuple[Array, Array, Array]:
     freedom: secant steps inside what is known to enclose its root.
     """
 
-    def advance(state: _Search) -> _Search:
+    def advance(state: _Secant) -> _Secant:
         x, law = state.x, _law(largest, jnp.exp(state.x))
         value = jnp.log(law.spread * law.mean)
         low, high = jnp.where(value > 0, x, state.low), jnp.where(value < 0, x, state.high)
@@ -154,9 +157,9 @@ def _fit(largest: Array, start: Array) -> tuple[Array, Array, Array]:
         moving = (state.step > _TOLERANCE) & jnp.isfinite(value) & (value != 0)
         following = jnp.where(moving, following, x)
         step = jnp.abs(following - x)
-        return _Search(following, x, value, law, low, high, step, state.steps + 1)
+        return _Secant(following, x, value, law, low, high, step, state.steps + 1)
 
-    def searching(state: _Search) -> Array:
+    def searching(state: _Secant) -> Array:
         return (state.steps < _MOST_STEPS) & jnp.any(state.step > _TOLERANCE)
 
     x = jnp.log(start)
@@ -165,7 +168,7 @@ def _fit(largest: Array, start: Array) -> tuple[Array, Array, Array]:
     found = lax.while_loop(
         searching,
         advance,
-        _Search(x, unknown, unknown, nothing, -infinite, infinite, infinite, jnp.zeros((), int)),
+        _Secant(x, unknown, unknown, nothing, -infinite, infinite, infinite, jnp.zeros((), int)),
     )
     return jnp.exp(found.before), *_most_likely(found.law)
 
@@ -187,7 +190,7 @@ def _law(largest: Array, df: Array) -> _Law:
 def _most_likely(law: _Law) -> tuple[Array, Array]:
     """Shapes of greatest likelihood by Newton's method, from those by moments."""
 
-    def newton(_: Any, shapes: tuple[Array, Array]) -> tuple[Array, Array]:
+    def newton(_: int | Array, shapes: tuple[Array, Array]) -> tuple[Array, Array]:
         a, b = shapes
         three = jnp.stack([a, b, a + b])
         of_a, of_b, of_sum = digamma(three)

@@ -1,16 +1,16 @@
-"""What traits observed in the same individuals share: one decomposition of the kinship."""
+"""One decomposition of the kinship for all traits observed in the same individuals."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.model.estimate import EffectVariance
 from lmmlite_jax.model.fit import ABSORBED_TOLERANCE
@@ -28,7 +28,7 @@ from lmmlite_jax.model.rotation import (
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
 from lmmlite_jax.model.threads import on_cpu
 
-__all__ = ["Pattern", "Sample", "decompose", "shared_skeleton"]
+__all__ = ["Pattern", "Sample", "decompose", "shared_skeleton", "widened"]
 
 REGULAR = 1e-8
 """Smallest eigenvalue, as a part of the largest, down to which a skeleton is taken at first where
@@ -36,20 +36,20 @@ patterns of missing values, or K itself in ML, may have smaller eigenvalues than
 
 
 class Sample(NamedTuple):
-    """What all traits share: K (n, n), X (n, p), residual weights (n,) or None."""
+    """What all traits share: kinship, covariates, and weights of the residuals, or None."""
 
-    K: AnyArray
-    X: AnyArray
-    weights: AnyArray | None
+    K: Float[AnyArray, "n n"]
+    X: Float[AnyArray, "n p"]
+    weights: Float[AnyArray, " n"] | None
 
-    def weighted_kinship(self) -> Any:
+    def weighted_kinship(self) -> Float[AnyArray, "n n"]:
         """Kinship of individuals scaled so that all residuals have the same variance."""
         if self.weights is None:
             return self.K
         root = self.weights**0.5
         return self.K * root[:, None] * root
 
-    def weighted_covariates(self) -> Any:
+    def weighted_covariates(self) -> Float[AnyArray, "n p"]:
         """Covariates of individuals scaled as in `weighted_kinship`."""
         return self.X if self.weights is None else self.weights[:, None] ** 0.5 * self.X
 
@@ -88,7 +88,9 @@ def widened(skeleton: Skeleton, patterns: Pattern) -> Skeleton:
     return interval_skeleton(RANK_TOLERANCE, skeleton.largest)
 
 
-def _projected_spectrum(K: np.ndarray, X: np.ndarray) -> np.ndarray:
+def _projected_spectrum(
+    K: Float[AnyArray, "n n"], X: Float[AnyArray, "n p"]
+) -> Float[np.ndarray, " q"]:
     """Eigenvalues of K in the complement of X, ascending, as `project` finds them."""
     Q = np.linalg.qr(X)[0]
     KQ = K @ Q
@@ -105,25 +107,25 @@ class Pattern(NamedTuple):
     ``offset`` is what weights add to the log likelihood.
     """
 
-    members: Array
-    roots: Array | None
-    n: Array
+    members: Int[Array, "*P s"]
+    roots: Float[Array, "*P s"] | None
+    n: Int[Array, "*P"]
     projection: Projection
-    rows: Array
-    smallest: Array
-    to_beta: Array
-    logdet: Array
-    zeros: Array
-    free_zeros: Array
-    collinear: Array
-    offset: Array
+    rows: Float[Array, "*P r_and_2 q"]
+    smallest: Float[Array, "*P"]
+    to_beta: Float[Array, "*P p p"]
+    logdet: Float[Array, "*P r"]
+    zeros: Float[Array, "*P"]
+    free_zeros: Float[Array, "*P"]
+    collinear: Int[Array, "*P"]
+    offset: Float[Array, "*P"]
     effect_variance: EffectVariance | None
 
 
 def decompose(
     sample: Sample,
     *,
-    members: AnyArray,
+    members: Int[AnyArray, "P s"],
     skeleton: Skeleton,
     whole: Extremes,
     reml: bool,
@@ -138,7 +140,7 @@ def decompose(
 @partial(jax.jit, static_argnames=("reml", "effects", "one_by_one"))
 def _decompose(
     sample: Sample,
-    members: Array,
+    members: Int[Array, "P s"],
     skeleton: Skeleton,
     whole: Extremes,
     *,
@@ -153,7 +155,12 @@ def _decompose(
 
 
 def _pattern(
-    sample: Sample, members: Array, skeleton: Skeleton, whole: Extremes, reml: bool, effects: bool
+    sample: Sample,
+    members: Int[Array, " s"],
+    skeleton: Skeleton,
+    whole: Extremes,
+    reml: bool,
+    effects: bool,
 ) -> Pattern:
     """An absent individual is a row of the identity in K, and of zeros in X.
 
@@ -215,7 +222,9 @@ def _pattern(
     )
 
 
-def _effect_variance(projection: Projection, to_beta: Array, skeleton: Skeleton) -> EffectVariance:
+def _effect_variance(
+    projection: Projection, to_beta: Float[Array, "p p"], skeleton: Skeleton
+) -> EffectVariance:
     """R⁻¹ G(h) R⁻ᵀ on the diagonal, G(h) the variance of the fixed effects in the basis Q.
 
     G(h) = h G(1) + (1-h) [I + h Σ_i c_i c_i' w_i(h) / λ_i], c_i the rows of ``cross``.
@@ -231,7 +240,9 @@ def _effect_variance(projection: Projection, to_beta: Array, skeleton: Skeleton)
     )
 
 
-def _own_spectrum(K: Array, projection: Projection, n: Array, whole: Extremes) -> Array:
+def _own_spectrum(
+    K: Float[Array, "s s"], projection: Projection, n: Int[Array, ""], whole: Extremes
+) -> Float[Array, " s"]:
     """Eigenvalues of K itself for log|V| of ML, zero as well for the n'th and those behind it.
 
     log|V| - log|N'VN| would be a determinant of order p, but its eigenvalues near zero have no
@@ -245,7 +256,7 @@ def _own_spectrum(K: Array, projection: Projection, n: Array, whole: Extremes) -
     return jnp.where((number >= absorbed) & (number < n), cleaned, 0.0)
 
 
-def _at_one(projection: Projection) -> tuple[Array, Any]:
+def _at_one(projection: Projection) -> tuple[Float[Array, " q"], Float[AnyArray, "p p"]]:
     """1/λ, zero for zero, and G(1), the variance of the fixed effects at h = 1."""
     positive = projection.Kva > 0
     inverse = jnp.where(positive, 1 / jnp.where(positive, projection.Kva, 1.0), 0.0)

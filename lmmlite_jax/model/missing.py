@@ -1,4 +1,4 @@
-"""Grouping of traits by the individuals observed for them, into few shapes of arrays."""
+"""Missing phenotypes: traits grouped by the individuals observed, into few shapes of arrays."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-__all__ = ["TRAITS_AT_ONCE", "Batch", "batches", "phenotypes_of"]
+__all__ = ["TRAITS_AT_ONCE", "PatternBatch", "batches", "phenotypes_of"]
 
 TRAITS_AT_ONCE = 1024
 """Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
@@ -22,21 +23,25 @@ MOST_NUMBERS = 2**24
 """Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
 
 
-class Batch(NamedTuple):
+class PatternBatch(NamedTuple):
     """Patterns of missing values that are decomposed together, and the traits that have them.
 
-    members (P, s): the individuals of each pattern, -1 beyond the last;
-    pattern (G, C), traits (G, C, T): G groups of C blocks of T traits, -1 for no trait, and whose
+    ``members``: the individuals of each pattern, -1 beyond the last;
+    ``pattern``, ``traits``: G groups of C blocks of T traits, -1 for no trait, and whose
     pattern each block has.
     """
 
-    members: np.ndarray
-    pattern: np.ndarray
-    traits: np.ndarray
+    members: Int[np.ndarray, "P s"]
+    pattern: Int[np.ndarray, "G C"]
+    traits: Int[np.ndarray, "G C T"]
 
 
-def phenotypes_of(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.ndarray:
-    """Phenotypes (C, s, T) of blocks of traits, zero where there is no individual or trait."""
+def phenotypes_of(
+    Y: Float[np.ndarray, "n m"],
+    members: Int[np.ndarray, "C s"],
+    traits: Int[np.ndarray, "C T"],
+) -> Float[np.ndarray, "C s T"]:
+    """Phenotypes of blocks of traits, zero where there is no individual or trait."""
     complete = len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0
     if complete and traits.min() >= 0 and np.all(np.diff(traits[0]) == 1):
         return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
@@ -44,7 +49,9 @@ def phenotypes_of(Y: np.ndarray, members: np.ndarray, traits: np.ndarray) -> np.
     return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)
 
 
-def batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[Batch]:
+def batches(
+    observed: Bool[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+) -> Iterator[PatternBatch]:
     """Batches of few distinct shapes in which every one of ``traits`` occurs once."""
     if traits.size == 0:
         return
@@ -65,7 +72,7 @@ def batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[Batch]:
             for row, k in zip(rows, part, strict=False):
                 row[: sizes[k]] = np.flatnonzero(members[k])
             missing = -(-most // together) * together - len(pattern)
-            yield Batch(
+            yield PatternBatch(
                 rows,
                 np.pad(pattern, (0, missing)).reshape(-1, together),
                 np.pad(columns, ((0, missing), (0, 0)), constant_values=-1).reshape(
@@ -74,8 +81,10 @@ def batches(observed: np.ndarray, traits: np.ndarray) -> Iterator[Batch]:
             )
 
 
-def _patterns(observed: np.ndarray, traits: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Distinct patterns (P, n) of individuals observed, and the traits that have each."""
+def _patterns(
+    observed: Bool[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+) -> tuple[Bool[np.ndarray, "P n"], list[np.ndarray]]:
+    """Distinct patterns of individuals observed, and the traits that have each."""
     if observed.all():
         return observed[:, :1].T, [traits]
     packed = np.ascontiguousarray(np.packbits(observed[:, traits], axis=0).T)
@@ -120,8 +129,10 @@ def _width(group_sizes: np.ndarray) -> int:
     return int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, TRAITS_AT_ONCE))
 
 
-def _blocks(groups: list[np.ndarray], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Blocks of ``width`` traits of one pattern: pattern (C,) and traits (C, width)."""
+def _blocks(
+    groups: list[np.ndarray], width: int
+) -> tuple[Int[np.ndarray, " C"], Int[np.ndarray, "C width"]]:
+    """Blocks of ``width`` traits of one pattern each: its number, and the traits."""
     counts = [-(-group.size // width) for group in groups]
     traits = np.concatenate(
         [
