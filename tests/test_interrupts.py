@@ -63,7 +63,9 @@ def test_other_exceptions_that_are_ignored_are_reported_as_before(monkeypatch):
 
 
 def test_an_interrupt_during_imports_ends_the_command():
-    program = COLLECTED + "from lmmlite_jax.__main__ import main; main()"
+    # In the foreground, though the tests may run in a background job.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += COLLECTED + "from lmmlite_jax.__main__ import main; main()"
     ended = subprocess.run([sys.executable, "-c", program, *COMMAND], capture_output=True)
     assert ended.returncode == -signal.SIGINT
     assert ended.stdout == b"interrupted\n"
