@@ -9,9 +9,10 @@ all from their values at r points δ_j. The relative error of that is exactly
 
 so that the best μ and δ solve Zolotarev's third problem on [a, b] and [-∞, 0], whose solution is
 known in elliptic functions. The number of nodes depends on b/a and the tolerance alone: never on
-n, the covariates or the single eigenvalues, so that one skeleton serves a kinship matrix, each of
-its principal submatrices, and each projection of those (Cauchy interlacing). Eigenvalues of
-exactly zero, whose weight 1/(1-h) has no bound, are kept apart.
+n, the covariates or the single eigenvalues, so that one skeleton serves a regular kinship matrix,
+each of its principal submatrices, and each projection of those (Cauchy interlacing; a singular one
+can have projections with smaller positive eigenvalues than its own: see `decomposition`).
+Eigenvalues of exactly zero, whose weight 1/(1-h) has no bound, are kept apart.
 """
 
 from __future__ import annotations
