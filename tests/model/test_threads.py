@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lmmlite_jax.model.threads import few_blas_threads
 
@@ -56,11 +56,12 @@ def test_overlapping_threads_leave_blas_as_they_found_it():
     def blas_threads():
         return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
 
-    before = blas_threads()
-    one, other = few_blas_threads(10), few_blas_threads(10)
-    one.__enter__()
-    other.__enter__()
-    one.__exit__(None, None, None)
-    assert set(blas_threads()) == {1}
-    other.__exit__(None, None, None)
-    assert blas_threads() == before
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        one, other = few_blas_threads(10), few_blas_threads(10)
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        other.__exit__(None, None, None)
+        assert blas_threads() == before
