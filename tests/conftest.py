@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 # Several processes test at a time: the cores are theirs, not BLAS's, whose threads wait spinning.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+import pytest
+from jaxtyping import install_import_hook
 
 install_import_hook("lmmlite_jax", "beartype.beartype")
 
