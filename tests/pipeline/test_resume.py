@@ -23,13 +23,6 @@ Parts.seconds = 0
 trans._MOST_MARKERS = 512
 app()
 """
-# Interrupts arrive, though the tests may run in a background job, where they are ignored.
-IN_THE_FOREGROUND = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from lmmlite_jax.__main__ import main
-main()
-"""
 KILLS = int(os.environ.get("LMMLITE_JAX_KILLS", "3"))
 
 
@@ -125,8 +118,15 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
 def test_an_interrupt_in_the_first_seconds_ends_the_run(cohort, environment, tmp_path, seconds):
     """By the signal itself during imports, in order from then on; never does it get lost."""
     arguments = command(cohort, tmp_path / "run", "cis", "--permutations", "100000")[3:]
-    started = [sys.executable, "-c", IN_THE_FOREGROUND, *arguments]
-    with subprocess.Popen(started, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    started = [sys.executable, "-c", "from lmmlite_jax.__main__ import main; main()", *arguments]
+    with subprocess.Popen(
+        started,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests may run in a background job, where interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
