@@ -114,7 +114,8 @@ class LMMFit:
         Names, where data frames came in.
     """
 
-    beta: Float[AnyArray, "p *m"]
+    # (p, *m), but that `jax.vmap` puts its own axis before both.
+    beta: Float[AnyArray, "*effects"]
     sigmasq: Float[AnyArray, "*m"]
     hsq: Float[AnyArray, "*m"]
     sigmasq_g: Float[AnyArray, "*m"]
@@ -124,7 +125,7 @@ class LMMFit:
     lrt_pvalue: Float[AnyArray, "*m"]
     n: Int[AnyArray, "*m"]
     status: Int[AnyArray, "*m"]
-    beta_se: Float[AnyArray, "p *m"] | None = None
+    beta_se: Float[AnyArray, "*effects"] | None = None
     hsq_se: Float[AnyArray, "*m"] | None = None
     sigmasq_g_se: Float[AnyArray, "*m"] | None = None
     sigmasq_e_se: Float[AnyArray, "*m"] | None = None
