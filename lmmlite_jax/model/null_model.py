@@ -174,9 +174,11 @@ class NullModel:
     ) -> Iterator[list[TraitBlock]]:
         """Blocks of some traits at their heritabilities here, one covariate left to the markers."""
         fewer = np.delete(self._study.covariates, column, axis=1)
-        engine = self._engine(label)
-        fitted = engine.groups(self._numbers, traits)
-        without = engine.with_covariates(fewer).groups(self._numbers, traits)
+        fitted = self._engine(label).groups(self._numbers, traits)
+        # An engine of its own: with fewer covariates the spectrum is wider.
+        sample = self._study.sample(label)._replace(X=fewer)
+        engine = make_engine(sample, self._options, tol=self.tol, dtype=self.dtype)
+        without = engine.groups(self._numbers, traits)
         pairs = (
             group._replace(fit=with_all.fit)
             for with_all, group in zip(fitted, without, strict=True)

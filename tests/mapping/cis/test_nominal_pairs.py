@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import dense_pair, random_kinship, with_variance
+from helpers import centred, dense_pair, random_kinship, with_variance
 
 import lmmlite_jax as lmm
 
@@ -140,6 +140,29 @@ def test_interactions_are_generalised_least_squares_of_three_columns():
             assert found[f"b_{name}"][i] == pytest.approx(beta[k], rel=1e-6)
             assert found[f"b_{name}_se"][i] == pytest.approx(se[k], rel=1e-6)
             assert found[f"pval_{name}"][i] == pytest.approx(pvalue[k], rel=1e-5)
+
+
+def test_an_interacting_covariate_may_be_the_main_axis_of_a_singular_kinship():
+    """Without it the complement of the covariates has a far larger eigenvalue."""
+    _, Y, G, X, windows = problem(8, n=60)
+    rng = np.random.default_rng(8)
+    e = rng.standard_normal(60)
+    root = np.column_stack([300 * e, rng.standard_normal((60, 40))])
+    K = centred(root @ root.T) / 60
+    null = lmm.NullModel(K, Y, np.column_stack([X, e]))
+    found = together(lmm.map_cis_interaction(null, G, windows, e))
+    imputed = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    for i in range(0, found["gene"].size, 40):
+        t, hsq = found["gene"][i], found["hsq"][i]
+        if hsq > 0.99:
+            continue
+        seen = ~np.isnan(Y[:, t])
+        g = imputed[seen, found["marker"][i]]
+        columns = np.column_stack([g, e[seen], g * e[seen]])
+        beta, se, *_ = dense_pair(hsq, K[np.ix_(seen, seen)], Y[seen, t], columns, X[seen])
+        for k, name in ((0, "g"), (2, "gi")):
+            assert found[f"b_{name}"][i] == pytest.approx(beta[k], rel=1e-6)
+            assert found[f"b_{name}_se"][i] == pytest.approx(se[k], rel=1e-6)
 
 
 def test_interactions_need_markers_that_vary_in_both_halves():
