@@ -8,23 +8,27 @@ keep of a tile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import status_of_counts
-from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, TraitBlock
+from lmmlite_jax.model.screening import ScreenMarkers
+from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, Individuals, TraitBlock
 
 __all__ = [
+    "GROUP",
     "Adds",
     "Batch",
     "Fits",
+    "MarkerBlock",
     "Piece",
     "Tile",
     "batches",
@@ -45,6 +49,9 @@ NUMBERS_AT_ONCE = 2**23
 
 ACCELERATOR = 16
 """How many times more an accelerator works on together."""
+
+GROUP = 16
+"""Neighbouring markers of which a screen keeps the largest correlation alone; blocks are some."""
 
 MARKERS_OF_A_CALL = 16
 """What a block costs beside its markers, in markers."""
@@ -71,28 +78,66 @@ class Piece(NamedTuple):
     width: int
 
 
-class Tile(NamedTuple):
-    """Markers against a block of traits.
+class MarkerBlock:
+    """A block of markers for some individuals, rotated when that is first needed.
 
     Attributes
     ----------
     numbers : (B,)
         Of the markers.
-    markers : Markers
-        The same, rotated for the individuals of the block; more than B where they are padded.
-    block : TraitBlock
-        The traits.
+    individuals : Individuals
+        In whom they are rotated.
     dosages : (n, width, k)
-        Genotypes of all individuals, missing ones replaced by the mean.
+        Genotypes of all individuals, missing ones replaced by the mean; zeros beyond B.
     missing : (B,)
         How many were missing of each marker.
     """
 
-    numbers: Int[np.ndarray, " B"]
-    markers: Markers
+    def __init__(
+        self,
+        numbers: Int[np.ndarray, " B"],
+        individuals: Individuals,
+        dosages: Float[np.ndarray, "n width k"],
+        missing: Int[np.ndarray, " B"],
+        on_device: Float[Array, "k width n"],
+    ) -> None:
+        self.numbers, self.individuals = numbers, individuals
+        self.dosages, self.missing = dosages, missing
+        self._on_device = on_device
+        self._screened: dict[bool, ScreenMarkers] = {}
+
+    @cached_property
+    def rotated(self) -> Markers:
+        """The markers as tests need them, padded to the width."""
+        return self.individuals.rotate_markers(self._on_device)
+
+    def screened(self, double: bool) -> ScreenMarkers:
+        """Markers of one column in single precision, rotated in ``double`` precision or in it."""
+        if double not in self._screened:
+            self._screened[double] = self.individuals.screen_markers(self._on_device[0], double)
+        return self._screened[double]
+
+
+class Tile(NamedTuple):
+    """A block of markers against a block of traits."""
+
+    marker_block: MarkerBlock
     block: TraitBlock
-    dosages: Float[np.ndarray, "n width k"]
-    missing: Int[np.ndarray, " B"]
+
+    @property
+    def numbers(self) -> Int[np.ndarray, " B"]:
+        """Of the markers."""
+        return self.marker_block.numbers
+
+    @property
+    def markers(self) -> Markers:
+        """The markers, rotated for the individuals of the block of traits."""
+        return self.marker_block.rotated
+
+    @property
+    def dosages(self) -> Float[np.ndarray, "n width k"]:
+        """Genotypes of all individuals without gaps."""
+        return self.marker_block.dosages
 
 
 @runtime_checkable
@@ -110,17 +155,17 @@ def tiles(genotypes: Genotypes, pieces: Iterable[Piece]) -> Iterator[Tile]:
         on_device = jax.device_put(dosages.T)
         together = {id(block.individuals): block.individuals for block in piece.blocks}
         for individuals in together.values():
-            markers = individuals.rotate_markers(on_device)
+            markers = MarkerBlock(piece.markers, individuals, dosages, missing, on_device)
             for block in piece.blocks:
                 if block.individuals is individuals:
-                    yield Tile(piece.markers, markers, block, dosages, missing)
+                    yield Tile(markers, block)
 
 
 def collect(keep: Adds, genotypes: Genotypes, pieces: Iterable[Piece]) -> Int[np.ndarray, " M"]:
     """Give every tile to what keeps; count the missing genotypes of each marker seen."""
     missing = np.zeros(genotypes.markers, dtype=np.int64)
     for tile in tiles(genotypes, pieces):
-        missing[tile.numbers] = tile.missing
+        missing[tile.numbers] = tile.marker_block.missing
         keep.add(tile)
     return missing
 
@@ -211,6 +256,6 @@ def block_width(null: NullModel, columns: int, sizes: Sequence[int]) -> int:
     widest = max(
         1, min(int(np.clip(numbers // (columns**2 * traits), 64, most)), max(sizes, default=0))
     )
-    widths = np.arange(widest, widest // 2, -1)
+    widths = np.arange(-(-widest // GROUP), widest // (2 * GROUP), -1) * GROUP
     blocks = -(-np.asarray(sizes)[:, None] // widths)
     return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
 from lmmlite_jax.mapping.refit import Refit
+from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
 from lmmlite_jax.mapping.statistics import (
     Method,
     Pairs,
@@ -54,6 +55,8 @@ def keeper(keep: str | float, M: int, m: int, method: Method) -> Keeper:
     """What keeps all pairs, the best of each trait, or those with -log10 p of at least a number."""
     if keep == "all":
         return All(M, m, method)
+    if method.variance == "null" and method.columns == 1 and method.dtype == "float64":
+        return ScreenedBest(m, method) if keep == "best" else ScreenedHits(float(keep), method)
     if keep == "best":
         return Best(m, method) if method.variance == "null" else BestRefit(m, method)
     return Hits(float(keep), method)

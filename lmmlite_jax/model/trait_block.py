@@ -22,6 +22,14 @@ from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
+from lmmlite_jax.model.screening import (
+    ScreenMarkers,
+    ScreenRotation,
+    ScreenTraits,
+    screen_markers,
+    screen_rotation,
+    screen_traits,
+)
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
@@ -107,6 +115,16 @@ class Individuals:
         """Rotate B markers of k columns, given for all individuals without gaps."""
         return rotate(self._rotation, genotypes, dtype=self._dtype)
 
+    def screen_markers(
+        self, genotypes: Float[AnyArray, "B everyone"], double: bool
+    ) -> ScreenMarkers:
+        """Rotate B markers of one column, in ``double`` precision or in single, for a screen."""
+        return screen_markers(self._screen_rotation, genotypes, double=double)
+
+    @cached_property
+    def _screen_rotation(self) -> ScreenRotation:
+        return screen_rotation(self._pattern, self._skeleton, n=self._everyone)
+
     @cached_property
     def _rotation(self) -> MarkerRotation:
         return marker_rotation(self._pattern, self._skeleton, n=self._everyone, dtype=self._dtype)
@@ -191,6 +209,12 @@ class TraitBlock:
             self.status,
             dtype=self.individuals._dtype,
         )
+
+    @cached_property
+    def for_screen(self) -> ScreenTraits:
+        """The traits at their heritabilities without markers, in single precision."""
+        pattern, skeleton = self.individuals._pattern, self.individuals._skeleton
+        return screen_traits(pattern, skeleton, self.at_null.weighted, self.at_null.rss, self.hsq)
 
     @cached_property
     def for_refit(self) -> RefitTraits:

@@ -1,0 +1,128 @@
+"""A screen in single precision loses nothing: what it keeps is what double precision keeps."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lmmlite_jax as lmm
+from lmmlite_jax.mapping.screen import group_maxima
+from lmmlite_jax.model.trait_block import TraitBlock
+
+N, M, T = 96, 160, 24
+
+
+def cohort(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Kinship, traits at h² from 0 to 1, covariates, and markers that are hard to tell apart."""
+    rng = np.random.default_rng(seed)
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (N, M)).astype(float)
+    if kind == "centred":
+        Z = G - G.mean(axis=0)
+        K = Z @ Z.T / M
+    elif kind == "strains":
+        K = np.kron(np.eye(N // 4), np.ones((4, 4)))
+    else:
+        K = lmm.simulate_cohort(N, 1, seed=seed).kinship
+    values, vectors = np.linalg.eigh(K)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    h = np.linspace(0, 1, T)
+    g, e = rng.standard_normal((2, N, T))
+    effects = rng.uniform(-1, 1, T)
+    Y = np.sqrt(h) * (root @ g) + np.sqrt(1 - h) * e + np.outer(G[:, 3], effects)
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    G[rng.random((N, M)) < 0.01] = np.nan
+    G[:, 3] = np.nan_to_num(G[:, 3], nan=1.0)
+    G[:, 5] = G[:, 50] = G[:, 3]  # the same marker
+    G[:, 51] = 2 - G[:, 3]  # counted from the other allele
+    G[:, 20], G[:, 21] = 1.0, X[:, 1]  # nothing, and a covariate
+    G[:, 22] = X[:, 1] + 1e-10 * G[:, 3]  # at the limit of what counts as collinear
+    G[:, 60] = G[:, 3] + 1e-7 * rng.standard_normal(N)
+    Y[rng.random(N) < 0.1, : T // 3] = np.nan
+    return K, Y, X, G
+
+
+@pytest.fixture(scope="module")
+def nulls() -> dict[str, tuple[lmm.NullModel, np.ndarray]]:
+    found = {}
+    for seed, kind in enumerate(["pedigree", "centred", "strains"]):
+        K, Y, X, G = cohort(kind, seed)
+        found[kind] = lmm.NullModel(K, Y, X), G
+    return found
+
+
+def same(one: lmm.ScanResult, other: lmm.ScanResult) -> None:
+    for name in ("marker", "trait", "beta", "se", "lod", "log10p"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert (a is None) == (b is None), name
+        if a is not None:
+            np.testing.assert_array_equal(a, b, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
+@pytest.mark.parametrize("keep", ["best", 1.5])
+def test_a_screen_changes_no_digit(kind, keep, nulls, monkeypatch):
+    null, G = nulls[kind]
+    screened = lmm.scan(null, G, keep=keep)
+    traits_of = TraitBlock.for_screen.func
+
+    def all_in_doubt(block):
+        traits = traits_of(block)
+        return traits._replace(margin=traits.margin + 2, margin_double=traits.margin_double + 2)
+
+    monkeypatch.setattr(TraitBlock, "for_screen", property(all_in_doubt))
+    same(screened, lmm.scan(null, G, keep=keep))
+
+
+@pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
+def test_what_is_kept_is_what_all_pairs_have(kind, nulls):
+    null, G = nulls[kind]
+    every, best = lmm.scan(null, G), lmm.scan(null, G, keep="best")
+    top = np.nanmax(every.log10p, axis=0)
+    np.testing.assert_allclose(best.log10p, top, rtol=1e-9)
+    tied = np.nan_to_num(every.log10p, nan=-1) >= top * (1 - 1e-9)
+    assert all(tied[marker, trait] for trait, marker in enumerate(best.marker))
+    assert not set(best.marker) & {5, 50}, "of the same markers the first is kept"
+    hits = lmm.scan(null, G, keep=1.5)
+    marker, trait = np.nonzero(every.log10p >= 1.5)
+    np.testing.assert_array_equal(hits.marker, marker)
+    np.testing.assert_array_equal(hits.trait, trait)
+    np.testing.assert_allclose(hits.log10p, every.log10p[marker, trait], rtol=1e-9)
+
+
+def test_a_threshold_holds_to_its_last_digit(nulls):
+    null, G = nulls["pedigree"]
+    some = lmm.scan(null, G, keep=1.5)
+    for least in np.sort(some.log10p)[[0, some.log10p.size // 2, -1]]:
+        at = lmm.scan(null, G, keep=float(least))
+        above = lmm.scan(null, G, keep=float(np.nextafter(least, np.inf)))
+        assert np.sum(some.log10p >= least) == at.log10p.size
+        assert np.sum(some.log10p > least) == above.log10p.size
+
+
+@pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
+def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
+    null, G = nulls[kind]
+    G = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    every = lmm.scan(null, G)
+    dof = np.asarray(every.dof)
+    t_squared = (np.asarray(every.beta) / np.asarray(every.se)) ** 2
+    exact = np.sqrt(t_squared / (t_squared + dof - 1))  # F = share / (1 - share) · (dof - 1)
+    (label,) = null.kinship_labels
+    with jax.enable_x64(True):
+        for block in (block for blocks in null.batches(label) for block in blocks):
+            used = block.traits >= 0
+            traits = block.for_screen
+            for double, margin in ((False, traits.margin), (True, traits.margin_double)):
+                markers = block.individuals.screen_markers(jnp.asarray(G.T), double)
+                b = np.asarray(markers.values, float) @ np.asarray(traits.weighted, float).T
+                d = np.asarray(markers.squares, float) @ np.asarray(traits.weights, float)
+                known = (
+                    ~np.isnan(exact[:, block.traits[used]]) & ~np.asarray(markers.unsure)[:, None]
+                )
+                error = np.abs(np.abs(b) / np.sqrt(d))[:, used] - exact[:, block.traits[used]]
+                assert np.all(np.abs(np.where(known, error, 0)) <= np.asarray(margin)[used])
+                share = np.asarray(group_maxima(markers, traits))
+                assert share.shape == (M // 16, block.traits.size)
+                assert np.all(np.asarray(margin)[used] < 0.05)
