@@ -15,7 +15,19 @@ from lmmlite_jax.model.likelihood import EXACT_TOLERANCE, NullDirections, null_d
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Design", "Shared", "TraitSums", "design_at_nodes", "sums_of_traits"]
+__all__ = [
+    "Design",
+    "Shared",
+    "TraitSums",
+    "counts_as_zero",
+    "design_at_nodes",
+    "sums_of_traits",
+]
+
+SECULAR_TOLERANCE = 1e-13
+"""Rounding of eigenvalues of a small matrix whose elements are about one."""
+
+MAX_STEPS = 60
 
 
 class TraitSums(NamedTuple):
@@ -68,11 +80,19 @@ class Design(NamedTuple):
     shared: Shared
 
 
-@partial(jax.jit, static_argnames="reml")
+@partial(jax.jit, static_argnames=("reml", "rounded"))
 def design_at_nodes(
-    Kva: Float[Array, " n"], X: Float[Array, "n p"], skeleton: Skeleton, *, reml: bool
+    Kva: Float[Array, " n"],
+    X: Float[Array, "n p"],
+    skeleton: Skeleton,
+    *,
+    reml: bool,
+    rounded: bool,
 ) -> Design:
-    """Everything of the covariates that no trait enters."""
+    """Everything of the covariates that no trait enters.
+
+    Without ``rounded``, `counts_as_zero` is known to have no direction: it compiles faster.
+    """
     n, p = X.shape
     Q, R = jnp.linalg.qr(X)
     to_beta = jax.scipy.linalg.solve_triangular(R, jnp.eye(p))
@@ -87,11 +107,13 @@ def design_at_nodes(
     directions = null_directions(Kva, Q)
     pinned = directions.pinned
     null_basis, free = _separated(Q * null[:, None], directions)
-    eigenvalues, rounded, leaning = _rounded(Kva, Q, directions)
+    eigenvalues, small, leaning = jnp.zeros(p), jnp.zeros_like(Q), jnp.zeros_like(Q.T)
+    if rounded:
+        eigenvalues, small, leaning = _rounded(Kva, Q, directions)
     deltas = jnp.asarray(skeleton.deltas)[:, None]
     dropped = (1 + deltas) * eigenvalues / (deltas * (deltas + eigenvalues))
     own_weights = (1 + deltas) / (deltas + eigenvalues)
-    cross = Q.T @ (Kva[:, None] * rounded)
+    cross = Q.T @ (Kva[:, None] * small)
     of_rounded = skeleton.hsq[:, None] ** 2 * (own_weights @ ((to_beta @ cross) ** 2).T)
 
     # log|V| (ML) or log|N'VN| (REML) by its slopes at the nodes: N takes away an individual's
@@ -110,7 +132,7 @@ def design_at_nodes(
         inverses=inverses,
         null=null,
         null_basis=null_basis,
-        rounded=rounded,
+        rounded=small,
         leaning=leaning,
         dropped=dropped,
         shifting=skeleton.hsq[:, None, None] * own_weights[:, None, :] * cross,
@@ -142,6 +164,11 @@ def _separated(
     return orthonormal, basis - basis @ (along / jnp.where(pinned, lengths, 1.0)[:, None])
 
 
+def counts_as_zero(directions: NullDirections) -> Bool[AnyArray, " p"]:
+    """Directions beside which there is an eigenvalue that counts as zero though it is positive."""
+    return ~directions.pinned & (directions.lengths > 1e-6)
+
+
 def _rounded(
     Kva: Float[Array, " n"], Q: Float[Array, "n p"], directions: NullDirections
 ) -> tuple[Float[Array, " p"], Float[Array, "n p"], Float[Array, "p n"]]:
@@ -152,11 +179,10 @@ def _rounded(
     """
     Kva, Q = lax.stop_gradient((Kva, Q))
     null = (Kva == 0)[:, None]
-    there = ~directions.pinned & (directions.lengths > 1e-6)
-    eigenvalues = jnp.where(there, directions.eigenvalues, 0.0)
     parts = Q @ directions.basis
-    above = jnp.where(null, 1.0, jnp.maximum(Kva[:, None] - eigenvalues, Kva[:, None] / 2))
-    vectors = jnp.where(null, parts, -eigenvalues / above * parts)
+    there = counts_as_zero(directions)
+    eigenvalues, turns = _secular_roots(Kva, jnp.where(null, 0.0, parts), directions, there)
+    vectors = jnp.where(null, 1.0, -eigenvalues / _above(Kva, eigenvalues)) * (parts @ turns)
     norms = jnp.linalg.norm(vectors, axis=0)
     leaning = jnp.where(null, parts, 0.0) / jnp.where(there, directions.lengths, 1.0)
     return (
@@ -164,6 +190,56 @@ def _rounded(
         jnp.where(there, vectors / jnp.where(there, norms, 1.0), 0.0),
         jnp.where(there, leaning, 0.0).T,
     )
+
+
+def _secular_roots(
+    Kva: Float[Array, " n"],
+    in_range: Float[Array, "n p"],
+    directions: NullDirections,
+    there: Bool[AnyArray, " p"],
+) -> tuple[Float[Array, " p"], Float[Array, "p p"]]:
+    """Roots λ of the secular equation [A - λ B(λ)] b = 0, and b, in the basis of ``directions``.
+
+    λ is an eigenvalue in the complement of the covariates, and (K - λ)⁻¹Qb its eigenvector, with
+    B(λ) = Q'(K - λ)⁻¹Q in the range of K. B(0), which `NullDirections` has, is not enough where λ
+    is not far below the smallest eigenvalue of K: 1e-4 of λ is 1e-6 of a log likelihood.
+    """
+
+    def newton_step(root: Array, number: Array) -> tuple[Array, Array, Array]:
+        """A better root, its vector, and how far the root was from being one."""
+        above = _above(Kva, root)
+        scaled = in_range / jnp.sqrt(above)
+        values, vectors = jnp.linalg.eigh(
+            jnp.diag(directions.lengths**2) - root * (scaled.T @ scaled)
+        )
+        part = (in_range / above) @ vectors[:, number]
+        change = values[number] / (Kva @ part**2)
+        return root + change, vectors[:, number], values[number]
+
+    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        roots, _, _, steps = state
+        # Vectors of equal roots are orthogonal only if they come from one matrix.
+        equal = jnp.abs(roots[:, None] - roots) <= 1e-9 * roots
+        roots = jnp.max(jnp.where(equal, roots[:, None], 0.0), axis=0)
+        better, turns, values = lax.map(lambda of_one: newton_step(*of_one), (roots, numbers))
+        return jnp.where(there, better, 0.0), turns.T, jnp.where(there, values, 0.0), steps + 1
+
+    def goes_on(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, _, values, steps = state
+        return jnp.any(jnp.abs(values) > SECULAR_TOLERANCE) & (steps < MAX_STEPS)
+
+    # From above: eigenvalues of A - λ B(λ) are concave in λ, and no step goes beyond the root.
+    p = len(there)
+    numbers, starts = jnp.arange(p), jnp.where(there, directions.eigenvalues, 0.0)
+    start = starts, jnp.eye(p), jnp.where(there, jnp.inf, 0.0), jnp.zeros((), int)
+    roots, turns, _, _ = lax.while_loop(goes_on, step, start)
+    return roots, turns
+
+
+def _above(Kva: Float[Array, " n"], eigenvalues: Float[Array, "*p"]) -> Float[Array, "n #p"]:
+    """K - λ in the range of K, one in its null space."""
+    null = (Kva == 0)[:, None]
+    return jnp.where(null, 1.0, Kva[:, None] - eigenvalues)
 
 
 def _effect_variance(

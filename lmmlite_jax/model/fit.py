@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from lmmlite_jax.model.design import Shared, TraitSums, design_at_nodes, sums_of_traits
+from lmmlite_jax.model.design import (
+    Shared,
+    TraitSums,
+    counts_as_zero,
+    design_at_nodes,
+    sums_of_traits,
+)
 from lmmlite_jax.model.estimate import estimate, where_fitted
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.likelihood import NullDirections, null_directions, rotated_data
@@ -95,8 +101,9 @@ def fit_lmm(
     check_options(tol, prior)
     if not reml:
         spectrum = _without_absorbed(spectrum, covariates)
-    skeleton = interval_skeleton(_spectrum_ratio(spectrum, covariates), jnp.max(spectrum))
-    design = design_at_nodes(spectrum, covariates, skeleton, reml=reml)
+    ratio, rounded = _spectrum_ratio(spectrum, covariates)
+    skeleton = interval_skeleton(ratio, jnp.max(spectrum))
+    design = design_at_nodes(spectrum, covariates, skeleton, reml=reml, rounded=rounded)
 
     def fit(block: Float[AnyArray, "n _"]) -> LMMFit:
         # Only the first two of these programs depend on n: a loop over cohorts of many sizes
@@ -136,18 +143,22 @@ def _without_absorbed(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> Float[
     return jnp.where(almost_zero & (leverage > 1 - ABSORBED_TOLERANCE), 0.0, Kva)
 
 
-def _spectrum_ratio(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> float:
-    """Smallest over largest positive eigenvalue that any projection of K on X's complement has."""
+def _spectrum_ratio(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> tuple[float, bool]:
+    """Smallest over largest positive eigenvalue that any projection of K on X's complement has.
+
+    And whether positive ones beside X may have to count as zero.
+    """
     if is_traced(Kva, X):
-        return RANK_TOLERANCE
+        return RANK_TOLERANCE, True
     values = np.asarray(Kva)
-    smallest = float(values[values > 0].min())
+    smallest, rounded = float(values[values > 0].min()), False
     if (values == 0).any():
         found = jax.device_get(_null_directions(Kva, X))
         partly = found.eigenvalues[found.pinned].min(initial=np.inf)
         # Half their harmonic mean is a bound: B of `NullDirections` at λ has 1/(Kva - λ).
         smallest = smallest / (1 + smallest / partly)
-    return smallest / float(values.max())
+        rounded = bool(counts_as_zero(found).any())
+    return smallest / float(values.max()), rounded
 
 
 @jax.jit

@@ -80,15 +80,15 @@ def simulate_law(
         squares = jax.random.normal(key, (Kva.size, DRAWS_AT_ONCE), Kva.dtype) ** 2
         sums = rows @ squares
         residual, genetic = (skeleton.coefficients(half) for half in jnp.split(sums[:-1], 2))
-        shape = (h0.size, DRAWS_AT_ONCE)
-        each = jnp.repeat(h0, DRAWS_AT_ONCE)
-        rss = (1 - h0)[:, None] * residual[:, None] + h0[:, None] * genetic[:, None]
-        profile = replace(
-            null,
-            rss=rss.reshape(len(rss), -1),
-            zero_rss=((1 - h0)[:, None] * sums[-1]).reshape(-1),
-        )
-        return _likelihood_ratio(profile, _best(profile), each).reshape(shape)
+
+        def of_one(h0: Array) -> Array:
+            profile = replace(
+                null, rss=(1 - h0) * residual + h0 * genetic, zero_rss=(1 - h0) * sums[-1]
+            )
+            return _likelihood_ratio(profile, _best(profile), jnp.full(DRAWS_AT_ONCE, h0))
+
+        # One h₀ after the other: the sums of all together leave the cache, which takes longer.
+        return lax.map(of_one, h0)
 
     calls = -(-draws // DRAWS_AT_ONCE)
     drawn = lax.map(ratios, jax.random.split(key, calls))
