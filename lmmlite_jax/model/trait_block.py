@@ -248,7 +248,7 @@ def trait_blocks(
     """Blocks of traits of groups that share their decompositions, by the individuals observed."""
     patterns, skeleton = groups[0].patterns, groups[0].rotated.profile.skeleton
     for k in np.unique(np.concatenate([group.which for group in groups])):
-        one = jax.tree.map(lambda a, k=int(k): a[k : k + 1], patterns)
+        one = patterns if len(patterns.n) == 1 else _one_of(patterns, int(k))
         individuals = Individuals(one, skeleton, everyone, reml, dtype)
         for group in groups:
             hsq, status = np.asarray(group.fit.hsq), np.asarray(group.fit.status)
@@ -264,6 +264,12 @@ def trait_blocks(
                         int(c),
                         np.arange(traits.size),
                     )
+
+
+@jax.jit
+def _one_of(patterns: Pattern, k: Int[Array, ""]) -> Pattern:
+    """One of several patterns (leading axis 1); one program for what are over a dozen arrays."""
+    return jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, k, 1), patterns)
 
 
 @partial(jax.jit, static_argnames="dtype")
