@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+SUM_TOLERANCE = 1e-6
+"""Rounding of probabilities in single precision, and of their sum."""
+
+
 @runtime_checkable
 class DosageReader(Protocol):
     """Dosages (n, M) that are read when they are asked for, as from a file."""
@@ -57,6 +61,8 @@ class Genotypes:
         A covariate e that multiplies another column of every marker: g and g·e.
     with_covariate : bool
         Whether the covariate itself is a column too, before them: e, g and g·e.
+    without_last : bool
+        Whether the last column of every marker is left out: `independent`.
     """
 
     values: AnyArray | DosageReader
@@ -64,6 +70,7 @@ class Genotypes:
     individuals: tuple[str, ...] | None
     interaction: AnyArray | None = None
     with_covariate: bool = False
+    without_last: bool = False
 
     @property
     def markers(self) -> int:
@@ -75,12 +82,30 @@ class Genotypes:
         """Columns a marker, k."""
         if self.interaction is not None:
             return 2 + self.with_covariate
-        return self.values.shape[2] if len(self.values.shape) == 3 else 1
+        return self.values.shape[2] - self.without_last if len(self.values.shape) == 3 else 1
 
     @property
     def dosage_column(self) -> int:
         """Which of the columns of a marker is its dosage."""
         return int(self.with_covariate)
+
+    def independent(self, X: Float[AnyArray, "n p"]) -> Genotypes:
+        """Without the last column, where the intercept and the other columns span it.
+
+        So it is with founder probabilities, which sum to 1. No test has that column.
+        """
+        if (
+            isinstance(self.values, DosageReader)
+            or self.columns < 3
+            or self.interaction is not None
+        ):
+            return self
+        n, M, k = self.values.shape
+        left = 1 - X @ np.linalg.lstsq(X, np.ones(n), rcond=None)[0]
+        sums = self.values.reshape(n * M, k) @ np.ones(k, self.values.dtype)
+        if np.abs(left).max() > SUM_TOLERANCE or not np.all(np.abs(sums - 1) <= SUM_TOLERANCE):
+            return self
+        return replace(self, without_last=True)
 
     def in_turn(self, parts: Sequence[Int[np.ndarray, " _"]]) -> Iterator[Genotypes]:
         """Ascending parts of the markers, all but the last of one size, one after the other."""
@@ -111,7 +136,7 @@ class Genotypes:
         if gaps.any():
             chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
             missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
-        chosen = chosen if chosen.ndim == 3 else chosen[:, :, None]
+        chosen = chosen[:, :, : self.columns] if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
             e = self.interaction[:, None, None]
             alone = [np.broadcast_to(e, chosen.shape)] if self.with_covariate else []

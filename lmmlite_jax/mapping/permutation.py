@@ -90,7 +90,7 @@ def permutation_threshold(
             f"permutations must be at least {np.ceil(1 / level):.0f} for a level of {level}, got "
             f"{permutations}."
         )
-    genotypes = as_genotypes(G, null, interaction)
+    genotypes = as_genotypes(G, null, interaction).independent(null.design)
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
     largest = _Largest(null.m, permutations, seed)

@@ -201,6 +201,9 @@ def scan(
     """
     genotypes = as_genotypes(G, null, interaction)
     check_choices(variance, test, keep, genotypes.columns)
+    every_column = genotypes.columns
+    if not (null.is_traced or is_traced(G, interaction)):
+        genotypes = genotypes.independent(null.design)
     method = Method(variance, test, genotypes.columns, null.dtype, null.tol, asymptotic)
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     if null.is_traced or is_traced(G, interaction):
@@ -218,8 +221,8 @@ def scan(
     pairs, marker, trait = kept.pairs()
     of_traits = fits.hsq if null.chromosomes else fits.hsq[0]
     return ScanResult(
-        beta=pairs.beta,
-        se=pairs.se,
+        beta=_with_columns(pairs.beta, every_column),
+        se=_with_columns(pairs.se, every_column),
         lod=pairs.lod,
         log10p=pairs.log10p,
         hsq=of_traits if pairs.hsq is None else pairs.hsq,
@@ -232,6 +235,15 @@ def scan(
         markers=genotypes.names,
         traits=null.traits,
     )
+
+
+def _with_columns(tested: Float[AnyArray, "*some"], columns: int) -> Float[AnyArray, "*every"]:
+    """NaN for a last column that was left out."""
+    if columns == 1 or tested.shape[-1] == columns:
+        return tested
+    whole = np.full((*tested.shape[:-1], columns), np.nan)
+    whole[..., :-1] = tested
+    return whole
 
 
 def _scan_inside_trace(

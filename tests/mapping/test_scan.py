@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
+from lmmlite_jax.mapping.genotypes import as_genotypes
 
 
 def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
@@ -301,10 +302,12 @@ def test_collinear_columns_of_a_marker_are_left_out():
     K, Y, G, X = problem(6, k=4)
     G /= G.sum(axis=2, keepdims=True)
     null = lmm.NullModel(K, Y, X)
-    whole, fewer = lmm.scan(null, G), lmm.scan(null, G[:, :, :3])
-    np.testing.assert_allclose(whole.lod, fewer.lod, rtol=1e-7)
-    np.testing.assert_allclose(whole.log10p, fewer.log10p, rtol=1e-7)
-    assert np.isnan(np.asarray(whole.beta)[:, :, 3]).all()
+    fewer = lmm.scan(null, G[:, :, :3])
+    for columns in (G, 2 * G):  # sums of one are seen beforehand, those of two in the elimination
+        whole = lmm.scan(null, columns)
+        np.testing.assert_allclose(whole.lod, fewer.lod, rtol=1e-7)
+        np.testing.assert_allclose(whole.log10p, fewer.log10p, rtol=1e-7)
+        assert np.isnan(np.asarray(whole.beta)[:, :, 3]).all()
 
 
 def test_each_chromosome_has_its_own_kinship():
@@ -421,3 +424,22 @@ def test_what_cannot_be_is_refused(options, message):
     K, G = options.pop("K", K), options.pop("G", G)
     with pytest.raises(ValueError, match=message):
         lmm.scan(lmm.NullModel(K, Y, X), G, **options)
+
+
+def test_a_last_column_that_the_others_span_is_not_worked_on():
+    rng = np.random.default_rng(4)
+    founders = rng.dirichlet(np.ones(4), (60, 9))
+    cohort = lmm.simulate_cohort(60, 2, seed=4)
+    null = lmm.NullModel(cohort.kinship, cohort.pheno)
+    design = np.asarray(null.design)
+    assert as_genotypes(founders, null).independent(design).columns == 3
+    assert as_genotypes(founders.round(3), null).independent(design).columns == 4
+    assert as_genotypes(founders, null).independent(design[:, :0]).columns == 4
+    gap = founders.copy()
+    gap[0, 0, 0] = np.nan
+    assert as_genotypes(gap, null).independent(design).columns == 4
+    four, three = lmm.scan(null, founders), lmm.scan(null, founders[:, :, :3])
+    for found, expected in ((four.beta, three.beta), (four.se, three.se)):
+        np.testing.assert_array_equal(found[..., :3], expected)
+        assert np.isnan(found[..., 3]).all()
+    np.testing.assert_array_equal(four.lod, three.lod)
