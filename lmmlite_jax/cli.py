@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.core import TyperCommand, TyperOption
 
 import lmmlite_jax as lmm
+from lmmlite_jax.compilation_cache import VARIABLE, kept_programs
 from lmmlite_jax.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -101,6 +102,15 @@ ClipKinship = Annotated[
 ScaleKinship = Annotated[
     bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
 ]
+CompilationCache = Annotated[
+    str | None,
+    typer.Option(
+        envvar=VARIABLE,
+        metavar="FOLDER|off",
+        help="Where compiled programs are kept for later runs: by default in the platform's cache "
+        "folder, or in JAX_COMPILATION_CACHE_DIR where that is set.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Report errors only.")]
 
 
@@ -156,6 +166,7 @@ def herit(
     ] = False,
     clip_kinship: ClipKinship = False,
     scale_kinship: ScaleKinship = False,
+    compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
     """Estimate the heritability of every phenotype in a table."""
@@ -165,7 +176,7 @@ def herit(
     from lmmlite_jax.pipeline.options import check_ranges
 
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
-    with _one_sentence_errors():
+    with _one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_ranges(interval=interval)
         if interval is not None and ml:
             raise ValueError("interval inverts the restricted likelihood-ratio test: leave ml out.")
@@ -209,6 +220,7 @@ def kinship(
     method: Annotated[
         KinshipMethod, typer.Option(help="What is averaged over the variants.")
     ] = KinshipMethod.standardized,
+    compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
     """Compute the kinship of samples from their genotypes."""
@@ -217,7 +229,7 @@ def kinship(
     from lmmlite_jax.pipeline import genotype_kinship
 
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
-    with _one_sentence_errors():
+    with _one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_kinship_writable(out, loco=loco)
         with open_genotypes(genotypes) as file:
             log.print(f"{genotypes}: {len(file.samples)} samples, {len(file.variants)} variants")
@@ -288,13 +300,14 @@ def map_qtl(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command was interrupted.")
     ] = False,
+    compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
     """Map QTL from files: cis, cis_nominal, cis_independent or trans."""
     from lmmlite_jax.pipeline import map_files
 
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
-    with _one_sentence_errors():
+    with _one_sentence_errors(), kept_programs(compilation_cache, log.print):
         map_files(
             genotypes,
             phenotypes,
@@ -355,6 +368,7 @@ def plot(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulation")] = 0,
+    compilation_cache: CompilationCache = None,
 ) -> None:
     """Simulate families, fit 2,000 traits, and compare estimates with the truth."""
     import jax
@@ -365,7 +379,7 @@ def demo(
     from lmmlite_jax.plot import plot_hsq_estimates
 
     log = Console(stderr=True, markup=False, highlight=False)
-    with _one_sentence_errors():
+    with _one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_ranges(seed=seed)
         out.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()

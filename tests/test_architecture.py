@@ -20,7 +20,8 @@ BELOW = {
     "pipeline": {"_optional", "data", "model", "mapping"},
     "plot": {"_optional", "data", "model", "mapping"},
     "interrupts": set(),
-    "cli": {"", "interrupts", "data", "pipeline", "plot"},
+    "compilation_cache": set(),
+    "cli": {"", "interrupts", "compilation_cache", "data", "pipeline", "plot"},
     "__main__": {"cli"},
 }
 """What each part of the package may import beside itself."""

@@ -283,3 +283,17 @@ def test_help_does_not_wait_for_jax():
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "herit" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are lists there")
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_compilation_cache_that_others_may_write_to_is_refused(files, tmp_path, by, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    if by == "variable":
+        monkeypatch.setenv("LMMLITE_JAX_COMPILATION_CACHE", str(tmp_path / "cache"))
+    option = ["--compilation-cache", tmp_path / "cache"] if by == "option" else []
+    outcome = run("herit", *files, *option)
+    assert outcome.exit_code == 2
+    assert "others may write" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1

@@ -12,7 +12,6 @@ from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
 from scipy.special import betaincinv
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -246,6 +245,8 @@ def _smoother() -> np.ndarray:
     divided differences and B the tridiagonal matrix of Green and Silverman (1994); c is such that
     the trace of the smoother is the degrees of freedom.
     """
+    from scipy.optimize import brentq  # a tenth of a second
+
     m, gap = _CUTS.size, _CUTS[1] - _CUTS[0]
     D = (np.eye(m - 2, m) - 2 * np.eye(m - 2, m, 1) + np.eye(m - 2, m, 2)) / gap
     B = gap * (4 * np.eye(m - 2) + np.eye(m - 2, k=1) + np.eye(m - 2, k=-1)) / 6

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Float
-from scipy.optimize import bisect
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.refit import Refit, refit_block
@@ -172,7 +171,11 @@ def least_share(threshold: float, n: float, dof: float, method: Method) -> float
 
     if excess(1.0) < 0:  # an asymptotic p-value of all that there is to explain
         return np.inf
-    return float(bisect(excess, 0.0, 1.0, xtol=1e-15)) * (1 - _ROUNDING)
+    low, high = 0.0, 1.0
+    while high - low > 1e-15:
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    return low * (1 - _ROUNDING)
 
 
 def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pairs:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from lmmlite_jax.model.decomposition import Pattern
@@ -59,9 +60,17 @@ class Markers(NamedTuple):
     squares: Float[Array, "k k B r_and_1"]
     varies: Bool[Array, "k B"]
 
-    def part(self, some: slice) -> Markers:
+    def part(self, start: int, size: int) -> Markers:
         """Some of the markers."""
-        return Markers(self.values[:, some], self.squares[:, :, some], self.varies[:, some])
+        return self if size == self.varies.shape[1] else _part(self, start, size=size)
+
+
+@partial(jax.jit, static_argnames="size")
+def _part(markers: Markers, start: int | Array, *, size: int) -> Markers:
+    def some(values: Array, axis: int) -> Array:
+        return lax.dynamic_slice_in_dim(values, start, size, axis)
+
+    return Markers(some(markers.values, 1), some(markers.squares, 2), some(markers.varies, 1))
 
 
 @partial(jax.jit, static_argnames=("n", "dtype"))

@@ -48,6 +48,20 @@ def test_importing_loads_nothing_of_the_extras():
     assert printed.strip() == "[]"
 
 
+def test_names_load_of_scipy_what_jax_loads_too():
+    """Its other parts take longer than the library's own modules."""
+    code = """
+        import sys
+        import jax, scipy.linalg, scipy.special
+        before = {*sys.modules}
+        import lmmlite_jax as lmm
+        used = [getattr(lmm, name) for name in lmm.__all__]
+        new = {name.split(".")[1] for name in {*sys.modules} - before if name.startswith("scipy.")}
+        print({one for one in new if not one.startswith("_")} or "nothing")
+    """
+    assert run(code).strip() == "nothing"
+
+
 @pytest.mark.parametrize("x64", [True, False], ids=["64 bits", "32 bits"])
 def test_results_are_double_whatever_the_global_setting(x64):
     cohort = lmm.simulate_cohort(40, 3, seed=1)

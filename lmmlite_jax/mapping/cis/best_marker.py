@@ -15,16 +15,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lmmlite_jax.mapping.alleles import allele_statistics
 from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS, beta_approximation
-from lmmlite_jax.mapping.cis.near import (
-    FEWEST_MARKERS,
-    Neighbourhood,
-    genes_of_kinships,
-    neighbourhoods,
-    pairs_nearby,
-)
+from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood, each_neighbourhood
+from lmmlite_jax.mapping.effects import effects_of_block
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.orders import permuted
-from lmmlite_jax.mapping.statistics import LN10, Method
+from lmmlite_jax.mapping.statistics import LN10
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
@@ -130,29 +125,29 @@ class BestNearby(NamedTuple):
     columns: dict[str, Shaped[np.ndarray, " genes"]]
 
 
-def best_nearby(near: Neighbourhood, method: Method, chance: Permutations) -> BestNearby:
+def best_nearby(near: Neighbourhood, chance: Permutations) -> BestNearby:
     """Best markers of some genes, with p-values by permutation."""
-    pairs = pairs_nearby(near, method)
-    tested: np.ndarray = near.inside() & np.isfinite(pairs.lod)
-    genes = np.flatnonzero(tested.any(axis=0))
-    top = np.where(tested, pairs.lod, -1.0).argmax(axis=0)
-    best = pairs.map(lambda values: values[top, np.arange(top.size)])
-    share = np.asarray(-np.expm1(-best.lod * 2 * LN10 / near.block.n))
+    beta, se, share = _effects_nearby(near)
+    tested: np.ndarray = near.inside() & (share < 1)
+    some = tested.any(axis=0)
+    top = np.where(tested, share, -1.0).argmax(axis=0)
+    slope, slope_se, best = (values[top, np.arange(top.size)] for values in (beta, se, share))
+    best = np.where(some, best, np.nan)
     shares = permuted_shares(near, tested, chance)
-    fitted = beta_approximation(shares, share, float(near.block.dof) - 1)
+    fitted = beta_approximation(shares, best, float(near.block.dof) - 1)
     alleles = allele_statistics(near.dosages[:, np.minimum(top, near.size - 1)])
     columns = {
         **fitted._asdict(),
         **alleles._asdict(),
         "num_var": tested.sum(axis=0),
-        "slope": best.beta,
-        "slope_se": best.se,
-        "pval_nominal": 10**-best.log10p,
-        "log10p": best.log10p,
-        "lod": best.lod,
+        "slope": slope,
+        "slope_se": slope_se,
+        "pval_nominal": 10**-fitted.log10p,
+        "lod": -near.block.n / (2 * LN10) * np.log1p(-best),
         "hsq": near.block.hsq,
         "n": np.full(top.size, near.block.n),
     }
+    genes = np.flatnonzero(some)
     return BestNearby(
         near.block.traits[genes],
         near.first + top[genes],
@@ -170,17 +165,20 @@ def best_markers(
     wanted: Bool[np.ndarray, " m"] | None = None,
 ) -> Iterator[tuple[Neighbourhood, BestNearby]]:
     """Best markers of some neighbouring genes after the others, of whom any is ``wanted``."""
-    method = Method("null", "wald", 1, null.dtype, null.tol)
-    for label, genes in genes_of_kinships(null, genotypes, windows, chromosome):
-        for near in neighbourhoods(
-            null.batches(label, genes),
-            genotypes,
-            windows,
-            genes,
-            maf_threshold=maf_threshold,
-            wanted=wanted,
-        ):
-            yield near, best_nearby(near, method, chance)
+    nearby = each_neighbourhood(
+        null, genotypes, windows, chromosome, maf_threshold=maf_threshold, wanted=wanted
+    )
+    return ((near, best_nearby(near, chance)) for near in nearby)
+
+
+def _effects_nearby(near: Neighbourhood) -> Float[np.ndarray, "3 S T"]:
+    """Effect, standard error and share of residual variance; NaN in no gene's window."""
+    found = np.full((3, *near.inside().shape), np.nan)
+    for some, markers in near.parts():
+        effects = effects_of_block(markers, near.block.at_null)
+        for kept, values in zip(found, effects, strict=False):
+            kept[some] = np.asarray(values).reshape(kept[some].shape)
+    return found
 
 
 def permuted_shares(
@@ -193,14 +191,11 @@ def permuted_shares(
     ``tested`` (S, T) says which pairs count.
     """
     block, whitened = near.block, near.block.whitened
-    inverse, residuals, roots = _standardised(
-        near.markers, block.at_null, whitened, tested, dtype=chance.dtype
-    )
-    values = near.markers.values[0].astype(chance.dtype)
+    standardised = _standardised(near.markers, block.at_null, whitened, tested, dtype=chance.dtype)
     some = tested.any(axis=0)
     start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
     found = [
-        np.asarray(_largest_shares(values, inverse, residuals, roots, orders, start, stop))
+        np.asarray(_largest_shares(*standardised, orders, start, stop))
         for orders in _orders(block.dof, len(whitened.residuals), chance.number, chance.seed)
     ]
     return np.concatenate(found, axis=1)[:, : chance.number].astype(np.float64)
@@ -225,17 +220,19 @@ def _standardised(
     tested: Bool[Array, "S T"],
     *,
     dtype: str,
-) -> tuple[Float[Array, "S T"], Float[Array, "T q"], Float[Array, "T q"]]:
+) -> tuple[Float[Array, "S q"], Float[Array, "S T"], Float[Array, "T q"], Float[Array, "T q"]]:
     """What permutations need, in any precision.
 
-    1/d of each pair (S, T), zero where there is no test; and for each gene (T, q) its whitened
-    residuals, scaled to squares that sum to 1, and the square roots of the weights.
+    The markers (S, q); 1/d of each pair (S, T), zero where there is no test; and for each gene
+    (T, q) its whitened residuals, scaled to squares that sum to 1, and the square roots of the
+    weights.
     """
     d = markers.squares[0, 0] @ traits.weights
     inverse = jnp.where(tested, 1 / jnp.where(tested, d, 1.0), 0.0)
     residuals = whitened.residuals / jnp.sqrt(traits.rss)
     roots = 1 / whitened.deviation
-    return inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)
+    values = markers.values[0].astype(dtype)
+    return values, inverse.astype(dtype), residuals.T.astype(dtype), roots.T.astype(dtype)
 
 
 @jax.jit

@@ -14,10 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.scipy.special import digamma, polygamma
-from jaxtyping import Array, Float, Int
-from scipy.special import betainc
+from jaxtyping import Array, Float
+from scipy.special import betainc, digamma, polygamma
 
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -39,11 +37,13 @@ _NEWTON_STEPS = 40
 class BetaApproximation(NamedTuple):
     """Of each gene, all (m,); NaN where there is no test.
 
-    ``pval_perm`` is the share of permutations as good as the data, both counted in; ``true_df``
-    the fitted degrees of freedom, ``pval_true_df`` the best marker's p-value with them, and
+    ``log10p`` is that of the best marker with the test's own degrees of freedom; ``pval_perm`` the
+    share of permutations as good as the data, both counted in; ``true_df`` the fitted degrees of
+    freedom, ``pval_true_df`` the best marker's p-value with them, and
     ``pval_beta`` the probability of one as small under Beta(``beta_shape1``, ``beta_shape2``).
     """
 
+    log10p: Float[np.ndarray, " m"]
     pval_perm: Float[np.ndarray, " m"]
     pval_beta: Float[np.ndarray, " m"]
     beta_shape1: Float[np.ndarray, " m"]
@@ -94,105 +94,102 @@ def beta_approximation(
             f"{largest.shape[-1]}."
         )
     start = np.broadcast_to(np.asarray(df, dtype=np.float64), observed.shape)
-    true_df, shape1, shape2 = (np.asarray(x) for x in _fit(largest, start))
-    pval_true_df = 10 ** -np.asarray(_log10p(observed, true_df))
+    fitted = _fit(np.column_stack([largest, observed]), start)
+    shape1, shape2 = _most_likely(fitted.law)
+    pval_true_df = 10**-fitted.law.log10p
     beyond = np.sum(largest >= observed[:, None], axis=1)
     known = np.isfinite(observed) & np.isfinite(largest).all(axis=1)
     return BetaApproximation(
+        fitted.log10p,
         np.where(known, (beyond + 1) / (largest.shape[1] + 1), np.nan),
         betainc(shape1, shape2, pval_true_df),
         shape1,
         shape2,
-        true_df,
+        fitted.df,
         pval_true_df,
     )
 
 
-def _log10p(share: Float[AnyArray, "m *P"], df: Float[AnyArray, "m *_"]) -> Float[AnyArray, "m *P"]:
-    return log10p_f(share / (1 - share), 1, df)
-
-
 class _Law(NamedTuple):
-    """p-values of permutations at some degrees of freedom: what there is to know of their law.
+    """p-values at some degrees of freedom: what there is to know of their law.
 
-    ``mean``, ``spread`` = mean (1 - mean) / variance - 1, and the means of log p and log(1 - p).
+    Of permutations ``mean``, ``spread`` = mean (1 - mean) / variance - 1, and the means of log p
+    and log(1 - p); of the data ``log10p``.
     """
 
-    mean: Float[Array, " m"]
-    spread: Float[Array, " m"]
-    log_p: Float[Array, " m"]
-    log_rest: Float[Array, " m"]
+    mean: Float[np.ndarray, " m"]
+    spread: Float[np.ndarray, " m"]
+    log_p: Float[np.ndarray, " m"]
+    log_rest: Float[np.ndarray, " m"]
+    log10p: Float[np.ndarray, " m"]
 
 
-class _Secant(NamedTuple):
-    """Where to look next, the point before, what is known to enclose the root, the last step."""
+class _Fit(NamedTuple):
+    """Degrees of freedom, the law there, and -log10 p of the data where the search began."""
 
-    x: Float[Array, " m"]
-    before: Float[Array, " m"]
-    value_before: Float[Array, " m"]
+    df: Float[np.ndarray, " m"]
     law: _Law
-    low: Float[Array, " m"]
-    high: Float[Array, " m"]
-    step: Float[Array, " m"]
-    steps: Int[Array, ""]
+    log10p: Float[np.ndarray, " m"]
+
+
+@np.errstate(divide="ignore", invalid="ignore")
+def _fit(shares: Float[np.ndarray, "m P_and_1"], start: Float[np.ndarray, " m"]) -> _Fit:
+    """Degrees of freedom of the largest shares in permutations, the last column being the data.
+
+    The log of the first shape by moments falls, almost in a line, with the log of the degrees of
+    freedom: secant steps inside what is known to enclose its root. What compiles slowly, the
+    p-values, is one program, and the rest are a few numbers a gene.
+    """
+    on_device = jax.device_put(shares)
+    x = np.log(start)
+    law = first = _law_of(on_device, start)
+    before, value_before = np.full_like(x, np.nan), np.full_like(x, np.nan)
+    low, high = np.full_like(x, -np.inf), np.full_like(x, np.inf)
+    for _ in range(_MOST_STEPS):
+        value = np.log(law.spread * law.mean)
+        low, high = np.where(value > 0, x, low), np.where(value < 0, x, high)
+        slope = (value - value_before) / (x - before)
+        secant = x - np.clip(value / slope, -_STEP, _STEP)
+        enclosed = np.isfinite(low) & np.isfinite(high)
+        other = np.where(enclosed, (low + high) / 2, x + np.sign(value) * _STEP / 2)
+        following = np.where((secant > low) & (secant < high), secant, other)
+        moving = np.isfinite(value) & (value != 0) & (np.abs(following - x) > _TOLERANCE)
+        if not moving.any():
+            break
+        before, value_before = np.where(moving, x, before), np.where(moving, value, value_before)
+        x = np.where(moving, following, x)
+        law = _law_of(on_device, np.exp(x))
+    return _Fit(np.exp(x), law, first.log10p)
+
+
+def _law_of(shares: Float[Array, "m P_and_1"], df: Float[np.ndarray, " m"]) -> _Law:
+    return _Law(*(np.asarray(values) for values in _law(shares, df)))
 
 
 @jax.jit
-def _fit(largest: Array, start: Array) -> tuple[Array, Array, Array]:
-    """Degrees of freedom and both shapes, from the largest shares (m, P).
-
-    The log of the first shape by moments falls, almost in a line, with the log of the degrees of
-    freedom: secant steps inside what is known to enclose its root.
-    """
-
-    def advance(state: _Secant) -> _Secant:
-        x, law = state.x, _law(largest, jnp.exp(state.x))
-        value = jnp.log(law.spread * law.mean)
-        low, high = jnp.where(value > 0, x, state.low), jnp.where(value < 0, x, state.high)
-        slope = (value - state.value_before) / (x - state.before)
-        secant = x - jnp.clip(value / slope, -_STEP, _STEP)
-        enclosed = jnp.isfinite(low) & jnp.isfinite(high)
-        other = jnp.where(enclosed, (low + high) / 2, x + jnp.sign(value) * _STEP / 2)
-        following = jnp.where((secant > low) & (secant < high), secant, other)
-        moving = (state.step > _TOLERANCE) & jnp.isfinite(value) & (value != 0)
-        following = jnp.where(moving, following, x)
-        step = jnp.abs(following - x)
-        return _Secant(following, x, value, law, low, high, step, state.steps + 1)
-
-    def searching(state: _Secant) -> Array:
-        return (state.steps < _MOST_STEPS) & jnp.any(state.step > _TOLERANCE)
-
-    x = jnp.log(start)
-    unknown, infinite = jnp.full_like(x, jnp.nan), jnp.full_like(x, jnp.inf)
-    nothing = _Law(unknown, unknown, unknown, unknown)
-    found = lax.while_loop(
-        searching,
-        advance,
-        _Secant(x, unknown, unknown, nothing, -infinite, infinite, infinite, jnp.zeros((), int)),
-    )
-    return jnp.exp(found.before), *_most_likely(found.law)
-
-
-def _law(largest: Array, df: Array) -> _Law:
-    log_p = -LN10 * _log10p(largest, df[:, None])
+def _law(shares: Float[Array, "m P_and_1"], df: Float[Array, " m"]) -> tuple[AnyArray, ...]:
+    """What `_Law` has, in its order."""
+    log10p = log10p_f(shares / (1 - shares), 1, df[:, None])
+    log_p = -LN10 * log10p[:, :-1]
     pvalues = jnp.exp(log_p)
     mean, variance = jnp.mean(pvalues, axis=1), jnp.var(pvalues, axis=1)
     # The largest p-value may round to 1, which no beta law allows.
     rest = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(float).eps)
-    return _Law(
+    return (
         mean,
         mean * (1 - mean) / variance - 1,
         jnp.mean(log_p, axis=1),
         jnp.mean(jnp.log(rest), axis=1),
+        log10p[:, -1],
     )
 
 
-def _most_likely(law: _Law) -> tuple[Array, Array]:
+@np.errstate(divide="ignore", invalid="ignore")
+def _most_likely(law: _Law) -> tuple[Float[np.ndarray, " m"], Float[np.ndarray, " m"]]:
     """Shapes of greatest likelihood by Newton's method, from those by moments."""
-
-    def newton(_: int | Array, shapes: tuple[Array, Array]) -> tuple[Array, Array]:
-        a, b = shapes
-        three = jnp.stack([a, b, a + b])
+    a, b = law.spread * law.mean, law.spread * (1 - law.mean)
+    for _ in range(_NEWTON_STEPS):
+        three = np.stack([a, b, a + b])
         of_a, of_b, of_sum = digamma(three)
         curvature_a, curvature_b, curvature = polygamma(1, three)
         slope_a, slope_b = of_sum - of_a + law.log_p, of_sum - of_b + law.log_rest
@@ -200,7 +197,5 @@ def _most_likely(law: _Law) -> tuple[Array, Array]:
         determinant = along_a * along_b - curvature**2
         step_a = (along_b * slope_a + curvature * slope_b) / determinant
         step_b = (along_a * slope_b + curvature * slope_a) / determinant
-        return jnp.clip(a + step_a, a / 2, 2 * a), jnp.clip(b + step_b, b / 2, 2 * b)
-
-    start = law.spread * law.mean, law.spread * (1 - law.mean)
-    return lax.fori_loop(0, _NEWTON_STEPS, newton, start)
+        a, b = np.clip(a + step_a, a / 2, 2 * a), np.clip(b + step_b, b / 2, 2 * b)
+    return a, b

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.cis.near import (
-    FEWEST_MARKERS,
     Neighbourhood,
     as_windows,
-    genes_of_kinships,
-    neighbourhoods,
+    each_neighbourhood,
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.effects import effects_of_block
@@ -125,17 +124,18 @@ def map_cis_interaction(
     column = interacting_column(null, genotypes, interaction)
     e = np.asarray(null.design[:, column])
     genotypes = replace(genotypes, interaction=e, with_covariate=True)
-    kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
-
-    def pairs() -> Iterator[CisInteractions]:
-        for label, genes in kinships:
-            # The markers' columns include i; the heritability is that of the model with i.
-            batches = null.without_covariate(column, label, genes)
-            for near in neighbourhoods(batches, genotypes, of_genes, genes, wanted=wanted):
-                here = _varying_in_halves(near, e, maf_threshold_interaction)
-                yield _interactions_of(here, genotypes.names, null.traits)
-
-    return each_in_float64(pairs())
+    # The markers' columns include i; the heritability is that of the model with i.
+    nearby = each_neighbourhood(
+        null,
+        genotypes,
+        of_genes,
+        chromosome,
+        wanted=wanted,
+        batches=partial(null.without_covariate, column),
+    )
+    varying = (_varying_in_halves(near, e, maf_threshold_interaction) for near in nearby)
+    names, traits = genotypes.names, null.traits
+    return each_in_float64(_interactions_of(near, names, traits) for near in varying)
 
 
 def _varying_in_halves(
@@ -161,11 +161,9 @@ def _interactions_of(
     inside = near.inside()
     gene, marker = np.nonzero(inside.T)
     statistics = np.full((4, *inside.shape, 3), np.nan)
-    for start in range(0, near.kept.size, FEWEST_MARKERS):
-        some = slice(start, start + FEWEST_MARKERS)
-        if inside[some].any():
-            block = near.markers.part(some)
-            statistics[:, some] = _each_coefficient(block, near.block.at_null, float(near.block.n))
+    for some, markers_here in near.parts():
+        found = _each_coefficient(markers_here, near.block.at_null, float(near.block.n))
+        statistics[:, some] = found
     beta, se, log10p, lod = (values[marker, gene].T for values in statistics)
     columns: dict[str, np.ndarray] = {}
     for i, name in enumerate(("i", "g", "gi")):

@@ -7,7 +7,7 @@ that thousands of genes with windows of all sizes go through a handful of compil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "FEWEST_MARKERS",
     "Neighbourhood",
     "as_windows",
+    "each_neighbourhood",
     "genes_of_kinships",
     "neighbourhoods",
     "pairs_nearby",
@@ -40,6 +41,9 @@ FEWEST_MARKERS = 256
 
 USUAL_MARKERS = 4096
 """Markers of neighbouring genes that are rotated together; more where one window is wider."""
+
+Batches = Callable[[str, Int[np.ndarray, " genes"]], Iterator[list[TraitBlock]]]
+"""Gives blocks of fitted genes, by the label of their kinship and their numbers."""
 
 Windows = Int[np.ndarray, "m 2"]
 """Of each gene the first marker, and the one after the last."""
@@ -102,6 +106,14 @@ class Neighbourhood(NamedTuple):
         number = np.arange(self.kept.size)[:, None]
         return (number >= self.start) & (number < self.stop) & self.kept[:, None]
 
+    def parts(self) -> Iterator[tuple[slice, Markers]]:
+        """Markers multiplied together, as long as one of them is in the window of a gene."""
+        width = min(FEWEST_MARKERS, self.kept.size)
+        used = np.flatnonzero(self.inside().any(axis=1))
+        for part in np.unique(used // width).tolist():
+            start = part * width
+            yield slice(start, start + width), self.markers.part(start, width)
+
 
 def genes_of_kinships(
     null: NullModel,
@@ -128,6 +140,37 @@ def genes_of_kinships(
     return found
 
 
+def each_neighbourhood(
+    null: NullModel,
+    genotypes: Genotypes,
+    windows: Windows,
+    chromosome: ArrayOrFrame | None,
+    *,
+    maf_threshold: float = 0.0,
+    wanted: Bool[AnyArray, " m"] | None = None,
+    batches: Batches | None = None,
+) -> Iterator[Neighbourhood]:
+    """All genes with the markers near them, under the kinship of their chromosome.
+
+    ``batches`` fits the genes of a kinship, `NullModel.batches` by default. Windows that cannot be
+    mapped are refused at once, before the first neighbourhood is asked for.
+    """
+    fitted = null.batches if batches is None else batches
+    kinships = genes_of_kinships(null, genotypes, windows, chromosome)
+    return (
+        near
+        for label, genes in kinships
+        for near in neighbourhoods(
+            fitted(label, genes),
+            genotypes,
+            windows,
+            genes,
+            maf_threshold=maf_threshold,
+            wanted=wanted,
+        )
+    )
+
+
 def neighbourhoods(
     batches: Iterable[Sequence[TraitBlock]],
     genotypes: Genotypes,
@@ -149,13 +192,9 @@ def neighbourhoods(
 
 def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
     """Statistics (S, T) of pairs; NaN where a marker is in no gene's window."""
-    S = near.kept.size
-    pairs = empty_pairs((S, near.start.size), method)
-    used = np.flatnonzero(near.inside().any(axis=1))
-    width = min(FEWEST_MARKERS, S)
-    for part in np.unique(used // width):
-        some = slice(part * width, (part + 1) * width)
-        found = pair_statistics(near.markers.part(some), near.block, method)
+    pairs = empty_pairs(near.inside().shape, method)
+    for some, markers in near.parts():
+        found = pair_statistics(markers, near.block, method)
         for kept, values in zip(pairs, found, strict=True):
             if kept is not None:
                 kept[some] = np.asarray(values)

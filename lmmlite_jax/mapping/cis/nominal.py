@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from lmmlite_jax.mapping.cis.near import (
     Neighbourhood,
     as_windows,
-    genes_of_kinships,
-    neighbourhoods,
+    each_neighbourhood,
     pairs_nearby,
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
@@ -111,21 +110,11 @@ def map_cis_nominal(
     check_choices(variance, test, "all", 1)
     method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
     null = null.with_likelihood(reml=method.reml(null.reml))
-    kinships = genes_of_kinships(null, genotypes, of_genes, chromosome)
-
-    def pairs() -> Iterator[CisPairs]:
-        for label, genes in kinships:
-            for near in neighbourhoods(
-                null.batches(label, genes),
-                genotypes,
-                of_genes,
-                genes,
-                maf_threshold=maf_threshold,
-                wanted=wanted,
-            ):
-                yield _pairs_of(near, method, genotypes.names, null.traits)
-
-    return each_in_float64(pairs())
+    nearby = each_neighbourhood(
+        null, genotypes, of_genes, chromosome, maf_threshold=maf_threshold, wanted=wanted
+    )
+    names, traits = genotypes.names, null.traits
+    return each_in_float64(_pairs_of(near, method, names, traits) for near in nearby)
 
 
 def _pairs_of(

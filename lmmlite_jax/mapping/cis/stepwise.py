@@ -12,7 +12,6 @@ from jaxtyping import Bool, Int
 from lmmlite_jax.mapping.cis.best_marker import BestMarkers, Permutations, best_nearby
 from lmmlite_jax.mapping.cis.near import genes_of_kinships, neighbourhoods
 from lmmlite_jax.mapping.genotypes import Genotypes
-from lmmlite_jax.mapping.statistics import Method
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
@@ -38,7 +37,6 @@ class Search(NamedTuple):
         block = self.null.given(gene, np.concatenate(markers, axis=1), label)
         if block is None:
             return None
-        method = Method("null", "wald", 1, self.null.dtype, self.null.tol)
         (near,) = neighbourhoods(
             [[block]],
             self.genotypes,
@@ -46,7 +44,7 @@ class Search(NamedTuple):
             np.array([gene]),
             maf_threshold=self.maf_threshold,
         )
-        found = best_nearby(near, method, self.chance)
+        found = best_nearby(near, self.chance)
         if found.genes.size == 0:
             return None
         columns = {name: values[0] for name, values in found.columns.items()}

@@ -287,3 +287,12 @@ def test_windows_follow_positions():
     np.testing.assert_array_equal(found, [[1, 3], [4, 5], [0, 0]])
     with pytest.raises(ValueError, match="chromosome 1 are not in order"):
         lmm.cis_windows([1, 1], [20, 10], [1], [5])
+
+
+def test_the_first_genes_take_few_programs(compilations):
+    K, Y, G, X, windows = problem(11, n=47, M=420, m=3, wide=400)
+    before = compilations()
+    lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=30)
+    # Decomposition, fit; rotation, its use, markers multiplied together; traits at the null, their
+    # effects, residuals, what permutations need, permutations; the law of their p-values.
+    assert compilations() - before <= 11

@@ -1,0 +1,143 @@
+"""Whole processes, from the shell and back: the first time ever, and with compiled programs kept.
+
+Usage: ``python benchmarks/first_result.py FOLDER [--jamma PATH]``; writes
+``results/first_result.json``. The folder has FaST-LMM's synthetic data (PLINK files ``synth500``,
+``pheno.txt``, ``cov.txt`` and GEMMA's centred kinship). JAMMA runs in the same rounds where its
+command is given or found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from bed_reader import to_bed
+from common import write_result
+
+OURS = [sys.executable, "-m", "lmmlite_jax", "map"]
+# What compiles differently, or not at all, where tests run.
+TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
+
+
+def one_trait(data: Path, work: Path) -> dict[str, list[str]]:
+    """One trait × 5,000 markers of 500 people, h² of every pair, for ours and for JAMMA."""
+    tables = {name: data / f"{name}.txt" for name in ("pheno", "cov")}
+    read = {
+        name: pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str, 1: str})
+        for name, path in tables.items()
+    }
+    samples = read["pheno"][1]
+    K = np.load(data / "gemma_centered_kinship.npz")["kinship"]
+    pd.DataFrame([read["pheno"][2].to_numpy()], ["y"], samples).to_csv(work / "y.tsv", sep="\t")
+    pd.DataFrame({"cov": read["cov"][2].to_numpy()}, samples).to_csv(work / "x.tsv", sep="\t")
+    np.savez(work / "K.npz", kinship=K)
+    np.save(work / "jamma_K.npy", K)
+    np.savetxt(work / "jamma_y.txt", read["pheno"][2])
+    np.savetxt(work / "jamma_x.txt", np.column_stack([np.ones(len(K)), read["cov"][2]]))
+    for ending in ("bed", "bim", "fam"):
+        shutil.copy(data / f"synth500.{ending}", work)
+    # JAMMA leaves out whom the .fam has no trait for.
+    fam = pd.read_csv(work / "synth500.fam", sep=r"\s+", header=None).assign(**{"5": 1})
+    fam.iloc[:, [0, 1, 2, 3, 4, -1]].to_csv(
+        work / "synth500.fam", sep=" ", header=False, index=False
+    )
+    ours = "synth500 y.tsv one --mode trans --variance refit --pval-threshold 1 --kinship K.npz"
+    theirs = "-bfile synth500 -p jamma_y.txt -c jamma_x.txt -k jamma_K.npy -lmm 1 -maf 0 -miss 1"
+    return {
+        "ours": [*ours.split(), "--covariates", "x.tsv", "--output-text", "--quiet"],
+        "jamma": [*theirs.split(), "-o", "jamma", "-outdir", ".", "--no-telemetry"],
+    }
+
+
+def cis(work: Path) -> list[str]:
+    """20 genes × 70,000 variants of 100 people."""
+    rng = np.random.default_rng(1)
+    n, M, m = 100, 70_000, 20
+    samples = [f"s{i}" for i in range(n)]
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.int8)
+    places = np.sort(rng.choice(np.arange(1, 100_000_000), M, replace=False))
+    properties = {
+        "iid": samples,
+        "sid": [f"v{j}" for j in range(M)],
+        "chromosome": ["1"] * M,
+        "bp_position": places,
+    }
+    to_bed(work / "cis.bed", G, properties=properties)
+    start = np.sort(rng.choice(np.arange(2_000_000, 98_000_000), m, replace=False))
+    where = {"#chr": "1", "start": start, "end": start + 1, "gene_id": [f"g{j}" for j in range(m)]}
+    expression = pd.DataFrame(rng.standard_normal((m, n)), columns=samples)
+    pd.concat([pd.DataFrame(where), expression], axis=1).to_csv(
+        work / "expression.bed.gz", sep="\t", index=False
+    )
+    Z = (G - G.mean(axis=0)) / G.std(axis=0)
+    pd.DataFrame(Z @ Z.T / M, samples, samples).to_csv(work / "cis_K.csv")
+    pd.DataFrame(rng.standard_normal((n, 5)), samples).to_csv(work / "cis_x.csv")
+    command = "cis expression.bed.gz cis --mode cis --kinship cis_K.csv --covariates cis_x.csv"
+    return [*command.split(), "--quiet"]
+
+
+def seconds(command: list[str], work: Path) -> float:
+    """Seconds of a process, from its start to its end."""
+    environment = {name: value for name, value in os.environ.items() if name not in TESTS}
+    started = time.perf_counter()
+    subprocess.run(command, cwd=work, env=environment, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def imports(work: Path) -> dict[str, float]:
+    """CPU seconds of JAX and SciPy, and those of the package's name and of all names beyond."""
+    code = """
+import json, time
+clock = [time.process_time()]
+import jax, scipy.linalg, scipy.special
+clock.append(time.process_time())
+import lmmlite_jax
+clock.append(time.process_time())
+[getattr(lmmlite_jax, name) for name in lmmlite_jax.__all__]
+clock.append(time.process_time())
+print(json.dumps([b - a for a, b in zip(clock, clock[1:])]))
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, check=True)
+    beside, package, names = json.loads(run.stdout)
+    return {"JAX and SciPy": beside, "lmmlite_jax": package, "all of its names": package + names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--jamma", default=shutil.which("jamma"))
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        trait = one_trait(asked.folder, work)
+        ours = {"one trait": trait["ours"], "cis": cis(work)}
+        times: dict[str, list[float]] = {}
+        for number in range(asked.rounds):
+            for name, command in ours.items():
+                cache = ["--compilation-cache", str(work / f"{name} {number}")]
+                for which in ("first", "warm"):
+                    took = seconds([*OURS, *command, *cache], work)
+                    times.setdefault(f"{name}, {which}", []).append(took)
+            if asked.jamma is not None:
+                command = [str(asked.jamma), *trait["jamma"]]
+                times.setdefault("one trait, JAMMA", []).append(seconds(command, work))
+            for name, took in imports(work).items():
+                times.setdefault(f"import, {name}", []).append(took)
+    for name, values in times.items():
+        print(f"{name:32}{statistics.median(values):8.2f} s   ({min(values):.2f} at the least)")
+    write_result("first_result", {"seconds": times})
+
+
+if __name__ == "__main__":
+    main()
