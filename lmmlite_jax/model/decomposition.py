@@ -35,6 +35,11 @@ REGULAR = 1e-8
 patterns of missing values, or K itself in ML, may have smaller eigenvalues than N'KN."""
 
 
+WIDE = 1e-2
+"""Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
+are often closer together."""
+
+
 class Sample(NamedTuple):
     """What all traits share: kinship, covariates, and weights of the residuals, or None."""
 
@@ -70,7 +75,7 @@ def shared_skeleton(sample: Sample, reml: bool) -> tuple[Skeleton, Extremes]:
     spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative=False)
     whole = Extremes(spectrum[0], spectrum[-1])
     ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]
-    if ratio < REGULAR and not is_traced(sample.X):
+    if ratio < (WIDE if reml else REGULAR) and not is_traced(sample.X):
         beside = _projected_spectrum(K, sample.weighted_covariates())
         positive = beside[beside > zero_eigenvalue(whole)]
         if positive.size:

@@ -42,9 +42,13 @@ def phenotypes_of(
     traits: Int[np.ndarray, "C T"],
 ) -> Float[np.ndarray, "C s T"]:
     """Phenotypes of blocks of traits, zero where there is no individual or trait."""
-    complete = len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0
-    if complete and traits.min() >= 0 and np.all(np.diff(traits[0]) == 1):
-        return Y[None, :, traits[0, 0] : traits[0, -1] + 1]  # a view: nothing to copy here
+    if len(traits) == 1 and members.shape[1] == len(Y) and members.min() >= 0:
+        used = int(np.sum(traits >= 0))
+        first = traits[0, 0]
+        if np.array_equal(traits[0, :used], np.arange(first, first + used)):
+            some = Y[None, :, first : first + used]  # a view: nothing to copy here
+            empty = traits.shape[1] - used
+            return np.pad(some, ((0, 0), (0, 0), (0, empty))) if empty else some
     present = (members >= 0)[:, :, None] & (traits >= 0)[:, None, :]
     return np.where(present, Y[members[:, :, None], traits[:, None, :]], 0.0)
 
