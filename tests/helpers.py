@@ -6,13 +6,16 @@ import numpy as np
 
 
 def dense_loglik(hsq, K, y, X, reml=True):
-    """Log likelihood of one trait by building and inverting V, constants as in R/lmmlite."""
+    """Log likelihood by building and inverting V, constants as in R/lmmlite.
+
+    One number for a trait (n,), and one for each of (n, m).
+    """
     n, p = X.shape
     V = hsq * K + (1 - hsq) * np.eye(n)
     inverse = np.linalg.inv(V)
     gram = X.T @ inverse @ X
     residual = y - X @ np.linalg.solve(gram, X.T @ inverse @ y)
-    rss = residual @ inverse @ residual
+    rss = np.sum(residual * (inverse @ residual), axis=0)
     value = -0.5 * (np.linalg.slogdet(V)[1] + n * np.log(rss))
     if not reml:
         return value
