@@ -87,19 +87,6 @@ def compilations():
     return lambda: count
 
 
-@pytest.fixture(scope="module")
-def optimised():
-    """Programs that LLVM optimises as it does those of users."""
-    import jax
-
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-    jax.clear_caches()
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs_at_a_time():
     """Each compiled program holds some hundred memory maps, of which Linux allows 65,530."""

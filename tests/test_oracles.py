@@ -8,8 +8,6 @@ import pytest
 
 import lmmlite_jax as lmm
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 @pytest.fixture(scope="module", params=[True, False], ids=["REML", "ML"])
 def reml(request):

@@ -5,8 +5,6 @@ import pytest
 
 import lmmlite_jax as lmm
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 def printed(value: float, digits: int = 7) -> str:
     """A number as R prints it: so many significant digits."""

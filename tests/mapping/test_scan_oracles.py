@@ -9,9 +9,6 @@ import lmmlite_jax as lmm
 pd = pytest.importorskip("pandas")
 
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
-
 def read_bed(stem, individuals):
     """Dosages of the .bim's first allele, NaN where missing, by the format's own definition."""
     count = len(individuals)
