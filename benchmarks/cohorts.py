@@ -30,12 +30,12 @@ class Measured(NamedTuple):
     X: np.ndarray
 
 
-def pedigree(M: int, m: int, data: Path | None = None) -> Measured:
-    """500 simulated relatives, kinship expected from the pedigree, 10 covariates."""
-    rng = np.random.default_rng(500 + M)
-    K = lmm.simulate_cohort(500, 1, seed=1).kinship
-    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (500, M)).astype(np.float64)
-    X = np.column_stack([np.ones(500), rng.standard_normal((500, 9))])
+def pedigree(M: int, m: int, data: Path | None = None, *, n: int = 500) -> Measured:
+    """Simulated relatives, kinship expected from the pedigree, 10 covariates."""
+    rng = np.random.default_rng(n + M)
+    K = lmm.simulate_cohort(n, 1, seed=1).kinship
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.float64)
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, 9))])
     return Measured(K, simulated_traits(K, m, rng), G, X)
 
 

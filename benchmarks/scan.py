@@ -1,84 +1,117 @@
 """The association scan beside the bare product that ordinary regression needs at the least.
 
-Usage: ``python benchmarks/scan.py``; writes ``results/scan.json``. FaST-LMM, GEMMA, and tensorQTL,
-which knows no kinship, run in the same script where they are installed.
+Usage: ``python benchmarks/scan.py [FOLDER]``, the folder of the real data, or LMMLITE_JAX_DATA
+names it; without, simulated relatives alone are measured, and the result says so. Writes
+``results/scan.json``. FaST-LMM, GEMMA, and tensorQTL, which knows no kinship, run in the same
+script where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from cohorts import COHORTS, pedigree
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping.kinship import kinship
 
+KINDS = ("best", "hits", "all", "fits", "refit best", "refit hits", "refit all")
+
+SIMULATED = ("pedigree", "relatives")
+"""Cohorts that need no files."""
+
+REFIT_ALL_MARKERS = 1000
+"""Markers of which a refit keeps every pair: all statistics of more would fill the memory."""
+
+
+@jax.jit
+def product(g: jax.Array, y: jax.Array) -> jax.Array:
+    """What ordinary regression needs at the least."""
+    return g.T @ y
+
+
+def on_cohort(name: str, data: Path | None, M: int, m: int, rounds: int) -> dict[str, Any]:
+    """Whole calls on one cohort, decomposition, rotations and fits included."""
+    cohort = COHORTS[name](M, m, data)
+    g, y = jax.device_put(cohort.G), jax.device_put(cohort.Y)
+    few, g_few = cohort.G[:, :REFIT_ALL_MARKERS], jax.device_put(cohort.G[:, :REFIT_ALL_MARKERS])
+
+    def scan(G: np.ndarray, **options: Any) -> lmm.ScanResult:
+        return lmm.scan(lmm.NullModel(cohort.K, cohort.Y, cohort.X), G, **options)
+
+    null = {
+        "product": lambda: product(g, y),
+        "best": lambda: scan(cohort.G, keep="best"),
+        "hits": lambda: scan(cohort.G, keep=6.0),
+        "all": lambda: scan(cohort.G),
+        "fits": lambda: lmm.NullModel(cohort.K, cohort.Y, cohort.X).fit,
+    }
+    refit = {
+        "product": null["product"],
+        "refit best": lambda: scan(cohort.G, keep="best", variance="refit"),
+        "refit hits": lambda: scan(cohort.G, keep=6.0, variance="refit"),
+    }
+    refit_all = {
+        "product": lambda: product(g_few, y),
+        "refit all": lambda: scan(few, variance="refit"),
+    }
+    result: dict[str, Any] = {"n": len(cohort.K), "p": cohort.X.shape[1], "M": M, "m": m}
+    for rivals, times in ((null, rounds), (refit, max(3, rounds // 2)), (refit_all, 3)):
+        first, warm = side_by_side(rivals, times)
+        for rival in rivals:
+            if rival == "product":
+                continue
+            result[rival] = {
+                "over_product": median_ratio(warm[rival], warm["product"]),
+                "seconds": statistics.median(warm[rival]),
+                "first_seconds": first[rival],
+            }
+        jax.clear_caches()
+    return result
+
+
+def shapes(rounds: int) -> dict[str, Any]:
+    """Whole calls far from the usual shape, beside their products."""
+    found = {}
+    for name, (n, p, M, m) in {
+        "n 2000, p 30": (2000, 30, 5000, 2000),
+        "one trait, 100,000 markers": (500, 3, 100_000, 1),
+    }.items():
+        K, Y, G, X = problem(n, p, M, m)
+        g, y = jax.device_put(G), jax.device_put(Y)
+        rivals = {
+            "product": lambda g=g, y=y: product(g, y),
+            "scan": lambda K=K, Y=Y, G=G, X=X: lmm.scan(lmm.NullModel(K, Y, X), G, keep="best"),
+        }
+        first, warm = side_by_side(rivals, rounds)
+        found[name] = {
+            "over_product": median_ratio(warm["scan"], warm["product"]),
+            "seconds": statistics.median(warm["scan"]),
+            "first_seconds": first["scan"],
+        }
+    return found
+
 
 def problem(
     n: int, p: int, M: int, m: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Kinship, traits, markers and covariates of n relatives."""
+    cohort = pedigree(M, m, n=n)
     rng = np.random.default_rng(n + M)
-    cohort = lmm.simulate_cohort(n, 1, seed=1)
-    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.float64)
-    h = rng.uniform(0, 0.9, m)
-    root = np.linalg.cholesky(cohort.kinship + 1e-9 * np.eye(n))
-    g, e = rng.standard_normal((2, n, m))
     X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
-    return cohort.kinship, np.sqrt(h) * (root @ g) + np.sqrt(1 - h) * e, G, X
-
-
-def human(rounds: int) -> dict[str, Any]:
-    """N = 500, 10 covariates, 10,000 markers × 2,000 traits."""
-    K, Y, G, X = problem(500, 10, 10_000, 2000)
-    product = jax.jit(lambda g, y: g.T @ y)
-    pairs = G.shape[1] * Y.shape[1]
-    rivals: dict[str, Callable[[], Any]] = {}
-    for dtype in ("float64", "float32"):
-        g, y = (jax.device_put(x.astype(dtype)) for x in (G, Y))
-        rivals[f"product {dtype}"] = lambda g=g, y=y: product(g, y)
-        rivals[f"null {dtype}"] = lambda dtype=dtype: lmm.scan(
-            lmm.NullModel(K, Y, X, dtype=dtype), G, keep="best"
-        )
-        # What does not depend on the number of markers: decomposition and fits.
-        rivals[f"one block {dtype}"] = lambda dtype=dtype: lmm.scan(
-            lmm.NullModel(K, Y, X, dtype=dtype), G[:, :1], keep="best"
-        )
-    first, warm = side_by_side(rivals, rounds)
-    refits = {
-        "product": rivals["product float64"],
-        "refit": lambda: lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", keep="best"),
-    }
-    _, warm_refit = side_by_side(refits, max(1, rounds // 2))
-    beyond = {
-        dtype: [
-            whole - one
-            for whole, one in zip(warm[f"null {dtype}"], warm[f"one block {dtype}"], strict=True)
-        ]
-        for dtype in ("float64", "float32")
-    }
-    return {
-        "first": first,
-        "warm": warm,
-        "warm_refit": warm_refit,
-        "null_over_product": median_ratio(beyond["float64"], warm["product float64"]),
-        "whole_null_over_product": median_ratio(warm["null float64"], warm["product float64"]),
-        "float32_over_product": median_ratio(beyond["float32"], warm["product float32"]),
-        "whole_float32_over_product": median_ratio(warm["null float32"], warm["product float32"]),
-        "whole_refit_over_product": median_ratio(warm_refit["refit"], warm_refit["product"]),
-        "pairs_per_second_null": pairs / statistics.median(warm["null float64"]),
-        "pairs_per_second_refit": pairs / statistics.median(warm_refit["refit"]),
-    } | peers(K, Y, G, X)
+    return cohort.K, cohort.Y, cohort.G, X
 
 
 def peers(K: np.ndarray, Y: np.ndarray, G: np.ndarray, X: np.ndarray) -> dict[str, float]:
@@ -177,13 +210,26 @@ def strains(rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=os.environ.get("LMMLITE_JAX_DATA"))
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cohorts", nargs="*", default=list(COHORTS), choices=list(COHORTS))
+    options = parser.parse_args()
+    rounds = options.rounds
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
-    results = {"human": human(rounds)}
-    for name, value in results["human"].items():
-        if isinstance(value, float):
-            print(f"{name:32}{value:14.3g}")
+    results: dict[str, Any] = {"cohorts": {}}
+    print(f"{"times the product G'Y":28}" + "".join(f"{name:>12}" for name in KINDS))
+    for name in options.cohorts:
+        if options.folder is None and name not in SIMULATED:
+            results["cohorts"][name] = "not measured: no folder of real data was named"
+            continue
+        found = on_cohort(name, options.folder, 10_000, 2000, rounds)
+        results["cohorts"][name] = found
+        ratios = "".join(f"{found[kind]['over_product']:12.2f}" for kind in KINDS)
+        print(f"{name + ', n = ' + str(found['n']):28}{ratios}", flush=True)
+    results["shapes"] = shapes(rounds)
+    for name, found in results["shapes"].items():
+        print(f"{name:28}{found['over_product']:12.2f}{found['seconds']:10.2f} s", flush=True)
+    results["peers"] = peers(*problem(500, 10, 10_000, 2000))
     for name, run in (("mice", mice), ("strains", strains)):
         results[name] = run(rounds)
         warm, first = statistics.median(results[name]["warm"][name]), results[name]["first"][name]
