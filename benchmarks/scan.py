@@ -217,7 +217,7 @@ def main() -> None:
     rounds = options.rounds
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
     results: dict[str, Any] = {"cohorts": {}}
-    print(f"{"times the product G'Y":28}" + "".join(f"{name:>12}" for name in KINDS))
+    print("times the product           " + "".join(f"{name:>12}" for name in KINDS))
     for name in options.cohorts:
         if options.folder is None and name not in SIMULATED:
             results["cohorts"][name] = "not measured: no folder of real data was named"
