@@ -1,0 +1,147 @@
+"""Cohorts to measure on: the kinships that people have, each with as many markers and traits.
+
+Real data are read from the folder that is given, or that ``LMMLITE_JAX_DATA`` names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+
+import lmmlite_jax as lmm
+from lmmlite_jax.data import GenotypeFile, open_genotypes
+
+JITTER = 0.02
+"""Standard deviation of what is added to markers and traits that are used again, in their own."""
+
+
+class Measured(NamedTuple):
+    """What a cohort is measured with: n individuals, m traits, M markers, p covariates."""
+
+    K: np.ndarray
+    Y: np.ndarray
+    G: np.ndarray
+    X: np.ndarray
+
+
+def pedigree(M: int, m: int, data: Path | None = None) -> Measured:
+    """500 simulated relatives, kinship expected from the pedigree, 10 covariates."""
+    rng = np.random.default_rng(500 + M)
+    K = lmm.simulate_cohort(500, 1, seed=1).kinship
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (500, M)).astype(np.float64)
+    X = np.column_stack([np.ones(500), rng.standard_normal((500, 9))])
+    return Measured(K, simulated_traits(K, m, rng), G, X)
+
+
+def relatives(M: int, m: int, data: Path | None = None) -> Measured:
+    """500 relatives in families of two founders and three children, standardised genotypes."""
+    rng = np.random.default_rng(501)
+    frequency = rng.uniform(0.05, 0.5, M)
+    G = np.empty((100, 5, M))
+    haplotypes = rng.random((100, 4, M)) < frequency
+    G[:, 0], G[:, 1] = haplotypes[:, :2].sum(1), haplotypes[:, 2:].sum(1)
+    for child in range(2, 5):
+        of_first, of_second = rng.integers(0, 2, (2, 100, 1, M))
+        first = np.take_along_axis(haplotypes[:, :2], of_first, 1)
+        second = np.take_along_axis(haplotypes[:, 2:], of_second, 1)
+        G[:, child] = (first.astype(int) + second)[:, 0]
+    G = G.reshape(500, M)
+    Z = (G - G.mean(0)) / np.maximum(G.std(0), 1e-9)
+    K = Z @ Z.T / M
+    X = np.column_stack([np.ones(500), rng.standard_normal((500, 2))])
+    return Measured(K, simulated_traits(K, m, rng), G, X)
+
+
+def synth500(M: int, m: int, data: Path | None = None) -> Measured:
+    """FaST-LMM's 500 simulated people with GEMMA's centred kinship, singular by its intercept."""
+    folder, rng = _folder(data) / "synth500", np.random.default_rng(502)
+    file = open_genotypes(folder / "synth500.bed")
+    kinship = np.load(folder / "gemma_centered_kinship.npz")
+    K = kinship[next(name for name in kinship.files if kinship[name].ndim == 2)]
+    cov = pd.read_csv(folder / "cov.txt", sep=r"\s+", header=None).set_index(1)[2]
+    X = np.column_stack([np.ones(len(K)), cov.loc[list(file.samples)]])
+    return Measured(K, simulated_traits(K, m, rng), _as_many(_dosages(file), M, rng), X)
+
+
+def bxd(M: int, m: int, data: Path | None = None) -> Measured:
+    """198 recombinant inbred strains of mice."""
+    folder, rng = _folder(data) / "bxd", np.random.default_rng(503)
+    kinship = np.load(folder / "kinship_x2.npz")
+    K = kinship[next(name for name in kinship.files if kinship[name].ndim == 2)]
+    G = _as_many(_dosages(open_genotypes(folder / "bxd.zip")), M, rng)
+    return Measured(K, simulated_traits(K, m, rng), G, np.ones((len(K), 1)))
+
+
+def mice(M: int, m: int, data: Path | None = None) -> Measured:
+    """261 Diversity Outbred mice and their real traits, of which half have h² = 1."""
+    folder, rng = _folder(data) / "recla", np.random.default_rng(504)
+    cohort = lmm.load_recla(folder / "recla.RData")
+    file = open_genotypes(folder / "recla.zip")
+    Y = np.where(np.isnan(cohort.pheno), np.nanmean(cohort.pheno, axis=0), cohort.pheno)
+    order = {name: i for i, name in enumerate(file.samples)}
+    G = _dosages(file)[[order[name] for name in cohort.individuals]]
+    K = np.asarray(cohort.kinship)
+    return Measured(K, _as_many(Y, m, rng), _as_many(G, M, rng), np.asarray(cohort.covar))
+
+
+def geuvadis(M: int, m: int, data: Path | None = None) -> Measured:
+    """178 people with a kinship that is not positive semidefinite: its negative part is cut off."""
+    folder, rng = _folder(data) / "geuvadis", np.random.default_rng(505)
+    file = open_genotypes(folder / "Geuvadis.bed")
+    table = pd.read_csv(folder / "Geuvadis_chr1_kinship.normalized.txt", sep="\t", index_col=0)
+    table.index, ids = table.index.astype(str), [str(one) for one in file.samples]
+    K = table.set_axis(table.index, axis=1).loc[ids, ids].to_numpy()
+    values, vectors = np.linalg.eigh(K)
+    K = (vectors * np.maximum(values, 0)) @ vectors.T
+    X = np.column_stack([np.ones(len(K)), rng.standard_normal((len(K), 5))])
+    G = _as_many(_dosages(file), M, rng)
+    return Measured((K + K.T) / 2, simulated_traits(K, m, rng), G, X)
+
+
+COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
+    "pedigree": pedigree,
+    "synth500": synth500,
+    "relatives": relatives,
+    "bxd": bxd,
+    "mice": mice,
+    "geuvadis": geuvadis,
+}
+
+
+def simulated_traits(K: np.ndarray, m: int, rng: Generator) -> np.ndarray:
+    """Traits (n, m) of variance h² K + (1 - h²) I: a tenth of h² = 0, a tenth of h² = 1."""
+    n = len(K)
+    hsq = np.clip(rng.uniform(-0.125, 1.125, m), 0, 1)
+    values, vectors = np.linalg.eigh(K / np.mean(np.diagonal(K)))
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    g, e = root @ rng.standard_normal((n, m)), rng.standard_normal((n, m))
+    return np.sqrt(hsq) * g + np.sqrt(1 - hsq) * e
+
+
+def _as_many(columns: np.ndarray, count: int, rng: Generator) -> np.ndarray:
+    """So many columns: the first times as they are, after that a little changed."""
+    there = columns.shape[1]
+    out = columns[:, np.arange(count) % there].astype(np.float64)
+    again = out[:, there:]
+    again += JITTER * again.std(axis=0) * rng.standard_normal(again.shape)
+    return out
+
+
+def _dosages(file: GenotypeFile) -> np.ndarray:
+    """All dosages (n, M), the missing ones replaced by the mean, those that vary alone."""
+    G = np.asarray(file.read(), dtype=np.float64)
+    G = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    return G[:, G.std(axis=0) > 0]
+
+
+def _folder(data: Path | None) -> Path:
+    found = data or os.environ.get("LMMLITE_JAX_DATA")
+    if found is None:
+        raise SystemExit("name the folder of the real data, or set LMMLITE_JAX_DATA to it")
+    return Path(found)
