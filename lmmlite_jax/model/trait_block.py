@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lmmlite_jax.model.cells import Cells, TraitsInCells, cells_of_spectrum, traits_in_cells
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group, Rotated
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
@@ -131,6 +132,19 @@ class Individuals:
         return marker_rotation(self._pattern, self._skeleton, n=self._everyone, dtype=self._dtype)
 
     @cached_property
+    def cells(self) -> Cells:
+        """Cells of the heritability for the eigenvalues of these individuals."""
+        pattern = self._pattern
+        return cells_of_spectrum(
+            np.asarray(pattern.projection.Kva)[0],
+            np.asarray(pattern.rows)[0, -2] > 0,
+            self._skeleton,
+            float(np.asarray(pattern.smallest)[0]),
+            float(self.dof if self._reml else self.n),
+            self.n,
+        )
+
+    @cached_property
     def _singular(self) -> bool:
         zeros = self._pattern.zeros, self._pattern.free_zeros
         return any(bool(np.any(np.asarray(count) > 0)) for count in zeros)
@@ -237,6 +251,20 @@ class TraitBlock:
             self.hsq,
             self.status,
             reml=self.individuals._reml,
+        )
+
+    @cached_property
+    def in_cells(self) -> TraitsInCells:
+        """The traits in the cells of the heritability that their individuals have."""
+        traits = self.for_refit
+        return traits_in_cells(
+            traits.values,
+            traits.squares,
+            traits.profile,
+            traits.loglik,
+            traits.absorbed,
+            np.nan_to_num(self.hsq),
+            self.individuals.cells,
         )
 
     @cached_property
