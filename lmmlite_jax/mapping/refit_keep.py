@@ -34,6 +34,7 @@ from lmmlite_jax.mapping.statistics import (
 )
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["SCREENED_TRAITS", "BestRefit", "RefitHits"]
@@ -102,19 +103,22 @@ class _Screen:
         """Fit pairs, some at a time."""
         tile = self.tile
         size = min(PAIRS_AT_ONCE, self._found[0].size)
-        how = how_to_refit(tile.block, self.method)
-        for start in range(0, pairs.trait.size, size):
-            some = _Some(*(places[start : start + size] for places in pairs))
-            padded = _Some(*(np.pad(places, (0, size - places.size)) for places in some))
-            found = refit_pairs(
-                tile.markers,
-                tile.block.for_refit,
-                padded.marker,
-                padded.trait,
-                self.method.tol,
-                how=how,
-            )
-            yield some, found
+        how, traits = how_to_refit(tile.block, self.method), tile.block.for_refit
+
+        def fit_some(some: _Some) -> Refit:
+            padded = [np.pad(places, (0, size - places.size)) for places in some]
+            marker, trait = padded[1], padded[0]
+            return refit_pairs(tile.markers, traits, marker, trait, self.method.tol, how=how)
+
+        parts = [
+            _Some(*(places[start : start + size] for places in pairs))
+            for start in range(0, pairs.trait.size, size)
+        ]
+        # A program of so few numbers keeps one core busy.
+        together = cores() if on_cpu() else 1
+        for first in range(0, len(parts), together):
+            some = parts[first : first + together]
+            yield from zip(some, side_by_side(fit_some, some), strict=True)
 
 
 class BestRefit:

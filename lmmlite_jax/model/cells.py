@@ -129,7 +129,7 @@ def cells_of_spectrum(
     ``smallest`` is the smallest positive eigenvalue that enters a likelihood of n individuals,
     ``dof`` the factor of log rss in twice the log likelihood.
     """
-    zero = real & (spectrum <= 0)
+    rows, zero = int(real.sum()), real & (spectrum <= 0)
     values = spectrum[real & (spectrum > 0)]
     low, high, singular = values.min(), values.max(), bool(zero.any())
     low_edge = 0.0 if singular else low
@@ -169,9 +169,9 @@ def cells_of_spectrum(
         )
         radius = np.concatenate([radius, [0.0, np.log1p(tail / low) / 2]])
     factors = factors.astype(np.float32)
-    margin = _margins(factors.astype(float), sources, of_eigenvalues, values, coarse, real.sum())
+    margin = _margins(factors.astype(float), sources, of_eigenvalues, values, coarse, rows)
     if singular:
-        margin[count] = SLACK + (real.sum() + 12) * SINGLE
+        margin[count] = SLACK + (rows + 12) * SINGLE
 
     step = min(np.sqrt(32 * FINE_ERROR / dof), width)
     ends = BEYOND * max(high, float(skeleton.largest)), end or min(low, smallest) / BEYOND
