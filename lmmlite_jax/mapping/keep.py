@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
-from lmmlite_jax.mapping.refit import Refit
+from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, BestRefit, RefitHits
 from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
 from lmmlite_jax.mapping.statistics import (
     Method,
@@ -21,15 +19,12 @@ from lmmlite_jax.mapping.statistics import (
     empty_pairs,
     least_share,
     pair_statistics,
-    refit_scores,
-    refit_tile,
     tests_of_effects,
-    tests_of_refits,
 )
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import TraitBlock
+from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, TraitBlock
 
-__all__ = ["REFIT_TRAITS", "All", "Best", "BestRefit", "Hits", "Keeper", "keeper"]
+__all__ = ["All", "Best", "Hits", "Keeper", "hits", "keeper", "traits_at_once"]
 
 REFIT_TRAITS = 64
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
@@ -59,7 +54,19 @@ def keeper(keep: str | float, M: int, m: int, method: Method) -> Keeper:
         return ScreenedBest(m, method) if keep == "best" else ScreenedHits(float(keep), method)
     if keep == "best":
         return Best(m, method) if method.variance == "null" else BestRefit(m, method)
-    return Hits(float(keep), method)
+    return hits(float(keep), method)
+
+
+def hits(least: float, method: Method) -> Hits | RefitHits:
+    """What keeps the pairs with -log10 p of at least a number."""
+    return Hits(least, method) if method.variance == "null" else RefitHits(least, method)
+
+
+def traits_at_once(keep: str | float, variance: str) -> int:
+    """Traits worked on together."""
+    if variance == "null":
+        return TRAITS_AT_ONCE
+    return REFIT_TRAITS if keep == "all" else SCREENED_TRAITS
 
 
 class All:
@@ -117,36 +124,6 @@ class Best:
         return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
 
 
-class BestRefit:
-    """The best marker of each trait, h² estimated for every pair."""
-
-    def __init__(self, m: int, method: Method) -> None:
-        self.method = method
-        self.best = Refit(*np.full((len(Refit._fields), m), np.nan))
-        self.marker = np.full(m, -1)
-        self.score = np.full(m, -1.0)
-        self.dof, self.n = np.full((2, m), 2.0)
-
-    def add(self, tile: Tile) -> None:
-        """Compare the best of a tile with the best before."""
-        block, numbers = tile.block, tile.numbers
-        refit = refit_tile(tile.markers, block, self.method)
-        scores = refit_scores(refit, float(block.dof), self.method)
-        found = _best_refits(refit, scores, numbers.size)
-        score, index, best = jax.tree.map(np.asarray, found)
-        used = (block.traits >= 0) & (score >= 0)
-        better = used & (score > self.score[np.where(used, block.traits, 0)])
-        to = block.traits[better]
-        self.score[to], self.marker[to] = score[better], numbers[index[better]]
-        self.dof[to], self.n[to] = block.dof, block.n
-        for kept, values in zip(self.best, best, strict=True):
-            kept[to] = values[better]
-
-    def pairs(self) -> tuple[Pairs, Numbers, None]:
-        """Shapes (m,)."""
-        return tests_of_refits(self.best, self.dof, self.n, self.method), self.marker, None
-
-
 class Hits:
     """Pairs of -log10 p at least a threshold."""
 
@@ -168,7 +145,7 @@ class Hits:
         """Parts of a block with all its traits that can have a hit."""
         block = tile.block
         # With several columns a smaller share can be more significant: of one column, say.
-        if self.method.variance == "refit" or self.method.columns > 1:
+        if self.method.columns > 1:
             yield block
             return
         of_size = block.n, block.dof
@@ -191,15 +168,3 @@ class Hits:
         order = np.lexsort((trait, marker))
         merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
         return merged, marker[order], trait[order]
-
-
-@jax.jit
-def _best_refits(
-    refit: Refit, scores: Float[Array, "B T"], markers: Array
-) -> tuple[Float[Array, " T"], Int[Array, " T"], Refit]:
-    """Score, number and statistics of the best of so many markers, for each trait."""
-    real = jnp.arange(len(scores))[:, None] < markers
-    scores = jnp.where(real & ~jnp.isnan(scores), scores, -1.0)
-    index = lax.argmax(scores, 0, jnp.int32)
-    best = jax.tree.map(lambda x: jnp.take_along_axis(x, index[None], axis=0)[0], refit)
-    return jnp.max(scores, axis=0), index, best

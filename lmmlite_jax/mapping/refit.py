@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import global_maximum, search_grid
@@ -23,7 +23,7 @@ from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile, combine
 from lmmlite_jax.model.trait_block import RefitTraits
 
-__all__ = ["PairProfile", "Refit", "refit_block"]
+__all__ = ["HowToRefit", "PairProfile", "Refit", "refit_block", "refit_pairs"]
 
 DOUBTFUL_AT_ONCE = 32
 """Pairs that `global_maximum` takes together."""
@@ -53,6 +53,20 @@ class Refit(NamedTuple):
     ratio: Float[AnyArray, "*pairs"]
     bias: Float[AnyArray, "*pairs"]
     spread: Float[AnyArray, "*pairs"]
+
+
+class HowToRefit(NamedTuple):
+    """What pairs are fitted by.
+
+    ``restricted``: the likelihood, that of the traits, restricted by the marker's effect as well,
+    for REML with the marker among the covariates; ``corrected``: with ``bias`` and ``spread``;
+    ``points``: of the grid; ``singular``: whether some eigenvalue that enters is zero.
+    """
+
+    restricted: bool
+    corrected: bool
+    points: int
+    singular: bool
 
 
 @jax.tree_util.register_dataclass
@@ -102,23 +116,42 @@ class PairProfile(Profile):
 
 
 class _Terms(NamedTuple):
-    """Coefficients, as in `RefitTraits`, of T traits, B markers and their pairs.
+    """Coefficients, as in `RefitTraits`, of traits, markers and their pairs.
 
-    ``slopes`` are those of log|V|. For the restricted likelihood, log d belongs to log|V|.
+    Of all pairs of T traits and B markers, ``a`` and ``absorbed`` have an axis of length one for
+    the markers, and ``d`` for the traits. ``slopes`` are those of log|V|. For the restricted
+    likelihood, log d belongs to log|V|.
     """
 
-    nodes: Float[Array, " r_and_1"]
-    a: Float[Array, "r_and_1 T 1"]
-    b: Float[Array, "r_and_1 T B"]
-    d: Float[Array, "r_and_1 1 B"]
-    slopes: Float[Array, " r_and_1"]
+    nodes: Float[Array, " nodes"]
+    a: Float[Array, "nodes ..."]
+    b: Float[Array, "nodes *pairs"]
+    d: Float[Array, "nodes ..."]
+    slopes: Float[Array, " nodes"]
     dof: Float[Array, ""]
     restricted: Float[Array, ""]
-    absorbed: Bool[Array, "T 1"]
+    absorbed: Bool[Array, "..."]
 
     def single(self) -> _Terms:
         """In single precision."""
         return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
+
+    def some(self, pairs: Int[Array, " P"]) -> _Terms:
+        """Some pairs, by their numbers among all."""
+        axes = jnp.unravel_index(pairs, self.b.shape[1:])
+
+        def take(values: Array, leading: tuple[slice, ...]) -> Array:
+            shape = values.shape[len(leading) :]
+            at = (jnp.minimum(axis, size - 1) for axis, size in zip(axes, shape, strict=True))
+            return values[*leading, *at]
+
+        every = (slice(None),)
+        return self._replace(
+            a=take(self.a, every),
+            b=take(self.b, every),
+            d=take(self.d, every),
+            absorbed=take(self.absorbed, ()),
+        )
 
 
 class _Maxima(NamedTuple):
@@ -132,58 +165,93 @@ class _Maxima(NamedTuple):
     sure: Bool[Array, "*pairs"]
 
 
-@partial(jax.jit, static_argnames=("restricted", "corrected", "points"))
-def refit_block(
+@partial(jax.jit, static_argnames=("how",))
+def refit_block(markers: Markers, traits: RefitTraits, tol: Array, *, how: HowToRefit) -> Refit:
+    """Fit every pair of B markers of one column and T traits: shapes (B, T)."""
+    values, squares, unit, varies = _scaled(markers)
+    T, q = traits.values.shape
+    weighted = traits.rows[:, None] * traits.values
+    b = (weighted.reshape(-1, q) @ values.T).reshape(-1, T, len(values))
+
+    def each(of_traits: Array) -> Array:
+        return of_traits[..., None]
+
+    return jax.tree.map(
+        jnp.transpose, _fit(traits, each, b, squares[:, None], unit, varies, tol, how)
+    )
+
+
+@partial(jax.jit, static_argnames=("how",))
+def refit_pairs(
     markers: Markers,
     traits: RefitTraits,
+    marker: Int[Array, " P"],
+    trait: Int[Array, " P"],
     tol: Array,
     *,
-    restricted: bool,
-    corrected: bool,
-    points: int,
+    how: HowToRefit,
 ) -> Refit:
-    """Fit every pair of B markers of one column and T traits, on a grid of so many points.
+    """Fit some pairs of a block of markers of one column and a block of traits: shapes (P,)."""
+    values, squares, unit, varies = _scaled(markers.at(marker))
+    b = traits.rows @ (values * traits.values[trait]).T
 
-    The likelihood is that of the traits, ``restricted`` by the marker's effect as well for REML
-    with the marker among the covariates. ``corrected``: with ``bias`` and ``spread``.
-    """
-    nodes, T, q = traits.weighted.shape
+    def each(of_traits: Array) -> Array:
+        return of_traits[..., trait]
+
+    return _fit(traits, each, b, squares, unit, varies, tol, how)
+
+
+def _scaled(
+    markers: Markers,
+) -> tuple[Float[Array, "B q"], Float[Array, "r_and_1 B"], Float[Array, " B"], Bool[Array, " B"]]:
+    """Values and coefficients of squares in units of markers, the units, and who varies."""
     values, varies = markers.values[0].astype(float), markers.varies[0]
-    B = len(values)
     unit = jnp.sqrt(jnp.where(varies, jnp.sum(values**2, axis=1), 1.0))
     squares = jnp.where(varies, markers.squares[0, 0].astype(float).T / unit**2, 1.0)
-    product = traits.weighted.reshape(nodes * T, q) @ (values / unit[:, None]).T
+    return values / unit[:, None], squares, unit, varies
+
+
+def _fit(
+    traits: RefitTraits,
+    each: Callable[[Array], Array],
+    b: Float[Array, "r_and_1 *pairs"],
+    d: Float[Array, "r_and_1 ..."],
+    unit: Float[Array, " B"],
+    varies: Bool[Array, " B"],
+    tol: Array,
+    how: HowToRefit,
+) -> Refit:
+    """Fit pairs; ``each`` gives what traits have to their pairs."""
+    nodes = jnp.concatenate([traits.profile.skeleton.nodes, jnp.zeros(1)])
+    used = slice(None) if how.singular else slice(-1)
     terms = _Terms(
-        nodes=jnp.concatenate([traits.profile.skeleton.nodes, jnp.zeros(1)]),
-        a=traits.squares[:, :, None],
-        b=product.reshape(nodes, T, B),
-        d=squares[:, None],
-        slopes=traits.slopes,
-        dof=jnp.asarray(traits.profile.dof) - (1 if restricted else 0),
-        restricted=jnp.asarray(1.0 if restricted else 0.0),
-        absorbed=traits.absorbed[:, None],
+        nodes=nodes[used],
+        a=each(traits.squares)[used],
+        b=b[used],
+        d=d[used],
+        slopes=traits.slopes[used],
+        dof=jnp.asarray(traits.profile.dof) - (1 if how.restricted else 0),
+        restricted=jnp.asarray(1.0 if how.restricted else 0.0),
+        absorbed=each(traits.absorbed),
     )
-    known = traits.fitted[:, None] & varies
-    fits = _single_maximum(terms, traits.profile, tol, restricted, points)
-    fits = _settle_doubts(fits, known & ~fits.sure, terms, traits.profile, tol, points)
+    known = each(traits.fitted) & varies
+    fits = _single_maximum(terms, traits.profile, tol, how)
+    fits = _settle_doubts(fits, known & ~fits.sure, terms, traits.profile, tol, how)
     known = known & fits.sure
     residual = jnp.maximum(fits.a - fits.b**2 / fits.d, 0.0)
     bias = spread = jnp.zeros(known.shape)
-    if corrected:
+    if how.corrected:
         bias, spread = _small_sample(terms, jnp.where(known, fits.hsq, 0.0), traits.dof - 1)
-
-    def pairs(values: Array) -> Array:
-        return jnp.where(known, values, jnp.nan).T
-
-    scale = traits.unit[:, None] / unit
-    return Refit(
-        hsq=pairs(fits.hsq),
-        beta=pairs(scale * fits.b / fits.d),
-        se=pairs(scale * jnp.sqrt(residual / ((traits.dof - 1) * fits.d))),
-        ratio=pairs(jnp.maximum(2 * (fits.loglik - traits.loglik[:, None]), 0.0)),
-        bias=pairs(bias),
-        spread=pairs(spread),
+    scale = each(traits.unit) / unit
+    found = Refit(
+        hsq=fits.hsq,
+        beta=scale * fits.b / fits.d,
+        se=scale * jnp.sqrt(residual / ((traits.dof - 1) * fits.d)),
+        ratio=jnp.maximum(2 * (fits.loglik - each(traits.loglik)), 0.0),
+        bias=bias,
+        spread=spread,
     )
+    return jax.tree.map(lambda values: jnp.where(known, values, jnp.nan), found)
 
 
 def _small_sample(terms: _Terms, hsq: Array, dof: Array) -> tuple[Array, Array]:
@@ -219,12 +287,13 @@ def _small_sample(terms: _Terms, hsq: Array, dof: Array) -> tuple[Array, Array]:
     return variance * jnp.maximum(half_d2 / d - growth**2, 0.0), spread
 
 
-def _single_maximum(
-    terms: _Terms, null: Profile, tol: Array, restricted: bool, points: int
-) -> _Maxima:
-    """Fits of pairs (T, B) whose likelihood has one maximum, and which those are."""
-    grid = search_grid(null.skeleton.nodes, 0.0, points)
-    slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1]))
+def _single_maximum(terms: _Terms, null: Profile, tol: Array, how: HowToRefit) -> _Maxima:
+    """Fits of pairs whose likelihood has one maximum, and which those are.
+
+    Where no eigenvalue is zero, h = 1 is a point like any other.
+    """
+    grid = search_grid(null.skeleton.nodes, 0.0, how.points)
+    slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1] if how.singular else grid))
     last = len(slope) - 1
     # One number a pair: how often the slope turns from up to down, where, and whether in doubt.
     turns = sum(
@@ -235,13 +304,18 @@ def _single_maximum(
     turns = lax.optimization_barrier(turns)
     rises, ends_rising = slope[0] > 0, slope[-1] > 0
     once = (turns >= last) & (turns < 2 * last)
+    inside = rises & once & ~ends_rising
+    at_zero = ~rises & (turns == 0) & ~ends_rising
     # Where the covariates absorb the null space of K, the way up to h = 1 is no maximum.
-    single = jnp.where(rises, once, turns == 0) & (terms.absorbed | ~ends_rising)
-    single = single & ~jnp.isnan(slope[-1])
-    inside = single & rises
+    inside = inside | (rises & once & terms.absorbed)
+    at_zero = at_zero | (~rises & (turns == 0) & terms.absorbed)
+    at_one = rises & (turns == 0) & ends_rising & ~terms.absorbed & (not how.singular)
+    single = (inside | at_zero | at_one) & ~jnp.isnan(slope[-1])
+    inside = single & inside
     low, high = (grid[jnp.where(inside, turns - last + i, i)] for i in (0, 1))
     delta = jnp.sqrt((1 - low) / jnp.where(low > 0, low, 1.0) * (1 - high) / high)
     hsq = jnp.where(low > 0, 1 / (1 + delta), high / 2)
+    hsq = jnp.where(high < 1, hsq, (low + 1) / 2)
     single_terms = terms.single()
 
     def move(_: int | Array, hsq: Array) -> Array:
@@ -254,18 +328,19 @@ def _single_maximum(
     hsq = hsq + step
     found = (jnp.abs(step) <= accuracy) & (hsq >= low) & (hsq <= high)
     sure = single & (found | ~inside)
-    hsq = jnp.where(inside & sure, hsq, 0.0)
+    hsq = jnp.where(inside & sure, hsq, jnp.where(at_one & sure, 1.0, 0.0))
     a, b, d = _sums_at(terms, hsq)
     loglik = jnp.zeros(())
-    if not restricted:
+    if not how.restricted:
         # A trait at a time: XLA takes long to compile this for all.
-        logdet = lax.map(null.log_determinant, hsq)
+        of_pairs = null.log_determinant
+        logdet = of_pairs(hsq) if hsq.ndim == 1 else lax.map(of_pairs, hsq)
         loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
     return _Maxima(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
 
 
 def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
-    """-2 rss · d loglik/dh (g, T, B) in single precision; NaN where its sign is in doubt."""
+    """-2 rss · d loglik/dh (g, *pairs) in single precision; NaN where its sign is in doubt."""
     weights = 1 / (grid[:, None] * terms.nodes + (1 - grid[:, None]))
     both = jnp.concatenate([weights, -(weights**2) * (terms.nodes - 1)])
 
@@ -277,7 +352,7 @@ def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
     a, a_slope = at(terms.a)
     d, d_slope = at(terms.d)
     b, b_slope = at(terms.b.astype(jnp.float32))
-    logdet = (weights @ terms.slopes)[:, None, None].astype(jnp.float32)
+    logdet = (weights @ terms.slopes).reshape(-1, *(1,) * (b.ndim - 1)).astype(jnp.float32)
     dof = terms.dof.astype(jnp.float32)
     of_markers = logdet + terms.restricted.astype(jnp.float32) * d_slope / d
     effect = b * (1 / d)
@@ -288,8 +363,8 @@ def _slopes_on_grid(terms: _Terms, grid: Array) -> Array:
 
 
 def _sums_at(
-    terms: _Terms, hsq: Float[Array, "T B"]
-) -> tuple[Float[Array, "T B"], Float[Array, "T B"], Float[Array, "T B"]]:
+    terms: _Terms, hsq: Float[Array, "*pairs"]
+) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"], Float[Array, "*pairs"]]:
     """Sums a, b and d at the heritabilities of pairs."""
 
     def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -342,48 +417,51 @@ def _newton_step(terms: _Terms, hsq: Array) -> Array:
 
 
 def _settle_doubts(
-    fits: _Maxima, doubtful: Array, terms: _Terms, null: Profile, tol: Array, points: int
+    fits: _Maxima,
+    doubtful: Bool[Array, "*pairs"],
+    terms: _Terms,
+    null: Profile,
+    tol: Array,
+    how: HowToRefit,
 ) -> _Maxima:
-    """Fit the doubtful of T × B pairs, as many at a time as `DOUBTFUL_AT_ONCE`."""
-    T, B = doubtful.shape
-    size = min(DOUBTFUL_AT_ONCE, T * B)
+    """Fit the doubtful pairs, as many at a time as `DOUBTFUL_AT_ONCE`."""
+    shape = doubtful.shape
+    size = min(DOUBTFUL_AT_ONCE, doubtful.size)
     flat = jax.tree.map(jnp.ravel, fits)
 
     def settle(state: tuple[Array, _Maxima]) -> tuple[Array, _Maxima]:
         doubtful, fits = state
         (pairs,) = jnp.nonzero(doubtful, size=size, fill_value=0)
-        found = _global_maximum(terms, null, pairs // B, pairs % B, tol, points)
+        found = _global_maximum(terms.some(pairs), null, tol, how)
         fits = jax.tree.map(lambda all, some: all.at[pairs].set(some), fits, found)
         return doubtful.at[pairs].set(False), fits
 
     _, flat = lax.while_loop(lambda state: jnp.any(state[0]), settle, (doubtful.ravel(), flat))
-    return jax.tree.map(lambda x: x.reshape(T, B), flat)
+    return jax.tree.map(lambda x: x.reshape(shape), flat)
 
 
-def _global_maximum(
-    terms: _Terms, null: Profile, trait: Array, marker: Array, tol: Array, points: int
-) -> _Maxima:
+def _global_maximum(pairs: _Terms, null: Profile, tol: Array, how: HowToRefit) -> _Maxima:
     """Fit some pairs (P,) without any assumption."""
-    a, d = terms.a[:, trait, 0], terms.d[:, 0, marker]
-    b = terms.b[:, trait, marker]
-    explained = jnp.where(d[-1] > 0, b[-1] ** 2 / jnp.where(d[-1] > 0, d[-1], 1.0), 0.0)
+    none = jnp.zeros(pairs.b.shape[1:])
+    (a, b, d), (a0, b0, d0) = (pairs.a, pairs.b, pairs.d), (none, none, none)
+    if how.singular:
+        a, b, d, a0, b0, d0 = a[:-1], b[:-1], d[:-1], a[-1], b[-1], d[-1]
+    explained = jnp.where(d0 > 0, b0**2 / jnp.where(d0 > 0, d0, 1.0), 0.0)
     profile = PairProfile(
         null.skeleton,
-        a[:-1],
+        a,
         # Rounding of a difference, where the marker explains all of the trait in the null space.
-        jnp.where(explained > a[-1] * (1 - 1e-12), 0.0, a[-1] - explained),
+        jnp.where(explained > a0 * (1 - 1e-12), 0.0, a0 - explained),
         null.logdet,
         null.zeros,
-        dof=terms.dof,
-        null_rss=a[-1],
-        null_product=b[-1],
-        null_square=d[-1],
-        product=b[:-1],
-        square=d[:-1],
-        restricted=terms.restricted,
+        dof=pairs.dof,
+        null_rss=a0,
+        null_product=b0,
+        null_square=d0,
+        product=b,
+        square=d,
+        restricted=pairs.restricted,
     )
-    top = global_maximum(
-        profile, tol, spike=terms.absorbed[trait, 0], check_boundary=True, points=points
-    )
+    top = global_maximum(profile, tol, spike=pairs.absorbed, check_boundary=True, points=how.points)
     hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
     return _Maxima(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)

@@ -21,7 +21,7 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_genotypes
-from lmmlite_jax.mapping.keep import REFIT_TRAITS, keeper
+from lmmlite_jax.mapping.keep import keeper, traits_at_once
 from lmmlite_jax.mapping.statistics import Method, check_choices
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.mapping.tails import log10p_f
@@ -29,7 +29,6 @@ from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import reasons_of
-from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,11 +210,10 @@ def scan(
             raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
         return _scan_inside_trace(null, genotypes, served, method)
     null = null.with_likelihood(reml=method.reml(null.reml))
-    traits_at_once = REFIT_TRAITS if variance == "refit" else TRAITS_AT_ONCE
     kept, fits = keeper(keep, genotypes.markers, null.m, method), Fits(null, len(served))
     width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
     missing = np.zeros(genotypes.markers, dtype=np.int64)
-    for batch in fits.note(batches(null, served, traits_at_once)):
+    for batch in fits.note(batches(null, served, traits_at_once(keep, variance))):
         pieces = every(batch.blocks, batch.markers, width)
         missing = np.maximum(missing, collect(kept, genotypes, pieces))
     pairs, marker, trait = kept.pairs()

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Float
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
-from lmmlite_jax.mapping.refit import Refit, refit_block
+from lmmlite_jax.mapping.refit import HowToRefit, Refit, refit_block
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
@@ -25,6 +25,7 @@ __all__ = [
     "Pairs",
     "check_choices",
     "empty_pairs",
+    "how_to_refit",
     "least_share",
     "pair_statistics",
     "refit_scores",
@@ -108,13 +109,16 @@ def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pair
 
 def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
     """Fit all markers with all traits of a block, h² estimated for every pair."""
-    return refit_block(
-        markers,
-        block.for_refit,
-        method.tol,
+    return refit_block(markers, block.for_refit, method.tol, how=how_to_refit(block, method))
+
+
+def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
+    """How pairs of a block are fitted."""
+    return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
         points=block.grid_points,
+        singular=block.singular,
     )
 
 

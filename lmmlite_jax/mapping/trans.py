@@ -21,13 +21,12 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
-from lmmlite_jax.mapping.keep import REFIT_TRAITS, Hits
+from lmmlite_jax.mapping.keep import hits, traits_at_once
 from lmmlite_jax.mapping.statistics import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +203,7 @@ class _Trans(NamedTuple):
     ) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""
         null, width = self.null, _width(self.null.n)
-        at_once = REFIT_TRAITS if self.method.variance == "refit" else TRAITS_AT_ONCE
+        at_once = traits_at_once(self.least, self.method.variance)
         fits = Fits(null, len(served))
         for batch in fits.note(batches(null, served, at_once)):
             traits = np.concatenate([block.traits[block.traits >= 0] for block in batch.blocks])
@@ -238,9 +237,9 @@ class _Trans(NamedTuple):
         """Columns of the pairs of some markers, in order, and their missing genotypes."""
         null = self.null
         width = block_width(null, 1, [_width(null.n)])
-        hits = Hits(self.least, self.method)
-        missing = collect(hits, part, every(batch.blocks, np.arange(numbers.size), width))
-        tests, own, trait = hits.pairs()
+        kept = hits(self.least, self.method)
+        missing = collect(kept, part, every(batch.blocks, np.arange(numbers.size), width))
+        tests, own, trait = kept.pairs()
         af = self.frequencies(batch, part, own, trait)
         columns = {
             "marker": numbers[own],

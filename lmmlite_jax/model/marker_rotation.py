@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
@@ -59,6 +59,10 @@ class Markers(NamedTuple):
     values: Float[Array, "k B q"]
     squares: Float[Array, "k k B r_and_1"]
     varies: Bool[Array, "k B"]
+
+    def at(self, places: Int[Array, " some"]) -> Markers:
+        """Markers in some places."""
+        return Markers(self.values[:, places], self.squares[:, :, places], self.varies[:, places])
 
     def part(self, start: int, size: int) -> Markers:
         """Some of the markers."""

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lmmlite_jax.model.cells import Cells, TraitsInCells, cells_of_spectrum, traits_in_cells
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group, Rotated
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
@@ -62,13 +63,14 @@ class RefitTraits(NamedTuple):
     Coefficients are those of the r nodes of a skeleton, and last that of the null space of K, whose
     eigenvalue is 0. Traits are in units of ``unit`` (T,).
 
-    weighted (r + 1, T, q): what each individual's g̃ adds to the coefficients of Σ w̃ g̃ ỹ; squares
-    (r + 1, T): coefficients of Σ w̃ ỹ²; slopes (r + 1,): those of the derivative of log|V|;
+    values (T, q) are ỹ, and rows (r + 1, q) what each g̃ ỹ adds to the coefficients of Σ w̃ g̃ ỹ;
+    squares (r + 1, T): coefficients of Σ w̃ ỹ²; slopes (r + 1,): those of the derivative of log|V|;
     profile: log likelihood without marker; loglik (T,): at its maximum; absorbed, fitted (T,):
     whether the covariates absorb the null space, whether there is a fit at all.
     """
 
-    weighted: Float[Array, "r_and_1 T q"]
+    values: Float[Array, "T q"]
+    rows: Float[Array, "r_and_1 q"]
     squares: Float[Array, "r_and_1 T"]
     slopes: Float[Array, " r_and_1"]
     unit: Float[Array, " T"]
@@ -130,9 +132,26 @@ class Individuals:
         return marker_rotation(self._pattern, self._skeleton, n=self._everyone, dtype=self._dtype)
 
     @cached_property
+    def cells(self) -> Cells:
+        """Cells of the heritability for the eigenvalues of these individuals."""
+        pattern = self._pattern
+        return cells_of_spectrum(
+            np.asarray(pattern.projection.Kva)[0],
+            np.asarray(pattern.rows)[0, -2] > 0,
+            self._skeleton,
+            float(np.asarray(pattern.smallest)[0]),
+            float(self.dof if self._reml else self.n),
+            self.n,
+        )
+
+    @cached_property
+    def _singular(self) -> bool:
+        zeros = self._pattern.zeros, self._pattern.free_zeros
+        return any(bool(np.any(np.asarray(count) > 0)) for count in zeros)
+
+    @cached_property
     def _grid_points(self) -> int:
-        singular = bool(np.any(np.asarray(self._pattern.zeros) > 0))
-        return grid_points(np.asarray(self._skeleton.nodes), singular=singular)
+        return grid_points(np.asarray(self._skeleton.nodes), singular=self._singular)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +185,11 @@ class TraitBlock:
     def dof(self) -> int:
         """Individuals observed less the covariates."""
         return self.individuals.dof
+
+    @property
+    def singular(self) -> bool:
+        """Whether some eigenvalue that enters is zero."""
+        return self.individuals._singular
 
     @property
     def grid_points(self) -> int:
@@ -227,6 +251,20 @@ class TraitBlock:
             self.hsq,
             self.status,
             reml=self.individuals._reml,
+        )
+
+    @cached_property
+    def in_cells(self) -> TraitsInCells:
+        """The traits in the cells of the heritability that their individuals have."""
+        traits = self.for_refit
+        return traits_in_cells(
+            traits.values,
+            traits.squares,
+            traits.profile,
+            traits.loglik,
+            traits.absorbed,
+            np.nan_to_num(self.hsq),
+            self.individuals.cells,
         )
 
     @cached_property
@@ -337,7 +375,8 @@ def _for_refit(
     )
     of_individuals = jnp.concatenate([skeleton.coefficients(own.rows[:-2]), own.rows[-1:]])
     return RefitTraits(
-        weighted=of_individuals[:, None] * (values / unit).T,
+        values=(values / unit).T,
+        rows=of_individuals,
         squares=jnp.concatenate([profile.rss, profile.zero_rss[None]]),
         slopes=jnp.concatenate([profile.logdet[:, 0], -profile.zeros]),
         unit=unit,

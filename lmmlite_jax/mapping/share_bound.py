@@ -1,0 +1,162 @@
+"""A bound of the share of variance that a marker explains, at whatever heritability its pair has.
+
+A pair with the angle θ(h) between √w ∘ ỹ and √w ∘ g̃ explains a share cos² θ of the residual sum of
+squares a at h. With d = Σ w g̃², and l₀ the log likelihood without marker, largest at ĥ₀, its own is
+
+    restricted:  l₀(h) + ½ log (a/d)(h) - ½ (dof - 1) log(1 - cos² θ),
+    otherwise:   l₀(h) - ½ dof log(1 - cos² θ).
+
+A pair matters for its F test where the share at its own maximum is at least some number, and the
+maximum is at h only if this is at least what the pair has at ĥ₀. A pair matters for its likelihood
+ratio where this is some number above l₀(ĥ₀). Both ask for a least |cos θ| in each of the `Cells` of
+the heritability; a pair that has it in none is done with. Kenward and Roger's F test, and the
+corrected likelihood ratio, are never more significant than the plain ones: the effect's variance
+grows by its bias, the degrees of freedom fall, and the ratio is divided by a factor above one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lmmlite_jax.mapping.statistics import Method
+from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.model.cells import Cells, TraitsInCells
+from lmmlite_jax.model.marker_rotation import Markers
+
+__all__ = ["MarkersInCells", "could_matter", "markers_in_cells", "products", "share_of_score"]
+
+_TABLE = np.linspace(0.0, 19.0, 4001)
+"""atanh of cosines at which p-values are known; each stands for those up to the next."""
+
+_ROUNDING = 1e-9
+"""Part by which scores are lowered, so that what ties with the best is looked at."""
+
+_SINGLE = 1e-6
+
+
+class MarkersInCells(NamedTuple):
+    """B markers in C cells.
+
+    values (B, q): g̃ in units of its length, single; scale (C, B): 1/√d in the middle of each cell,
+    single, 0 where there is no share; least (C, C): of log d in one cell less that in another.
+    """
+
+    values: Float[Array, "B q"]
+    scale: Float[Array, "C B"]
+    least: Float[Array, "C C"]
+
+
+@jax.jit
+def markers_in_cells(markers: Markers, cells: Cells) -> MarkersInCells:
+    """Markers of one column in the cells."""
+    values, varies = markers.values[0].astype(float), markers.varies[0]
+    unit = jnp.where(varies, jnp.sqrt(jnp.sum(values**2, axis=1)), jnp.inf)
+    d = cells.at_nodes @ (markers.squares[0, 0].astype(float) / unit[:, None] ** 2).T
+    there = varies & (d > 0)
+    log_d = jnp.log(jnp.where(there, d, 1.0))
+
+    def least(of_cell: Array) -> Array:
+        difference = jnp.where(varies, log_d - of_cell, jnp.inf)
+        return jnp.min(difference, axis=1)
+
+    return MarkersInCells(
+        (values / unit[:, None]).astype(jnp.float32),
+        jnp.where(there, 1 / jnp.sqrt(jnp.where(there, d, 1.0)), 0.0).astype(jnp.float32),
+        lax.map(least, log_d).T,
+    )
+
+
+@jax.jit
+def products(
+    markers: MarkersInCells, traits: TraitsInCells, cells: Cells
+) -> tuple[Float[Array, "J T B"], Int[Array, " T"]]:
+    """Products of which all cells' are made, and the most promising marker of each trait.
+
+    That is the one with the largest share in the cell of the trait's own heritability.
+    """
+    J, T, q = traits.products.shape
+    rows = traits.products.reshape(J * T, q)
+    found = jnp.matmul(rows, markers.values.T, precision=lax.Precision.HIGHEST).reshape(J, T, -1)
+    factors = jnp.asarray(cells.factors)[traits.own]
+    cosine = sum(factors[:, j, None] * found[j] for j in range(J)) * markers.scale[traits.own]
+    return found, lax.argmax(jnp.abs(cosine), 1, jnp.int32)
+
+
+@partial(jax.jit, static_argnames="restricted")
+def could_matter(
+    found: Float[Array, "J T B"],
+    markers: MarkersInCells,
+    traits: TraitsInCells,
+    cells: Cells,
+    share: Float[Array, " T"],
+    dof: Array,
+    *,
+    restricted: bool,
+) -> Bool[Array, "T B"]:
+    """Pairs that may explain a share, other things equal, as `share_of_score` has it."""
+    least = _least_cosines(markers, traits, cells, share, dof, restricted)
+    everything = jnp.any(least <= 0, axis=0)
+    least = jnp.where(least > 0, least, 1.0)
+    scale = ((1 + _SINGLE) / (least * jnp.sqrt(traits.squares))).astype(jnp.float32)
+    factors = jnp.asarray(cells.factors)
+    J = len(found)
+    top = jnp.zeros(found.shape[1:], jnp.float32)
+    for i in range(len(factors)):
+        cosine = sum(factors[i, j] * found[j] for j in range(J))
+        top = jnp.maximum(top, jnp.abs(cosine) * (markers.scale[i] * scale[i][:, None]))
+    return (top >= 1) | everything[:, None]
+
+
+def _least_cosines(
+    markers: MarkersInCells,
+    traits: TraitsInCells,
+    cells: Cells,
+    share: Float[Array, " T"],
+    dof: Array,
+    restricted: bool,
+) -> Float[Array, "C T"]:
+    """Computed cosines in the middle of each cell below which a pair does not matter there."""
+    if restricted:
+        # The last cells, of the way to h = 1, begin where the last of the others ends.
+        regular = len(cells.factors) - (2 if cells.tail.size else 0)
+        number = jnp.minimum(jnp.arange(len(cells.factors)), regular - 1)
+        log_a = jnp.log(traits.squares)
+        ratio = markers.least[number][:, traits.own] - log_a[number]
+        ratio = ratio + jnp.take_along_axis(log_a, traits.own[None], axis=0) - cells.width
+        loss = jnp.maximum((2 * traits.loss + ratio) / (dof - 1), 0.0)
+        needed = jnp.maximum(-jnp.expm1(-loss), share)
+    else:
+        log_rest = jnp.log1p(-share) - 2 * traits.loss / traits.dof
+        needed = -jnp.expm1(jnp.minimum(log_rest, 0.0))
+    cosine = jnp.minimum(jnp.sqrt(needed), 1 - 1e-15)
+    away = jnp.arctanh(cosine) - cells.radius[:, None]
+    return jnp.tanh(away) - cells.margin[:, None]
+
+
+def share_of_score(
+    score: Float[np.ndarray, " T"], traits: TraitsInCells, dof: float, method: Method
+) -> Float[np.ndarray, " T"]:
+    """Share of variance that, at the heritability of the null, a pair with a score has at least.
+
+    Scores as `refit_scores` gives them; 0 where there is none.
+    """
+    score = np.maximum(score, 0.0) * (1 - _ROUNDING)
+    if method.test == "lrt":
+        return -np.expm1(-score / float(traits.dof))
+    if method.asymptotic:
+        return score / (score + dof - 1)
+    at = np.searchsorted(_table_of_f(dof), score, side="right") - 1
+    return np.tanh(_TABLE[np.maximum(at, 0)]) ** 2
+
+
+@lru_cache(maxsize=64)
+def _table_of_f(dof: float) -> Float[np.ndarray, " points"]:
+    """-log10 p of the plain F test at the cosines of the table."""
+    return np.asarray(log10p_f(np.sinh(_TABLE) ** 2, 1, dof - 1))

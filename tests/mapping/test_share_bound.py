@@ -1,0 +1,98 @@
+"""Best markers and hits of refits, screened by a bound, against fits of every pair."""
+
+import numpy as np
+import pytest
+from helpers import centred, random_kinship, with_variance
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import lmmlite_jax as lmm
+from lmmlite_jax.mapping import refit_keep
+
+N, MARKERS, TRAITS = 40, 120, 30
+
+
+def problem(seed, kinship):
+    """Traits of h² 0, 1 and between; markers that are the same, collinear, or constant."""
+    rng = np.random.default_rng(seed)
+    K = random_kinship(rng, N, N // 3 if kinship == "singular" else None)
+    if kinship == "centred":
+        K = centred(K)
+    if kinship == "twins":
+        K[1], K[:, 1] = K[0], K[:, 0]
+        K[1, 1] = K[0, 0]
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    G = rng.binomial(2, 0.3, (N, MARKERS)).astype(float)
+    effects = rng.choice([0.0, 0.5, 1.5], 10)
+    Y = np.column_stack([with_variance(rng, K, hsq, TRAITS // 3) for hsq in (0.0, 0.5, 1.0)])
+    Y[:, :10] += G[:, :10] * effects
+    G[:, 80:100] = G[:, :20]
+    G[:, 100:105] = 2 - 3 * G[:, :5]
+    G[:, 50], G[:, 51] = 1.0, 2 + X[:, 1]
+    return K, Y, G, X
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@example(seed=1, kinship="twins", test="wald", asymptotic=False, missing=False)
+@example(seed=2, kinship="centred", test="lrt", asymptotic=True, missing=False)
+@example(seed=3, kinship="singular", test="lrt", asymptotic=False, missing=True)
+@given(
+    seed=st.integers(0, 10**6),
+    kinship=st.sampled_from(["regular", "singular", "centred", "twins"]),
+    test=st.sampled_from(["wald", "lrt"]),
+    asymptotic=st.booleans(),
+    missing=st.booleans(),
+)
+def test_what_is_kept_is_what_all_pairs_show(seed, kinship, test, asymptotic, missing):
+    K, Y, G, X = problem(seed, kinship)
+    if missing:
+        Y[:3, ::2] = np.nan
+    null = lmm.NullModel(K, Y, X)
+    options = {"variance": "refit", "test": test, "asymptotic": asymptotic}
+    every = lmm.scan(null, G, **options)
+    assert_kept(null, G, every, options)
+
+
+def assert_kept(null, G, every, options):
+    log10p = np.asarray(every.log10p)
+    tested = np.isfinite(log10p).any(axis=0)
+    top = np.nanmax(np.where(np.isnan(log10p), -1, log10p), axis=0)
+    best = lmm.scan(null, G, keep="best", **options)
+    first = np.argmax(log10p >= top * (1 - 1e-9), axis=0)
+    np.testing.assert_array_equal(best.marker, np.where(tested, first, -1))
+    chosen = first[tested], np.flatnonzero(tested)
+    for name in ("beta", "se", "lod", "log10p", "hsq"):
+        found, expected = (np.asarray(getattr(one, name)) for one in (best, every))
+        np.testing.assert_allclose(found[tested], expected[chosen], rtol=1e-7, atol=1e-9)
+    at_the_last_digit = np.sort(top[tested])[-5] * (1 - 1e-9)
+    for threshold in (at_the_last_digit, 0.5):
+        hits = lmm.scan(null, G, keep=float(threshold), **options)
+        kept = np.transpose([hits.marker, hits.trait])
+        np.testing.assert_array_equal(kept, np.transpose(np.nonzero(log10p >= threshold)))
+        assert len(kept) >= 5
+
+
+def test_each_chromosome_has_its_own_kinship():
+    K, Y, G, X = problem(5, "regular")
+    other = random_kinship(np.random.default_rng(6), N)
+    chromosome = np.where(np.arange(MARKERS) % 2, "b", "a")
+    null = lmm.NullModel({"a": K, "b": other}, Y, X)
+    options = {"variance": "refit", "chromosome": chromosome}
+    assert_kept(null, G, lmm.scan(null, G, **options), options)
+
+
+@pytest.mark.parametrize("kinship", ["regular", "singular"])
+def test_few_pairs_need_a_fit(kinship, monkeypatch):
+    K, Y, G, X = problem(7, kinship)
+    fitted = 0
+    fit = refit_keep._Screen.fit
+
+    def counted(self, pairs):
+        nonlocal fitted
+        fitted += pairs.trait.size
+        return fit(self, pairs)
+
+    monkeypatch.setattr(refit_keep._Screen, "fit", counted)
+    null = lmm.NullModel(K, Y[:, 10:], X)  # no marker has an effect on these
+    lmm.scan(null, G, variance="refit", keep=4.0)
+    assert fitted < 0.1 * G.shape[1] * 20
