@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
@@ -78,12 +78,13 @@ class All:
 
     def add(self, tile: Tile) -> None:
         """Test all pairs of a tile."""
-        used = tile.block.traits >= 0
-        where = np.ix_(tile.numbers, tile.block.traits[used])
+        places = np.flatnonzero(tile.block.traits >= 0)
+        traits, size = tile.block.traits[places], tile.numbers.size
         found = pair_statistics(tile.markers, tile.block, self.method)
         for kept, values in zip(self.kept, found, strict=True):
             if kept is not None:
-                kept[where] = np.asarray(values)[: tile.numbers.size, used]
+                own = np.asarray(values)[:size, _run(places)]
+                _put(np.asarray(kept), tile.numbers, traits, own)
 
     def pairs(self) -> tuple[Pairs, None, None]:
         """Shapes (M, m)."""
@@ -168,3 +169,24 @@ class Hits:
         order = np.lexsort((trait, marker))
         merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
         return merged, marker[order], trait[order]
+
+
+def _put(
+    into: Shaped[np.ndarray, "M m *columns"],
+    rows: Int[np.ndarray, " B"],
+    columns: Int[np.ndarray, " T"],
+    values: Shaped[np.ndarray, "B T *columns"],
+) -> None:
+    """Write where rows and columns cross; what follows one another as a slice, which is faster."""
+    row, column = _run(rows), _run(columns)
+    if isinstance(row, slice) or isinstance(column, slice):
+        into[row, column] = values
+    else:
+        into[np.ix_(rows, columns)] = values
+
+
+def _run(numbers: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"] | slice:
+    """Ascending numbers that follow one another as a slice, which is faster to write to."""
+    first = int(numbers[0])
+    follow = np.array_equal(numbers, np.arange(first, first + numbers.size))
+    return slice(first, first + numbers.size) if follow else numbers

@@ -105,7 +105,8 @@ class _Screen:
         maxima = [np.asarray(maxima) for _, _, maxima in tiles]
         top = np.sqrt(np.max([of_tile.max(axis=0) for of_tile in maxima], axis=0).astype(float))
         bar = np.maximum(self._bar(block, top, margin), 0.0) ** 2 * (1 - 2 * ROUNDOFF)
-        least = np.where(block.traits >= 0, bar, np.inf).astype(np.float32)
+        fitted = (block.traits >= 0) & np.isfinite(block.at_null.rss)
+        least = np.where(fitted, bar, np.inf).astype(np.float32)
         left = [
             _left(tile, double, traits, of_tile, least)
             for (tile, double, _), of_tile in zip(tiles, maxima, strict=True)
