@@ -35,8 +35,8 @@ def cohorts(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     mice = lmm.load_recla(folder / "recla" / "recla.RData")
     strains = np.load(folder / "bxd" / "kinship_x2.npz")["kinship"]
     found = {
-        "families": (families.kinship, families.covar),
-        "mice": (mice.kinship.to_numpy(), mice.covar.to_numpy()),
+        "families": (np.asarray(families.kinship), np.asarray(families.covar)),
+        "mice": (np.asarray(mice.kinship), np.asarray(mice.covar)),
         "strains": (strains, np.ones((len(strains), 1))),
     }
     # Of mean diagonal 1, so that h² is a heritability.
@@ -110,8 +110,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    columns = ("hsq", "mean", "sd", "at_zero", "at_one", "coverage", "width", "ks", "mixture_ks")
-    columns += tuple(f"float32_{name}" for name in SINGLE)
+    columns = ["hsq", "mean", "sd", "at_zero", "at_one", "coverage", "width", "ks", "mixture_ks"]
+    columns += [f"float32_{name}" for name in SINGLE]
     print("cohort  ", *(f"{name:>10}" for name in columns))
     results = {}
     for name, (K, X) in cohorts(arguments.folder).items():

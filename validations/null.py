@@ -28,7 +28,7 @@ LEVEL = 0.05
 def families(n: int, M: int, m: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kinship, traits of heritabilities 0 to 0.9 and dosages that are independent of them."""
     rng = np.random.default_rng(seed)
-    K = lmm.simulate_cohort(n, 1, seed=seed).kinship
+    K = np.asarray(lmm.simulate_cohort(n, 1, seed=seed).kinship)
     root = np.linalg.cholesky(K + 1e-9 * np.eye(n))
     h = rng.uniform(0, 0.9, m)
     Y = np.sqrt(h) * (root @ rng.standard_normal((n, m)))

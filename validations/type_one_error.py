@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 TRAITS, MARKERS = 1000, 200
 HSQ = (0.0, 0.4, 0.9)
 LEVELS = (0.05, 0.01, 0.001)
-TESTS = {
+TESTS: dict[str, dict[str, Any]] = {
     "wald": {},
     "lrt": {"test": "lrt"},
     "score": {"test": "score"},
@@ -75,14 +75,14 @@ def cases(folder: Path | None) -> Iterator[Case]:
     for n, counts in ((60, (1, 12, 30)), (100, (1, 40, 50)), (200, (1, 20, 100)), (500, (1, 250))):
         K = lmm.simulate_cohort(n, 1, seed=n).kinship
         for p in counts:
-            yield Case("families", K, p, asymptotic=(n, p) == (100, 40))
+            yield Case("families", np.asarray(K), p, asymptotic=(n, p) == (100, 40))
     for n in (60, 200):
         for name, K in (
             ("strains", lmm.simulate_cohort(n, 1, relatives="strains", seed=n).kinship),
             ("genotyped", genotyped(n)),
         ):
             for p in (1, n // 2):
-                yield Case(name, K, p)
+                yield Case(name, np.asarray(K), p)
     if folder is not None:
         mice = np.load(folder / "bxd" / "kinship_x2.npz")["kinship"]
         people = np.load(folder / "synth500" / "gemma_centered_kinship.npz")
