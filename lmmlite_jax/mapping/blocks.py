@@ -114,7 +114,7 @@ class MarkerBlock:
     def screened(self, double: bool) -> ScreenMarkers:
         """Markers of one column in single precision, rotated in ``double`` precision or in it."""
         if double not in self._screened:
-            self._screened[double] = self.individuals.screen_markers(self._on_device[0], double)
+            self._screened[double] = self.individuals.screen_markers(self._on_device, double)
         return self._screened[double]
 
 

@@ -68,6 +68,7 @@ class _Screen:
         self.method = method
         self._of: Markers | None = None
         self._markers: MarkersInCells | None = None
+        self._compiled = False
 
     def look_at(self, tile: Tile) -> None:
         """Take the products of a tile."""
@@ -79,7 +80,7 @@ class _Screen:
 
     def most_promising(self) -> _Some:
         """One pair of each trait."""
-        marker = np.asarray(self._top)
+        marker = np.asarray(self._top, dtype=int)
         (trait,) = np.nonzero(self._used & (marker < self.tile.numbers.size))
         return _Some(trait, marker[trait])
 
@@ -116,8 +117,10 @@ class _Screen:
         ]
         # A program of so few numbers keeps one core busy.
         together = cores() if on_cpu() else 1
-        for first in range(0, len(parts), together):
-            some = parts[first : first + together]
+        while parts:
+            # The first alone: several threads would each compile the program.
+            some = parts[: together if self._compiled else 1]
+            parts, self._compiled = parts[len(some) :], True
             yield from zip(some, side_by_side(fit_some, some), strict=True)
 
 

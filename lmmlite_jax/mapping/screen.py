@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.mapping.blocks import GROUP, Tile
 from lmmlite_jax.mapping.effects import Effects, effects_of_sums
 from lmmlite_jax.mapping.statistics import (
+    PAIRS_AT_ONCE,
     Method,
     Pairs,
     empty_pairs,
@@ -38,9 +39,6 @@ GROUPS_AT_ONCE = 128
 
 MARKERS_TOGETHER = 256
 """Markers that are rotated together in double precision."""
-
-PAIRS_AT_ONCE = 512
-"""Pairs that are tested together in double precision."""
 
 
 class _Left(NamedTuple):

@@ -21,6 +21,7 @@ from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
     "LN10",
+    "PAIRS_AT_ONCE",
     "Method",
     "Pairs",
     "check_choices",
@@ -38,7 +39,12 @@ Number = AnyArray | float
 
 LN10 = float(np.log(10))
 
+PAIRS_AT_ONCE = 512
+"""Pairs that are tested together, where they are few."""
+
 _ROUNDING = 1e-5  # of single precision, with room
+
+_ROUNDS = 6  # each leaves a part in PAIRS_AT_ONCE of the interval
 
 
 class Method(NamedTuple):
@@ -167,18 +173,18 @@ def _share_tests(
 
 
 def least_share(threshold: float, n: float, dof: float, method: Method) -> float:
-    """Share of the residual sum of squares just below that with this -log10 p; infinite if none."""
+    """Share of the residual sum of squares just below that with this -log10 p; infinite if none.
 
-    def excess(share: float) -> float:
-        _, log10p = _share_tests(np.float64(share), np.int64(1), dof, n, method)
-        return float(log10p) - threshold
-
-    if excess(1.0) < 0:  # an asymptotic p-value of all that there is to explain
-        return np.inf
-    low, high = 0.0, 1.0
-    while high - low > 1e-15:
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+    Sought among as many shares as pairs are tested together, by the program that tests them.
+    """
+    low, high, rank = 0.0, 1.0, np.ones(PAIRS_AT_ONCE, dtype=int)
+    for _ in range(_ROUNDS):
+        shares = np.linspace(low, high, PAIRS_AT_ONCE)
+        _, log10p = _share_tests(shares, rank, dof, n, method)
+        over = np.flatnonzero(np.asarray(log10p) >= threshold)
+        if over.size == 0:  # an asymptotic p-value of all that there is to explain
+            return np.inf
+        low, high = float(shares[max(over[0] - 1, 0)]), float(shares[over[0]])
     return low * (1 - _ROUNDING)
 
 

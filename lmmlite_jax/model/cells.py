@@ -147,7 +147,7 @@ def cells_of_spectrum(
     at = np.asarray(coarse.deltas)[:, None]
     sources = np.where(real & (spectrum > 0), (1 + at) / (np.where(real, spectrum, 1) + at), 0.0)
     hsq = 1 / (1 + deltas)
-    factors = np.asarray(coarse.interpolation(hsq)).T
+    factors = _interpolation(coarse, hsq)
     nodes = np.asarray(skeleton.nodes)
     at_nodes = np.concatenate(
         [(1 + deltas[:, None]) / (nodes + deltas[:, None]), (1 + 1 / deltas)[:, None] * singular],
@@ -157,7 +157,7 @@ def cells_of_spectrum(
     radius = np.full(count, width / 4)
     if singular:
         sources = np.concatenate([sources, np.where(zero, 1.0, 0.0)[None]])
-        rest = np.asarray(coarse.interpolation(np.ones(1))).T
+        rest = _interpolation(coarse, np.ones(1))
         nothing = np.zeros((1, nodes.size))
         factors = np.concatenate([factors, np.zeros_like(rest), rest])
         factors = np.column_stack([factors, [*(1 + 1 / deltas), 1.0, 0.0]])
@@ -203,6 +203,14 @@ def cells_of_spectrum(
         still=np.asarray(0.99 * low),
         tail=np.array([tail, n * TAIL] if singular else []),
     )
+
+
+def _interpolation(coarse: Skeleton, hsq: Float[np.ndarray, " C"]) -> Float[np.ndarray, "C J"]:
+    """`Skeleton.interpolation` in NumPy, which compiles nothing."""
+    h, nodes = hsq[:, None], np.asarray(coarse.nodes)
+    columns = np.asarray(coarse.column_scale) / (h * nodes + (1 - h))
+    solved = columns @ np.asarray(coarse.inverse) @ np.asarray(coarse.orthogonal).T
+    return solved * np.asarray(coarse.row_scale)
 
 
 def _margins(

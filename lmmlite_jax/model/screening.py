@@ -121,9 +121,9 @@ def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRo
 
 
 @partial(jax.jit, static_argnames="double")
-def screen_markers(by: ScreenRotation, G: Float[Array, "B n"], *, double: bool) -> ScreenMarkers:
+def screen_markers(by: ScreenRotation, G: Float[Array, "1 B n"], *, double: bool) -> ScreenMarkers:
     """Rotate a block of markers, in ``double`` precision or in single."""
-    G = G.astype(float) * by.roots
+    G = G[0].astype(float) * by.roots
     whole = jnp.sum(G**2, axis=1)
     left = G - (G @ by.covariates) @ by.covariates.T
     square = jnp.sum(left**2, axis=1)

@@ -118,7 +118,7 @@ class Individuals:
         return rotate(self._rotation, genotypes, dtype=self._dtype)
 
     def screen_markers(
-        self, genotypes: Float[AnyArray, "B everyone"], double: bool
+        self, genotypes: Float[AnyArray, "1 B everyone"], double: bool
     ) -> ScreenMarkers:
         """Rotate B markers of one column, in ``double`` precision or in single, for a screen."""
         return screen_markers(self._screen_rotation, genotypes, double=double)

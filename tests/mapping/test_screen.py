@@ -115,7 +115,7 @@ def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
             used = block.traits >= 0
             traits = block.for_screen
             for double, margin in ((False, traits.margin), (True, traits.margin_double)):
-                markers = block.individuals.screen_markers(jnp.asarray(G.T), double)
+                markers = block.individuals.screen_markers(jnp.asarray(G.T[None]), double)
                 b = np.asarray(markers.values, float) @ np.asarray(traits.weighted, float).T
                 d = np.asarray(markers.squares, float) @ np.asarray(traits.weights, float)
                 known = (
@@ -126,3 +126,16 @@ def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
                 share = np.asarray(group_maxima(markers, traits))
                 assert share.shape == (M // 16, block.traits.size)
                 assert np.all(np.asarray(margin)[used] < 0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [({"keep": "best"}, 12), ({"keep": 1.2}, 12), ({"keep": "best", "variance": "refit"}, 18)],
+)
+def test_programs_are_few(options, most, compilations):
+    K, Y, X, G = cohort("pedigree", 7)
+    Y = np.nan_to_num(Y)
+    jax.clear_caches()
+    before = compilations()
+    lmm.scan(lmm.NullModel(K, Y, X), G, **options)
+    assert compilations() - before <= most
