@@ -8,7 +8,7 @@ keep of a tile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -91,6 +91,8 @@ class MarkerBlock:
         Genotypes of all individuals, missing ones replaced by the mean; zeros beyond B.
     missing : (B,)
         How many were missing of each marker.
+    wider : MarkerBlock or None
+        The same markers for more individuals: see `TraitBlock.among_more`.
     """
 
     def __init__(
@@ -100,8 +102,9 @@ class MarkerBlock:
         dosages: Float[np.ndarray, "n width k"],
         missing: Int[np.ndarray, " B"],
         on_device: Float[Array, "k width n"],
+        wider: MarkerBlock | None = None,
     ) -> None:
-        self.numbers, self.individuals = numbers, individuals
+        self.numbers, self.individuals, self.wider = numbers, individuals, wider
         self.dosages, self.missing = dosages, missing
         self._on_device = on_device
         self._screened: dict[bool, ScreenMarkers] = {}
@@ -123,6 +126,11 @@ class Tile(NamedTuple):
 
     marker_block: MarkerBlock
     block: TraitBlock
+
+    @property
+    def widest(self) -> MarkerBlock:
+        """The markers for the most individuals in whom they are rotated for these traits."""
+        return self.marker_block.wider or self.marker_block
 
     @property
     def numbers(self) -> Int[np.ndarray, " B"]:
@@ -154,8 +162,18 @@ def tiles(genotypes: Genotypes, pieces: Iterable[Piece]) -> Iterator[Tile]:
         dosages, missing = genotypes.block(piece.markers, piece.width)
         on_device = jax.device_put(dosages.T)
         together = {id(block.individuals): block.individuals for block in piece.blocks}
-        for individuals in together.values():
-            markers = MarkerBlock(piece.markers, individuals, dosages, missing, on_device)
+        block_of = partial(
+            MarkerBlock, piece.markers, dosages=dosages, missing=missing, on_device=on_device
+        )
+        wider = {id(of.wider): block_of(of.wider) for of in together.values() if of.wider}
+        # Those that share a rotation follow one another.
+        shared_first = sorted(
+            together.values(), key=lambda of: of.wider is None and id(of) not in wider
+        )
+        for individuals in shared_first:
+            markers = wider.get(id(individuals)) or block_of(
+                individuals, wider=wider.get(id(individuals.wider))
+            )
             for block in piece.blocks:
                 if block.individuals is individuals:
                     yield Tile(markers, block)

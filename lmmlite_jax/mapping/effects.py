@@ -21,12 +21,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import Traits
+from lmmlite_jax.model.trait_block import AmongMore, Traits
 
 __all__ = [
     "BestOfBlock",
     "Effects",
     "best_of_block",
+    "effects_among_more",
     "effects_of_best",
     "effects_of_block",
     "effects_of_sums",
@@ -34,6 +35,9 @@ __all__ = [
 
 DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 """Part of a column that must be left beside the columns before it: above a skeleton's error."""
+
+LEAST_LEFT = 0.1
+"""Part of a column's squares that individuals left out must leave, lest a skeleton's error grow."""
 
 
 class Effects(NamedTuple):
@@ -67,6 +71,25 @@ def effects_of_block(markers: Markers, traits: Traits) -> Effects:
     """All effects of a block of markers on a block of traits, h² fixed."""
     varies = markers.varies[:, :, None]
     return effects_of_sums(*_sums(markers, traits), traits.rss, varies, traits.dof)
+
+
+@jax.jit
+def effects_among_more(markers: Markers, traits: AmongMore) -> tuple[Effects, Bool[Array, " T"]]:
+    """As `effects_of_block`, markers rotated for more individuals, and for whom it is as exact.
+
+    Not for a trait that lacks almost all the individuals in whom some column varies.
+    """
+    b, whole = _sums(markers, traits.traits)
+    k, B, q = markers.values.shape
+    s, _, T = traits.left_out.shape
+    rows = jnp.moveaxis(traits.left_out, 0, 1).reshape(q, s * T)
+    lost = (markers.values.reshape(k * B, q) @ rows).reshape(k, B, s, T)
+    d = whole - sum(lost[:, None, :, i] * lost[None, :, :, i] for i in range(s))
+    varies = markers.varies[:, :, None]
+    of_column = jnp.arange(k)
+    left = d[of_column, of_column] >= LEAST_LEFT * whole[of_column, of_column]
+    found = effects_of_sums(b, d, traits.traits.rss, varies, traits.traits.dof)
+    return found, jnp.all(left | ~varies, axis=(0, 1))
 
 
 @jax.jit

@@ -11,6 +11,7 @@ from jaxtyping import Int, Shaped
 
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
+from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
 from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, BestRefit, RefitHits
 from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
 from lmmlite_jax.mapping.statistics import (
@@ -75,19 +76,42 @@ class All:
     def __init__(self, M: int, m: int, method: Method) -> None:
         self.method = method
         self.kept = empty_pairs((M, m), method)
+        self._waiting: list[Tile] = []
+        self._joined: JoinedTraits | None = None
 
     def add(self, tile: Tile) -> None:
-        """Test all pairs of a tile."""
-        places = np.flatnonzero(tile.block.traits >= 0)
-        traits, size = tile.block.traits[places], tile.numbers.size
-        found = pair_statistics(tile.markers, tile.block, self.method)
-        for kept, values in zip(self.kept, found, strict=True):
+        """Test all pairs of a tile, together with those that share a rotation with it."""
+        if self._waiting and self._waiting[0].widest is not tile.widest:
+            self._test()
+        self._waiting.append(tile)
+
+    def _test(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        together = [tile.block for tile in waiting if are_joined(tile.block)]
+        if self.method.variance == "null" and any(block.individuals.wider for block in together):
+            if self._joined is None or not self._joined.are_of(together):
+                self._joined = JoinedTraits(together)
+            done = np.array([-1])
+            for traits, pairs in self._joined.tests(waiting[0].widest.rotated, self.method):
+                self._keep(waiting[0].numbers, traits, pairs)
+                done = np.union1d(done, traits)
+            waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
+        for tile in waiting:
+            pairs = pair_statistics(tile.markers, tile.block, self.method)
+            self._keep(tile.numbers, tile.block.traits, pairs)
+
+    def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Pairs) -> None:
+        places = np.flatnonzero(traits >= 0)
+        if places.size == 0:
+            return
+        for kept, values in zip(self.kept, pairs, strict=True):
             if kept is not None:
-                own = np.asarray(values)[:size, _run(places)]
-                _put(np.asarray(kept), tile.numbers, traits, own)
+                own = np.asarray(values)[: numbers.size, _run(places)]
+                _put(np.asarray(kept), numbers, traits[places], own)
 
     def pairs(self) -> tuple[Pairs, None, None]:
         """Shapes (M, m)."""
+        self._test()
         return self.kept, None, None
 
 

@@ -19,6 +19,9 @@ MOST_SIZES = 4
 WORTH_A_SIZE = 1.1
 """Factor of the cost that compiling for one size more has to save."""
 
+TRAITS_OF_A_BLOCK = 16
+"""What a block of traits costs beside them, in traits."""
+
 MOST_NUMBERS = 2**24
 """Numbers that the decompositions, or the blocks of traits, worked on together may hold."""
 
@@ -127,10 +130,18 @@ def _padded_sizes(sizes: np.ndarray) -> list[int]:
 
 
 def _width(group_sizes: np.ndarray) -> int:
-    """Traits in a block: all of a lone pattern's, few where there are many patterns."""
+    """Traits in a block: all of a lone pattern's, few where there are many patterns.
+
+    Of powers of two from the mean on, and what the largest pattern has, that with the least work.
+    """
+    most = min(int(group_sizes.max()), TRAITS_AT_ONCE)
     if group_sizes.size == 1:
-        return min(int(group_sizes[0]), TRAITS_AT_ONCE)
-    return int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, TRAITS_AT_ONCE))
+        return most
+    least = int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, TRAITS_AT_ONCE))
+    widths = least * 2 ** np.arange(TRAITS_AT_ONCE.bit_length())
+    widths = np.append(widths[widths < most], max(most, 8))
+    blocks = -(-group_sizes[:, None] // widths)
+    return int(widths[np.argmin((blocks * (widths + TRAITS_OF_A_BLOCK)).sum(axis=0))])
 
 
 def _blocks(

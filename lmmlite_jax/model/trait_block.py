@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lmmlite_jax.model.cells import Cells, TraitsInCells, cells_of_spectrum, traits_in_cells
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group, Rotated
+from lmmlite_jax.model.left_out import among_more, left_out_of
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
 from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
 from lmmlite_jax.model.maximum import grid_points
@@ -35,6 +36,7 @@ from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
     "TRAITS_AT_ONCE",
+    "AmongMore",
     "Individuals",
     "RefitTraits",
     "TraitBlock",
@@ -55,6 +57,17 @@ class Traits(NamedTuple):
     weights: Float[Array, "r_and_1 T"]
     rss: Float[Array, " T"]
     dof: Float[Array, ""]
+
+
+class AmongMore(NamedTuple):
+    """T traits at their heritabilities under the null, in the rotation for more individuals.
+
+    ``traits`` are those, whose ``dof`` may be (T,); the products of a marker with ``left_out``
+    (s, q, T) are what its squares lose by the individuals that the traits lack: see `left_out`.
+    """
+
+    traits: Traits
+    left_out: Float[Array, "s q T"]
 
 
 class RefitTraits(NamedTuple):
@@ -101,10 +114,19 @@ class Individuals:
         Which of all individuals they are.
     n, dof : int
         How many, and those less the covariates.
+    wider : Individuals or None
+        More individuals, whose rotation of markers serves these as well.
     """
 
     def __init__(
-        self, pattern: Pattern, skeleton: Skeleton, everyone: int, reml: bool, dtype: str
+        self,
+        pattern: Pattern,
+        skeleton: Skeleton,
+        everyone: int,
+        reml: bool,
+        dtype: str,
+        wider: Individuals | None = None,
+        left_out: Int[np.ndarray, " s"] | None = None,
     ) -> None:
         members = np.asarray(pattern.members)[0]
         self.numbers = members[members >= 0]
@@ -112,6 +134,7 @@ class Individuals:
         self.dof = self.n - pattern.projection.R.shape[-1]
         self._pattern, self._skeleton = pattern, skeleton
         self._everyone, self._reml, self._dtype = everyone, reml, dtype
+        self.wider, self._left_out = wider, left_out
 
     def rotate_markers(self, genotypes: Float[AnyArray, "k B everyone"]) -> Markers:
         """Rotate B markers of k columns, given for all individuals without gaps."""
@@ -235,6 +258,27 @@ class TraitBlock:
         )
 
     @cached_property
+    def among_more(self) -> AmongMore | None:
+        """The traits at their heritabilities in the rotation for the wider individuals.
+
+        None where there are none, or where too little is left of the traits' own.
+        """
+        own = self.individuals
+        if own.wider is None:
+            return None
+        weighted, left_out, known = among_more(
+            own._pattern,
+            own.wider._pattern,
+            own._left_out,
+            self.at_null.weighted,
+            np.nan_to_num(self.hsq),
+            n=own._everyone,
+        )
+        if not known:
+            return None
+        return AmongMore(self.at_null._replace(weighted=weighted), left_out)
+
+    @cached_property
     def for_screen(self) -> ScreenTraits:
         """The traits at their heritabilities without markers, in single precision."""
         pattern, skeleton = self.individuals._pattern, self.individuals._skeleton
@@ -285,9 +329,18 @@ def trait_blocks(
 ) -> Iterator[TraitBlock]:
     """Blocks of traits of groups that share their decompositions, by the individuals observed."""
     patterns, skeleton = groups[0].patterns, groups[0].rotated.profile.skeleton
+    widest, left_out = _left_out(groups)
+
+    def individuals_of(k: int, wider: Individuals | None = None) -> Individuals:
+        one = patterns if len(patterns.n) == 1 else _one_of(patterns, k)
+        places = None if wider is None else left_out[k]
+        return Individuals(one, skeleton, everyone, reml, dtype, wider, places)
+
+    served = np.any(left_out >= 0, axis=1) & (dtype == "float64")
+    wider = individuals_of(widest)
     for k in np.unique(np.concatenate([group.which for group in groups])):
-        one = patterns if len(patterns.n) == 1 else _one_of(patterns, int(k))
-        individuals = Individuals(one, skeleton, everyone, reml, dtype)
+        among = wider if served[k] else None
+        individuals = wider if k == widest else individuals_of(int(k), among)
         for group in groups:
             hsq, status = np.asarray(group.fit.hsq), np.asarray(group.fit.status)
             for c in np.flatnonzero(group.which == k):
@@ -302,6 +355,16 @@ def trait_blocks(
                         int(c),
                         np.arange(traits.size),
                     )
+
+
+def _left_out(groups: list[Group]) -> tuple[int, Int[np.ndarray, "P most"]]:
+    """The widest pattern, and places there of the individuals that others leave out."""
+    members = np.asarray(groups[0].patterns.members)
+    traits = np.zeros(len(members), dtype=int)
+    for group in groups:
+        used = np.any(group.traits >= 0, axis=1)
+        np.add.at(traits, group.which[used], group.traits.shape[1])
+    return left_out_of(members, traits)
 
 
 @jax.jit

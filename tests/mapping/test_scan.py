@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping.genotypes import as_genotypes
+from lmmlite_jax.model.trait_block import Individuals
 
 
 def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
@@ -78,6 +79,31 @@ def test_every_pair_is_generalised_least_squares(seed, p, k, kinship, missing):
         for j in range(G.shape[1]):
             columns = G[seen, j].reshape(seen.sum(), -1)
             assert_pair(result, j, t, own, Y[seen, t], columns, X[seen], hsq)
+
+
+@pytest.mark.parametrize("kinship", ["regular", "centred"])
+def test_a_rotation_serves_traits_that_lack_a_few_of_its_individuals(kinship, monkeypatch):
+    """Individuals that a trait lacks are covariates of their own: no rotation is made for it."""
+    K, Y, G, X = problem(60, n=60, M=6, m=8, k=3, kinship=kinship)
+    Y[:2, 3:5], Y[[5, 9, 30], 5] = np.nan, np.nan
+    Y[20:35, 6] = np.nan  # too many
+    rotated = []
+    rotate = Individuals.rotate_markers
+    monkeypatch.setattr(
+        Individuals, "rotate_markers", lambda of, G: rotated.append(of.n) or rotate(of, G)
+    )
+    for carried, times in ((False, [45, 60]), (True, [45, 57, 60])):
+        if carried:  # almost nothing of a column is left without its carriers
+            G[:, 4, 1] = 0.0
+            G[[5, 9, 30, 41], 4, 1] = 1.0, 0.9, 0.8, 0.1
+        rotated.clear()
+        result = lmm.scan(lmm.NullModel(K, Y, X), G)
+        assert sorted(rotated) == times
+        for t, hsq in enumerate(result.hsq):
+            seen = ~np.isnan(Y[:, t])
+            own = K[np.ix_(seen, seen)]
+            for j in range(6):
+                assert_pair(result, j, t, own, Y[seen, t], G[seen, j], X[seen], hsq)
 
 
 def test_at_heritability_one():

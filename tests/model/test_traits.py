@@ -149,3 +149,13 @@ def test_constant_traits_and_odd_units_in_either_precision(dtype):
         np.testing.assert_allclose(
             np.asarray(scaled.hsq), np.asarray(plain.hsq), atol=1e-4 if dtype == "float32" else 1e-9
         )
+
+
+def test_blocks_of_traits_are_as_wide_as_the_largest_pattern_where_that_saves_blocks():
+    observed = np.ones((30, 26), dtype=bool)  # the mice's patterns: 11, 2, 3 and 10 traits
+    for row, traits in ((0, slice(0, 11)), (1, slice(11, 13)), (2, slice(13, 16))):
+        observed[row, traits] = False
+    found = [batch.traits for batch in batches(observed, np.arange(26))]
+    assert sum(traits.shape[0] * traits.shape[1] for traits in found) == 4
+    together = np.concatenate([traits.ravel() for traits in found])
+    np.testing.assert_array_equal(np.sort(together[together >= 0]), np.arange(26))
