@@ -22,16 +22,20 @@ from lmmlite_jax.mapping.statistics import (
     pair_statistics,
     tests_of_effects,
 )
+from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, TraitBlock
 
-__all__ = ["All", "Best", "Hits", "Keeper", "hits", "keeper", "traits_at_once"]
+__all__ = ["All", "Best", "Hits", "Keeper", "keeper", "traits_at_once"]
 
 REFIT_TRAITS = 64
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
 TRAITS_LOOKED_INTO = 32
 """Traits of which all pairs are tested together, where the best of each is over a threshold."""
+
+TRAITS_TO_SCREEN, MARKERS_TO_SCREEN = 16, 2**14
+"""Traits with the same individuals, or markers, from which a screen saves more than it costs."""
 
 Numbers = Int[AnyArray, " kept"] | None
 
@@ -47,20 +51,17 @@ class Keeper(Protocol):
         """Pairs kept, with the numbers of their markers and their traits where they need them."""
 
 
-def keeper(keep: str | float, M: int, m: int, method: Method) -> Keeper:
+def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper:
     """What keeps all pairs, the best of each trait, or those with -log10 p of at least a number."""
+    m, best = null.m, keep == "best"
     if keep == "all":
         return All(M, m, method)
-    if method.variance == "null" and method.columns == 1 and method.dtype == "float64":
-        return ScreenedBest(m, method) if keep == "best" else ScreenedHits(float(keep), method)
-    if keep == "best":
-        return Best(m, method) if method.variance == "null" else BestRefit(m, method)
-    return hits(float(keep), method)
-
-
-def hits(least: float, method: Method) -> Hits | RefitHits:
-    """What keeps the pairs with -log10 p of at least a number."""
-    return Hits(least, method) if method.variance == "null" else RefitHits(least, method)
+    if method.variance == "refit":
+        return BestRefit(m, method) if best else RefitHits(float(keep), method)
+    enough = m >= TRAITS_TO_SCREEN * null.patterns or M >= MARKERS_TO_SCREEN
+    if enough and method.columns == 1 and method.dtype == "float64":
+        return ScreenedBest(m, method) if best else ScreenedHits(float(keep), method)
+    return Best(m, method) if best else Hits(float(keep), method)
 
 
 def traits_at_once(keep: str | float, variance: str) -> int:

@@ -210,7 +210,7 @@ def scan(
             raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
         return _scan_inside_trace(null, genotypes, served, method)
     null = null.with_likelihood(reml=method.reml(null.reml))
-    kept, fits = keeper(keep, genotypes.markers, null.m, method), Fits(null, len(served))
+    kept, fits = keeper(keep, genotypes.markers, null, method), Fits(null, len(served))
     width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
     missing = np.zeros(genotypes.markers, dtype=np.int64)
     for batch in fits.note(batches(null, served, traits_at_once(keep, variance))):

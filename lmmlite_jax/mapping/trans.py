@@ -21,7 +21,7 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
-from lmmlite_jax.mapping.keep import hits, traits_at_once
+from lmmlite_jax.mapping.keep import keeper, traits_at_once
 from lmmlite_jax.mapping.statistics import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -237,9 +237,10 @@ class _Trans(NamedTuple):
         """Columns of the pairs of some markers, in order, and their missing genotypes."""
         null = self.null
         width = block_width(null, 1, [_width(null.n)])
-        kept = hits(self.least, self.method)
+        kept = keeper(self.least, self.genotypes.markers, null, self.method)
         missing = collect(kept, part, every(batch.blocks, np.arange(numbers.size), width))
-        tests, own, trait = kept.pairs()
+        tests, *places = kept.pairs()
+        own, trait = (np.asarray(place) for place in places)
         af = self.frequencies(batch, part, own, trait)
         columns = {
             "marker": numbers[own],

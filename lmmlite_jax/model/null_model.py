@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import groupby
 
 import jax
@@ -119,6 +120,14 @@ class NullModel:
         self._kept: dict[str, list[list[Group]]] = {}
         self._fits: dict[str, LMMFit] = {}
         self._other: NullModel | None = None
+
+    @cached_property
+    def patterns(self) -> int:
+        """How many different sets of individuals traits are observed in."""
+        if np.all(self.counts == self.n):
+            return 1
+        observed = np.packbits(~np.isnan(self._numbers), axis=0)
+        return len({column.tobytes() for column in observed.T})
 
     @property
     def chromosomes(self) -> tuple[str, ...]:
