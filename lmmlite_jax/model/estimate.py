@@ -75,12 +75,12 @@ class EffectVariance(NamedTuple):
         return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
 
 
-@partial(jax.jit, static_argnames=("p", "options"))
+@partial(jax.jit, static_argnames="options")
 def estimate(
     profile: Profile,
     *,
     n: Int[Array, " #m"],
-    p: int,
+    p: Int[Array, ""],
     free_zeros: Float[Array, " #m"],
     status: Int[Array, " m"],
     tol: Array,
@@ -93,7 +93,7 @@ def estimate(
     ----------
     profile : Profile
         The log likelihood as a function of h; ``dof`` and the prior are set here.
-    n, p : (1,) or (m,), int
+    n, p : (1,) or (m,), ()
         Individuals observed and covariates.
     free_zeros : (1,) or (m,)
         Zero eigenvalues of K in the complement of the covariates.

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from jax import enable_x64
 
+import lmmlite_jax as lmm
 from lmmlite_jax.mapping.refit import PairProfile
+from lmmlite_jax.model.estimate import estimate
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import skeleton
 
@@ -75,3 +77,12 @@ def test_log_determinant_has_its_digits_near_equal_and_near_singular_variances()
             expected = h if d == 0 else logarithm / d
             found = profile.log_determinant(jnp.asarray(hsq))
             np.testing.assert_allclose(found, float(expected), rtol=1e-12)
+
+
+def test_estimates_of_any_number_of_individuals_and_covariates_share_a_program():
+    cohort = lmm.simulate_cohort(n=66, m=3, seed=1)
+    K, Y, X = (np.asarray(of) for of in (cohort.kinship, cohort.pheno, cohort.covar))
+    estimate.clear_cache()
+    for n, p in ((66, 3), (60, 2), (55, 1)):
+        lmm.fit_traits(K[:n, :n], Y[:n], X[:n, :p])
+    assert estimate._cache_size() == 1
