@@ -80,7 +80,8 @@ def test_bxd_in_908_patterns_of_missing_values(bxd, oracle_dir, reml, compilatio
     expected = pd.read_csv(oracle_dir / "bxd_qtl2_herit.csv", dtype={"phenotype": str})
     before = compilations()
     fit = lmm.fit_traits(kinship, pheno, reml=reml)
-    assert compilations() - before <= 8
+    # Two for each of four sizes, and two more for the size of which there is one block.
+    assert compilations() - before <= 10
 
     hsq = np.asarray(fit.hsq)
     assert fit.traits == tuple(expected["phenotype"])

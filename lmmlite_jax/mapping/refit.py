@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import global_maximum, search_grid
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.profile import Profile, combine
+from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 from lmmlite_jax.model.trait_block import RefitTraits
 
 __all__ = ["HowToRefit", "PairProfile", "Refit", "refit_block", "refit_pairs"]
@@ -91,14 +91,18 @@ class PairProfile(Profile):
     square: Float[Array, "r P"]
     restricted: Float[Array, ""]
 
+    def sums_of(self, weights: Weights) -> tuple[Derivatives, Derivatives, Derivatives]:
+        """A, b and d."""
+        return (
+            weights.sum(self.rss, self.null_rss),
+            weights.sum(self.product, self.null_product),
+            weights.sum(self.square, self.null_square),
+        )
+
     def sums(self, hsq: Float[Array, "*m"]) -> tuple[Array, Array, Array]:
         """A, b and d."""
-        weights = self.skeleton.weights(hsq)
-        return (
-            self.null(self.null_rss, hsq) + combine(weights, self.rss),
-            self.null(self.null_product, hsq) + combine(weights, self.product),
-            self.null(self.null_square, hsq) + combine(weights, self.square),
-        )
+        a, b, d = self.sums_of(self.weights(hsq))
+        return a.value, b.value, d.value
 
     def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Residual sum of squares with the marker in the model."""
@@ -109,10 +113,28 @@ class PairProfile(Profile):
         """log|V|, less a constant, with the marker among the covariates."""
         return super().log_determinant(hsq) + self.restricted * jnp.log(self.sums(hsq)[2])
 
-    def log_determinant_slope(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
-        """First derivative of `log_determinant`."""
-        d, slope = jax.jvp(lambda h: self.sums(h)[2], (hsq,), (jnp.ones_like(hsq),))
-        return super().log_determinant_slope(hsq) + self.restricted * slope / d
+    def squares_of(self, weights: Weights) -> Derivatives:
+        """Residual sum of squares with the marker in the model."""
+        a, b, d = self.sums_of(weights)
+        effect = b.value / d.value
+        change = (b.first - effect * d.first) / d.value
+        return Derivatives(
+            a.value - effect * b.value,
+            a.first - 2 * effect * b.first + effect**2 * d.first,
+            a.second
+            - 2 * (effect * b.second + change * b.first)
+            + effect * (2 * change * d.first + effect * d.second),
+        )
+
+    def determinant_of(self, weights: Weights) -> tuple[Float[Array, " ..."], Float[Array, " ..."]]:
+        """Derivatives of log|V| with the marker among the covariates."""
+        slope, curvature = super().determinant_of(weights)
+        d = self.sums_of(weights)[2]
+        growth = d.first / d.value
+        return (
+            slope + self.restricted * growth,
+            curvature + self.restricted * (d.second / d.value - growth**2),
+        )
 
 
 class _Terms(NamedTuple):

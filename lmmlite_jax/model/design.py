@@ -45,12 +45,12 @@ class TraitSums(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all traits share, whatever n is; ``to_beta`` is R⁻¹."""
+    """What all traits share, whatever n is; ``to_beta`` is R⁻¹, and the next are a `Profile`'s."""
 
     to_beta: Float[Array, "p p"]
-    logdet: Float[Array, " r"]
-    zeros: Float[Array, ""]
-    free_zeros: Float[Array, ""]
+    logdet: Float[Array, "r 1"]
+    zeros: Float[Array, " 1"]
+    free_zeros: Float[Array, " 1"]
     effect_variance: EffectVariance
 
 
@@ -138,9 +138,9 @@ def design_at_nodes(
         shifting=skeleton.hsq[:, None, None] * own_weights[:, None, :] * cross,
         shared=Shared(
             to_beta,
-            skeleton.coefficients(slopes),
-            zeros,
-            free_zeros,
+            skeleton.coefficients(slopes)[:, None],
+            zeros[None],
+            free_zeros[None],
             _effect_variance(Kva, Q @ free, to_beta, pinned, free, inverses, of_rounded, skeleton),
         ),
     )

@@ -22,7 +22,7 @@ from lmmlite_jax.model.interval import (
     simulated_pvalue,
 )
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
-from lmmlite_jax.model.missing import TRAITS_AT_ONCE, batches, phenotypes_of
+from lmmlite_jax.model.missing import batches, phenotypes_of
 from lmmlite_jax.model.options import NO_PRIOR, Options, Prior
 from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.profile import Profile
@@ -102,10 +102,10 @@ class Engine(NamedTuple):
         y: Float[AnyArray, "C s T"],
     ) -> tuple[Rotated, LMMFit]:
         """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T)."""
-        # XLA leaves the rotation of a whole block as fast as a bare product if it is a program of
-        # its own. For less, compiling one program is what counts.
-        whole = len(which) == 1 and y.shape[-1] == TRAITS_AT_ONCE
-        run = _fit_blocks if whole else _fit_blocks_together
+        # A block is rotated, fitted and finished by programs of their own: `estimate`, by far the
+        # largest, knows neither n nor p, and XLA leaves a rotation as fast as a bare product if
+        # nothing else is compiled with it. Blocks of many patterns are of one shape.
+        run = _fit_blocks if len(which) == 1 else _fit_blocks_together
         rotated, fit = run(
             patterns,
             laws,

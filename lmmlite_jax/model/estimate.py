@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 from typing import NamedTuple
 
 import jax
@@ -74,12 +75,12 @@ class EffectVariance(NamedTuple):
         return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
 
 
-@partial(jax.jit, static_argnames=("p", "options"))
+@partial(jax.jit, static_argnames="options")
 def estimate(
     profile: Profile,
     *,
     n: Int[Array, " #m"],
-    p: int,
+    p: Int[Array, ""],
     free_zeros: Float[Array, " #m"],
     status: Int[Array, " m"],
     tol: Array,
@@ -92,7 +93,7 @@ def estimate(
     ----------
     profile : Profile
         The log likelihood as a function of h; ``dof`` and the prior are set here.
-    n, p : (1,) or (m,), int
+    n, p : (1,) or (m,), ()
         Individuals observed and covariates.
     free_zeros : (1,) or (m,)
         Zero eigenvalues of K in the complement of the covariates.
@@ -119,15 +120,17 @@ def estimate(
     )
     at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
     sigmasq = profile.residual_squares(at) / dof
-    loglik = profile.loglik(at)
-    lrt = jnp.maximum(2 * (loglik - profile.loglik(jnp.zeros_like(at))), 0.0)
+    # At h = 0 every weight is 1, and V the identity.
+    at_zero = jnp.sum(profile.rss, axis=0) + profile.zero_rss + profile.prior_squares
+    loglik_at_zero = -0.5 * profile.dof * jnp.log(at_zero)
+    loglik = jnp.where(top.hsq > 0, top.loglik, loglik_at_zero)
+    lrt = jnp.maximum(2 * (loglik - loglik_at_zero), 0.0)
     if options.reml:
         loglik = loglik + 0.5 * p * jnp.log(2 * jnp.pi / beside)
 
     exact = (at >= 1 - 2 * tol) & (profile.zeros > 0) & (profile.zero_rss == 0)
-    half = jnp.full_like(at, 0.5)
     for happens, reason in (
-        (~jnp.isfinite(profile.loglik(half)), Status.NOT_FINITE),
+        (~jnp.isfinite(loglik_at_zero), Status.NOT_FINITE),
         (top.flat, Status.FLAT),
         (top.unbounded, Status.ML_UNBOUNDED),
         (exact, Status.EXACT),
@@ -164,7 +167,7 @@ def where_fitted(status: Int[Array, " m"], values: Float[Array, "*p m"]) -> Floa
 
 def _complete(*numbers: Float[Array, " m"]) -> Bool[Array, " m"]:
     """Whether a trait has all its numbers."""
-    return jnp.all(jnp.isfinite(jnp.stack(numbers)), axis=0)
+    return reduce(and_, (jnp.isfinite(of_traits) for of_traits in numbers))
 
 
 def boundary_pvalue(lrt: Float[Array, "*m"]) -> Float[Array, "*m"]:
@@ -191,8 +194,8 @@ def _standard_errors(
     curvature = profile.curvature(hsq)
     regular = (status == Status.OK) & (curvature < 0)
     variance = 1 / jnp.where(regular, -curvature, 1.0)
-    squares, slope = jax.jvp(profile.residual_squares, (hsq,), (jnp.ones_like(hsq),))
-    drift = slope / squares
+    squares = profile.squares_of(profile.weights(hsq))
+    drift = squares.first / squares.value
     scale = 2 / profile.dof
     genetic = variance * (1 + hsq * drift) ** 2 + hsq**2 * scale
     residual = variance * (1 - (1 - hsq) * drift) ** 2 + (1 - hsq) ** 2 * scale

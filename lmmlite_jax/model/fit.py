@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,12 @@ from lmmlite_jax.model.design import (
     design_at_nodes,
     sums_of_traits,
 )
-from lmmlite_jax.model.estimate import estimate, where_fitted
+from lmmlite_jax.model.estimate import Components, estimate, where_fitted
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.likelihood import NullDirections, null_directions, rotated_data
 from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.options import Options, Prior, check_options
-from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
@@ -101,15 +100,26 @@ def fit_lmm(
     check_options(tol, prior)
     if not reml:
         spectrum = _without_absorbed(spectrum, covariates)
-    ratio, rounded = _spectrum_ratio(spectrum, covariates)
-    skeleton = interval_skeleton(ratio, jnp.max(spectrum))
+    ratio, largest, rounded = _interval(spectrum, covariates)
+    skeleton = interval_skeleton(ratio, largest)
     design = design_at_nodes(spectrum, covariates, skeleton, reml=reml, rounded=rounded)
 
     def fit(block: Float[AnyArray, "n _"]) -> LMMFit:
-        # Only the first two of these programs depend on n: a loop over cohorts of many sizes
-        # would otherwise compile everything for each of them.
+        # Only the first of these programs depends on n: a loop over cohorts of many sizes would
+        # otherwise compile everything for each of them.
         sums = sums_of_traits(block, design, skeleton)
-        return _fit_sums(sums, design.shared, skeleton, n=n, tol=tol, prior=prior, options=options)
+        shared = design.shared
+        components = estimate(
+            Profile(skeleton, sums.rss, sums.zero_rss, shared.logdet, shared.zeros),
+            n=np.array([n]),
+            p=p,
+            free_zeros=shared.free_zeros,
+            status=sums.status,
+            tol=tol,
+            prior=prior,
+            options=options,
+        )
+        return _with_effects(components, sums, shared, skeleton)
 
     if traits.ndim == 1:
         return jax.tree.map(lambda a: a[..., 0], fit(traits[:, None]))
@@ -143,13 +153,13 @@ def _without_absorbed(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> Float[
     return jnp.where(almost_zero & (leverage > 1 - ABSORBED_TOLERANCE), 0.0, Kva)
 
 
-def _spectrum_ratio(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> tuple[float, bool]:
+def _interval(Kva: Float[AnyArray, " n"], X: Float[Array, "n p"]) -> tuple[float, Scalar, bool]:
     """Smallest over largest positive eigenvalue that any projection of K on X's complement has.
 
-    And whether positive ones beside X may have to count as zero.
+    And the largest, and whether positive ones beside X may have to count as zero.
     """
     if is_traced(Kva, X):
-        return RANK_TOLERANCE, True
+        return RANK_TOLERANCE, Kva.max(), True
     values = np.asarray(Kva)
     smallest, rounded = float(values[values > 0].min()), False
     if (values == 0).any():
@@ -158,7 +168,7 @@ def _spectrum_ratio(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> tuple[fl
         # Half their harmonic mean is a bound: B of `NullDirections` at λ has 1/(Kva - λ).
         smallest = smallest / (1 + smallest / partly)
         rounded = bool(counts_as_zero(found).any())
-    return smallest / float(values.max()), rounded
+    return smallest / float(values.max()), values.max(), rounded
 
 
 @jax.jit
@@ -166,34 +176,18 @@ def _null_directions(Kva: Float[Array, " n"], X: Float[Array, "n p"]) -> NullDir
     return null_directions(Kva, jnp.linalg.qr(X)[0])
 
 
-@partial(jax.jit, static_argnames="options")
-def _fit_sums(
-    sums: TraitSums,
-    shared: Shared,
-    skeleton: Skeleton,
-    *,
-    n: Array,
-    tol: Array,
-    prior: Prior,
-    options: Options,
+@jax.jit
+def _with_effects(
+    components: Components, sums: TraitSums, shared: Shared, skeleton: Skeleton
 ) -> LMMFit:
-    components = estimate(
-        Profile(skeleton, sums.rss, sums.zero_rss, shared.logdet[:, None], shared.zeros[None]),
-        n=jnp.asarray(n)[None],
-        p=len(sums.least_squares),
-        free_zeros=shared.free_zeros[None],
-        status=sums.status,
-        tol=tol,
-        prior=prior,
-        options=options,
-    )
+    """Add the fixed effects."""
     hsq = jnp.where(jnp.isnan(components.hsq), 0.0, components.hsq)
     # shifts / h is a sum of weights w(h), the shifts are not.
     nodes = skeleton.interpolation(hsq) / skeleton.hsq[:, None]
     shift = hsq * jnp.sum(nodes[:, None] * sums.shifts, axis=0)
     beta = shared.to_beta @ (sums.least_squares + shift)
     beta_se = None
-    if options.compute_se:
+    if components.hsq_se is not None:
         variance = components.sigmasq * shared.effect_variance(skeleton, hsq)
         beta_se = where_fitted(components.status, jnp.sqrt(variance))
     return LMMFit(

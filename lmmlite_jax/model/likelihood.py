@@ -209,7 +209,7 @@ def _evaluate(
 
 def rotated_data(
     Kva: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame
-) -> tuple[Float[Array, " n"], Float[AnyArray, "n *m"], Float[Array, "n p"]]:
+) -> tuple[Float[AnyArray, " n"], Float[AnyArray, "n *m"], Float[Array, "n p"]]:
     """Rotated data as float64 arrays, shapes checked against one another; y is not copied."""
     if np.ndim(Kva) != 1:
         raise ValueError(f"Kva must be the vector of eigenvalues (n,), got shape {np.shape(Kva)}.")
@@ -220,7 +220,7 @@ def rotated_data(
         if np.isnan(Kva).any():
             raise ValueError("Kva has missing values: take it from eigen_rotation.")
     check_spectrum(Kva, clip_negative=False)
-    spectrum = clean_spectrum(jnp.asarray(Kva, dtype=jnp.float64), clip_negative=False)
+    spectrum = clean_spectrum(Kva, clip_negative=False)
     traits, covariates = as_traits("y", y, n).values, as_covariates(X, n).values
     return spectrum, traits, jnp.asarray(covariates)
 

@@ -40,6 +40,8 @@ class Maximum(NamedTuple):
     ----------
     hsq : (m,)
         The heritability; NaN where the likelihood has no maximum.
+    loglik : (m,)
+        The log likelihood there, less a constant.
     flat : (m,)
         The likelihood does not depend on the heritability.
     unbounded : (m,)
@@ -48,6 +50,7 @@ class Maximum(NamedTuple):
     """
 
     hsq: Float[Array, " m"]
+    loglik: Float[Array, " m"]
     flat: Bool[Array, " m"]
     unbounded: Bool[Array, " m"]
 
@@ -80,63 +83,70 @@ def global_maximum(
     differentiable = profile
     profile = lax.stop_gradient(profile)
     grid = search_grid(profile.skeleton.nodes, 0.0 if check_boundary else tol, points)
-    slopes = jax.vmap(profile.slope)(grid)
+    slopes, values = jax.vmap(profile.slope)(grid), jax.vmap(profile.loglik)(grid[:: points + 1])
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     rounding = jnp.maximum(FLAT, 10 * jnp.asarray(profile.skeleton.error))
     flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= rounding * profile.dof
 
     low_is_maximum = slopes[0] <= 0
-    best_value = jnp.where(low_is_maximum, profile.loglik(grid[0]), -jnp.inf)
-    best_hsq = jnp.where(low_is_maximum, grid[0], jnp.nan)
-    value_high = profile.loglik(grid[-1])
-    high_is_best = (slopes[-1] >= 0) & ~spike & (value_high > best_value)
-    best_value = jnp.where(high_is_best, value_high, best_value)
-    best_hsq = jnp.where(high_is_best, grid[-1], best_hsq)
+    best_value = jnp.where(low_is_maximum, values[0], -jnp.inf)
+    high_is_best = (slopes[-1] >= 0) & ~spike & (values[1] > best_value)
+    best_value = jnp.where(high_is_best, values[1], best_value)
+    best_hsq = jnp.where(high_is_best, grid[-1], jnp.where(low_is_maximum, grid[0], jnp.nan))
 
+    cells = np.arange(points + 1, dtype=np.int32)[:, None]
     peaks = (slopes[:-1] > 0) & (slopes[1:] <= 0)
 
-    def refine_next(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        peaks, best_value, best_hsq = state
-        cell = lax.argmax(peaks, 0, jnp.int32)
-        hsq = _newton(profile, grid, slopes, cell, jnp.any(peaks, axis=0), tol)
+    def next_peak(after: Int[Array, " m"] | int) -> Int[Array, " m"]:
+        """First cell with a maximum, of those behind one; beyond the last where there is none."""
+        return jnp.min(jnp.where(peaks & (cells > after), cells, points + 1), axis=0)
+
+    def refine(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        cell, best_value, best_hsq = state
+        hsq = _newton(profile, grid, slopes, cell, tol)
         value = profile.loglik(hsq)
-        better = jnp.any(peaks, axis=0) & (value > best_value)
-        peaks = peaks & (jnp.arange(peaks.shape[0])[:, None] != cell)
+        better = (cell <= points) & (value > best_value)
         return (
-            peaks,
+            next_peak(cell),
             jnp.where(better, value, best_value),
             jnp.where(better, hsq, best_hsq),
         )
 
-    _, _, best_hsq = lax.while_loop(
-        lambda state: jnp.any(state[0]), refine_next, (peaks, best_value, best_hsq)
+    _, best_value, best_hsq = lax.while_loop(
+        lambda state: jnp.any(state[0] <= points), refine, (next_peak(-1), best_value, best_hsq)
     )
     unbounded = spike & jnp.isnan(best_hsq)
     inside = (best_hsq > grid[0]) & (best_hsq < grid[-1]) & ~flat
-    hsq = _stationary(differentiable, jnp.where(flat, jnp.nan, best_hsq), inside)
-    return Maximum(hsq, flat, unbounded)
+    hsq, loglik = _stationary(
+        differentiable, jnp.where(flat, jnp.nan, best_hsq), best_value, inside
+    )
+    return Maximum(hsq, loglik, flat, unbounded)
 
 
 @jax.custom_jvp
-def _stationary(profile: Profile, hsq: Array, inside: Array) -> Array:
-    """Maxima found, with the derivative that the implicit function theorem gives them.
+def _stationary(profile: Profile, hsq: Array, loglik: Array, inside: Array) -> tuple[Array, Array]:
+    """Maxima found, with the derivatives that the implicit function theorem gives them.
 
     The slope is zero ``inside``: dĥ = -d(slope) / curvature. A maximum at a boundary stays there.
     """
-    return hsq
+    return hsq, loglik
 
 
 @_stationary.defjvp
 def _stationary_jvp(
-    primals: tuple[Profile, Array, Array], tangents: tuple[Profile, Array, AnyArray]
-) -> tuple[Array, Array]:
-    (profile, hsq, inside), (change, _, _) = primals, tangents
-    hsq = _stationary(profile, hsq, inside)
+    primals: tuple[Profile, Array, Array, Array],
+    tangents: tuple[Profile, Array, Array, AnyArray],
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (profile, hsq, loglik, inside), (change, *_) = primals, tangents
+    hsq, loglik = _stationary(profile, hsq, loglik, inside)
     at = jnp.where(inside, hsq, 0.5)
     moved = jax.jvp(lambda profile: profile.slope(at), (profile,), (change,))[1]
     curvature = profile.curvature(at)
     regular = inside & (curvature < 0)
-    return hsq, jnp.where(regular, -moved / jnp.where(regular, curvature, -1.0), 0.0)
+    move = jnp.where(regular, -moved / jnp.where(regular, curvature, -1.0), 0.0)
+    at = jnp.where(jnp.isnan(hsq), 0.0, hsq)
+    _, rise = jax.jvp(lambda profile, hsq: profile.loglik(hsq), (profile, at), (change, move))
+    return (hsq, loglik), (move, rise)
 
 
 def grid_points(nodes: np.ndarray, singular: bool) -> int:
@@ -157,12 +167,14 @@ def search_grid(
 ) -> Float[Array, " points_and_2"]:
     """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``."""
     largest = jnp.max(nodes)
-    low, high = jnp.log(GRID_RANGE[0] * largest), jnp.log(GRID_RANGE[1] * largest)
+    high, low = GRID_RANGE[1] * largest, GRID_RANGE[0] * largest
     if points < GRID_POINTS:
-        low = jnp.log(jnp.min(nodes) / REGULAR_RANGE)
-    inside = 1 / (1 + jnp.exp(jnp.linspace(high, low, points)))
+        low = jnp.min(nodes) / REGULAR_RANGE
+    number = np.arange(points + 2)
+    part = (number - 1) / (points - 1)
+    inside = 1 / (1 + high * (low / high) ** part)
     inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
-    return jnp.concatenate([jnp.full(1, edge), inside, jnp.full(1, 1 - edge)])
+    return jnp.where(number == 0, edge, jnp.where(number == points + 1, 1 - edge, inside))
 
 
 def _newton(
@@ -170,19 +182,18 @@ def _newton(
     grid: Float[Array, " g"],
     slopes: Float[Array, "g m"],
     cell: Int[Array, " m"],
-    active: Bool[Array, " m"],
     tol: Scalar,
 ) -> Float[Array, " m"]:
     """Root of the slope in a cell of the grid, from the secant through its ends."""
-    low, high = grid[cell], grid[cell + 1]
-    slope_low = jnp.take_along_axis(slopes, cell[None], axis=0)[0]
-    slope_high = jnp.take_along_axis(slopes, cell[None] + 1, axis=0)[0]
+    ends = jnp.minimum(cell + np.arange(2)[:, None], len(grid) - 1)
+    low, high = grid[ends]
+    slope_low, slope_high = jnp.take_along_axis(slopes, ends, axis=0, mode="clip")
     part = slope_low / (slope_low - slope_high)
     part = jnp.where((part > 0.001) & (part < 0.999), part, 0.5)
     smallest = grid[1]  # below it the likelihood is as good as linear
 
     def step(state: _Bracket) -> _Bracket:
-        slope, curvature = jax.jvp(profile.slope, (state.hsq,), (jnp.ones_like(state.hsq),))
+        slope, curvature = profile.slope_and_curvature(state.hsq)
         low = jnp.where(slope > 0, state.hsq, state.low)
         high = jnp.where(slope > 0, state.high, state.hsq)
         newton = state.hsq - slope / curvature
@@ -194,7 +205,7 @@ def _newton(
         done = state.done | arrived
         return _Bracket(low, high, hsq, done, state.steps + 1)
 
-    start = _Bracket(low, high, low + part * (high - low), ~active, jnp.zeros((), int))
+    start = _Bracket(low, high, low + part * (high - low), cell > len(grid) - 2, jnp.zeros((), int))
     return lax.while_loop(
         lambda state: jnp.any(~state.done) & (state.steps < MAX_STEPS), step, start
     ).hsq

@@ -14,7 +14,7 @@ TRAITS_AT_ONCE = 1024
 """Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
 
 MOST_SIZES = 4
-"""Padded sizes for the patterns of missing values, each two compilations."""
+"""Padded sizes for the patterns of missing values, each two compilations (of a lone block four)."""
 
 WORTH_A_SIZE = 1.1
 """Factor of the cost that compiling for one size more has to save."""

@@ -12,8 +12,8 @@ the last because its derivative is such a sum too, of (λ_i - 1).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,33 @@ from jaxtyping import Array, Float
 
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Profile", "combine", "derivative"]
+__all__ = ["Derivatives", "Profile", "Weights", "combine"]
+
+NO_DIFFERENCE = 1e-200
+"""For μ - 1 = 0, so that log(1 + h(μ-1)) / (μ-1) is h."""
+
+
+class Derivatives(NamedTuple):
+    """A function of h and its first two derivatives.
+
+    In closed form: XLA takes several times as long to compile what differentiation makes of a sum.
+    """
+
+    value: Float[Array, " ..."]
+    first: Float[Array, " ..."]
+    second: Float[Array, " ..."]
+
+
+class Weights(NamedTuple):
+    """w(μ_k; h) of the nodes, and the weight 1/(1-h) of the null space of K, as functions of h."""
+
+    nodes: Derivatives
+    null: Derivatives
+
+    def sum(self, coefficients: Float[Array, "r #m"], null: Float[Array, "#m"]) -> Derivatives:
+        """Sum over the nodes and the null space of K."""
+        terms = zip(self.nodes, self.null, strict=True)
+        return Derivatives(*(combine(w, coefficients) + null * gap for w, gap in terms))
 
 
 @jax.tree_util.register_dataclass
@@ -65,13 +91,12 @@ class Profile:
     def log_determinant(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
         """log|V|, less a constant."""
         nodes = self.skeleton.nodes.reshape(-1, *(1,) * hsq.ndim)
-        d = nodes - 1
-        # Each form where it has its digits: the first near d = 0, the second near h = 1.
-        near = jnp.abs(d) < 0.5
-        logarithm = jnp.where(
-            near, jnp.log1p(hsq * jnp.where(near, d, 0.0)), jnp.log(hsq * nodes + (1 - hsq))
-        )
-        integral = jnp.where(d == 0, hsq, logarithm / jnp.where(d == 0, 1.0, d))
+        d = jnp.where(nodes == 1, NO_DIFFERENCE, nodes - 1)
+        # log(1 + hd) with all its digits, near d = 0 as near h = 1 with d near -1.
+        x = hsq * d
+        inverted = x < 0
+        logarithm = jnp.log1p(jnp.where(inverted, -x / (hsq * nodes + (1 - hsq)), x))
+        integral = jnp.where(inverted, -logarithm, logarithm) / d
         gap = jnp.where(hsq < 1, 1 - hsq, 1.0)
         return self.zeros * jnp.log(gap) + combine(integral, self.logdet)
 
@@ -85,19 +110,46 @@ class Profile:
 
     def slope(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """First derivative of the log likelihood; at h = 1, its sign in the limit if infinite."""
-        rss, rss_slope = jax.jvp(self.residual_squares, (hsq,), (jnp.ones_like(hsq),))
-        value = -0.5 * (self.log_determinant_slope(hsq) + self.dof * rss_slope / rss)
-        at_one = jnp.where(self.zeros > 0, jnp.inf, value)
-        at_one = jnp.where(self.zero_rss > 0, -jnp.inf, at_one)
-        return jnp.where(hsq < 1, value, at_one)
-
-    def log_determinant_slope(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
-        """First derivative of `log_determinant`."""
-        return combine(self.skeleton.weights(hsq), self.logdet) - self.null(self.zeros, hsq)
+        return self.slope_and_curvature(hsq)[0]
 
     def curvature(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Second derivative of the log likelihood."""
-        return derivative(self.slope)(hsq)
+        return self.slope_and_curvature(hsq)[1]
+
+    def slope_and_curvature(
+        self, hsq: Float[Array, "*m"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        """`slope` and `curvature`."""
+        weights = self.weights(hsq)
+        squares = self.squares_of(weights)
+        determinant_slope, determinant_curvature = self.determinant_of(weights)
+        drift = squares.first / squares.value
+        slope = -0.5 * (determinant_slope + self.dof * drift)
+        bend = squares.second / squares.value - drift**2
+        curvature = -0.5 * (determinant_curvature + self.dof * bend)
+        at_one = jnp.where(self.zero_rss > 0, -jnp.inf, jnp.inf)
+        bounded = (hsq < 1) | ((self.zeros == 0) & (self.zero_rss == 0))
+        return jnp.where(bounded, slope, at_one), jnp.where(bounded, curvature, 0.0)
+
+    def weights(self, hsq: Float[Array, "*m"]) -> Weights:
+        """What `squares_of` and `determinant_of` need of a heritability."""
+        w = self.skeleton.weights(hsq)
+        slope = w * (1 - self.skeleton.nodes.reshape(-1, *(1,) * hsq.ndim))  # of log w
+        # A sum at h = 1 is that of the range of K, see `loglik`.
+        gap = jnp.where(hsq < 1, 1 / jnp.where(hsq < 1, 1 - hsq, 1.0), 0.0)
+        return Weights(
+            Derivatives(w, w * slope, 2 * w * slope**2), Derivatives(gap, gap**2, 2 * gap**3)
+        )
+
+    def squares_of(self, weights: Weights) -> Derivatives:
+        """Residual sum of squares."""
+        squares = weights.sum(self.rss, self.zero_rss)
+        return squares._replace(value=squares.value + self.prior_squares)
+
+    def determinant_of(self, weights: Weights) -> tuple[Float[Array, " ..."], Float[Array, " ..."]]:
+        """First and second derivative of log|V|."""
+        slope = weights.sum(self.logdet, -self.zeros)
+        return slope.value, slope.first
 
     def null(self, amount: Array, hsq: Array) -> Array:
         """What the null space of K adds to a sum: ``amount`` / (1 - h), and nothing at h = 1."""
@@ -105,13 +157,10 @@ class Profile:
         return jnp.where(hsq < 1, amount / gap, 0.0)
 
 
-def derivative(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Differentiate a function of one heritability, or elementwise one for each trait."""
-    return lambda hsq: jax.jvp(function, (hsq,), (jnp.ones_like(hsq),))[1]
-
-
 def combine(weights: Array, coefficients: Array) -> Array:
     """Skeleton sums of (r, m) at one heritability (weights (r,)) or one a trait (r, m)."""
-    if weights.ndim == 1:
+    if weights.ndim == 1 and coefficients.shape[1] > 1:
         return weights @ coefficients
+    # A product of one column would be a program that cannot be part of another.
+    weights = weights.reshape(len(weights), -1)
     return jnp.sum(weights * coefficients, axis=0)

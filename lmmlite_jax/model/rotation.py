@@ -174,6 +174,8 @@ def eigen_rotation(
         covariates.values,
     )
     Kva = clean_spectrum(check_spectrum(Kva, clip_negative), clip_negative)
+    if not is_traced(Kva):
+        Kva = jax.device_put(Kva)
     return Rotation(Kva, Kve_t, rotated_y, rotated_X, traits.columns, covariates.columns)
 
 
@@ -296,14 +298,16 @@ def zero_eigenvalue(whole: Extremes) -> Scalar:
 
 def clean_spectrum(
     Kva: Float[AnyArray, " n"], clip_negative: bool, whole: Extremes | None = None
-) -> Float[Array, " n"]:
+) -> Float[AnyArray, " n"]:
     """Eigenvalues with rounding around zero removed; NaN for what `check_spectrum` refuses."""
+    numerics = jnp if is_traced(Kva, *(whole or ())) else np  # NumPy compiles nothing
+    Kva = numerics.asarray(Kva)
     if clip_negative:
-        Kva = jnp.maximum(Kva, 0.0)
+        Kva = numerics.maximum(Kva, 0.0)
     if whole is None:
-        whole = Extremes(jnp.min(Kva), jnp.max(Kva))
-    kept = jnp.where(Kva > zero_eigenvalue(whole), Kva, 0.0)
-    return jnp.where(Kva < -NEGATIVE_TOLERANCE * whole.largest, jnp.nan, kept)
+        whole = Extremes(Kva.min(), Kva.max())
+    kept = numerics.where(Kva > zero_eigenvalue(whole), Kva, 0.0)
+    return numerics.where(Kva < -NEGATIVE_TOLERANCE * whole.largest, numerics.nan, kept)
 
 
 def check_spectrum(Kva: Float[AnyArray, " n"], clip_negative: bool) -> Float[AnyArray, " n"]:
