@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -67,10 +68,10 @@ class ScreenRotation(NamedTuple):
         From squares to their coefficients in the nodes, and their sum in the null space.
     """
 
-    roots: Float[Array, " n"]
-    covariates: Float[Array, "n p"]
-    rotation: Float[Array, "n q"]
-    rows: Float[Array, "q r_and_1"]
+    roots: Float[AnyArray, " n"]
+    covariates: Float[AnyArray, "n p"]
+    rotation: Float[AnyArray, "n q"]
+    rows: Float[AnyArray, "q r_and_1"]
 
 
 class ScreenMarkers(NamedTuple):
@@ -102,21 +103,28 @@ class ScreenTraits(NamedTuple):
     margin_double: Float[Array, " T"]
 
 
-@partial(jax.jit, static_argnames="n")
 def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRotation:
-    """Prepare one pattern (leading axis 1) for the markers of n individuals."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    present = own.members >= 0
-    where = jnp.where(present, own.members, n)
+    """Prepare one pattern (leading axis 1) for the markers of n individuals; compiles nothing."""
+    members, projection = np.asarray(pattern.members)[0], pattern.projection
+    present = members >= 0
 
-    def of_all(columns: Array) -> Array:
-        return jnp.zeros((n, *columns.shape[1:])).at[where].set(columns, mode="drop")
+    def of_all(columns: np.ndarray) -> np.ndarray:
+        everyone = np.zeros((n, *columns.shape[1:]))
+        everyone[members[present]] = columns[present]
+        return everyone
 
-    return ScreenRotation(
-        of_all(jnp.ones(own.members.size) if own.roots is None else own.roots),
-        of_all(own.projection.Q_t.T),
-        of_all(own.projection.Kve_t.T),
-        _coefficients(own, skeleton).T.astype(jnp.float32),
+    rows, roots = np.asarray(pattern.rows)[0], np.ones(members.size)
+    if pattern.roots is not None:
+        roots = np.asarray(pattern.roots)[0]
+    coefficients = np.concatenate([skeleton.coefficients_by_numpy(rows[:-2]), rows[-1:]])
+    # Put on the device once, not with every block of markers.
+    return jax.device_put(
+        ScreenRotation(
+            of_all(roots),
+            of_all(np.asarray(projection.Q_t)[0].T),
+            of_all(np.asarray(projection.Kve_t)[0].T),
+            coefficients.T.astype(np.float32),
+        )
     )
 
 

@@ -108,6 +108,12 @@ class Skeleton:
         solved = jnp.asarray(self.inverse) @ (jnp.asarray(self.orthogonal).T @ rows)
         return (solved * jnp.asarray(self.column_scale)[:, None]).reshape(values.shape)
 
+    def coefficients_by_numpy(self, values: Float[np.ndarray, "r q"]) -> Float[np.ndarray, "r q"]:
+        """The same outside of a trace, where nothing has to be compiled."""
+        rows = values * np.asarray(self.row_scale)[:, None]
+        solved = np.asarray(self.inverse) @ (np.asarray(self.orthogonal).T @ rows)
+        return solved * np.asarray(self.column_scale)[:, None]
+
     @in_float64
     def interpolation(self, hsq: Float[AnyArray, "*h"]) -> Float[Array, "r *h"]:
         """Factors of a sum's values at ``hsq`` of the nodes that give it at other ``hsq``."""

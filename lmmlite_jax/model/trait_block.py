@@ -247,6 +247,8 @@ class TraitBlock:
     @cached_property
     def at_null(self) -> Traits:
         """The traits at their heritabilities without markers."""
+        if "_null_and_screen" in vars(self):
+            return self._null_and_screen[0]
         return _at_null(
             self.individuals._pattern,
             self._rotated,
@@ -281,8 +283,18 @@ class TraitBlock:
     @cached_property
     def for_screen(self) -> ScreenTraits:
         """The traits at their heritabilities without markers, in single precision."""
-        pattern, skeleton = self.individuals._pattern, self.individuals._skeleton
-        return screen_traits(pattern, skeleton, self.at_null.weighted, self.at_null.rss, self.hsq)
+        return self._null_and_screen[1]
+
+    @cached_property
+    def _null_and_screen(self) -> tuple[Traits, ScreenTraits]:
+        return _for_screen(
+            self.individuals._pattern,
+            self._rotated,
+            self._block,
+            self._chosen,
+            self.hsq,
+            self.status,
+        )
 
     @cached_property
     def for_refit(self) -> RefitTraits:
@@ -398,6 +410,21 @@ def _at_null(
         jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
         (own.n - len(own.projection.R)).astype(float),
     )
+
+
+@jax.jit
+def _for_screen(
+    pattern: Pattern,
+    rotated: Rotated,
+    block: Array,
+    columns: Array | None,
+    hsq: Float[Array, " T"],
+    status: Int[Array, " T"],
+) -> tuple[Traits, ScreenTraits]:
+    """The traits as `_at_null` has them, and for a screen: one program for both."""
+    null = _at_null(pattern, rotated, block, columns, hsq, status, dtype="float64")
+    skeleton = rotated.profile.skeleton
+    return null, screen_traits(pattern, skeleton, null.weighted, null.rss, hsq)
 
 
 @jax.jit
