@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Int, Shaped
 
@@ -17,6 +16,7 @@ from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
 from lmmlite_jax.mapping.statistics import (
     Method,
     Pairs,
+    PairsFound,
     empty_pairs,
     least_share,
     pair_statistics,
@@ -155,8 +155,7 @@ class Hits:
 
     def __init__(self, threshold: float, method: Method) -> None:
         self.threshold, self.method = threshold, method
-        self.least: dict[tuple[int, int], float] = {}
-        self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
+        self.found = PairsFound(method)
 
     def add(self, tile: Tile) -> None:
         """Test all pairs of the traits whose best marker is over the threshold."""
@@ -165,7 +164,7 @@ class Hits:
             log10p = np.asarray(every.log10p)[: tile.numbers.size]
             rows, columns = np.nonzero((log10p >= self.threshold) & (some.traits >= 0))
             pairs = every.map(lambda values: np.asarray(values)[rows, columns])  # noqa: B023
-            self.found.append((tile.numbers[rows], some.traits[columns], pairs))
+            self.found.add(tile.numbers[rows], some.traits[columns], pairs)
 
     def _promising(self, tile: Tile) -> Iterator[TraitBlock]:
         """Parts of a block with all its traits that can have a hit."""
@@ -174,13 +173,9 @@ class Hits:
         if self.method.columns > 1:
             yield block
             return
-        of_size = block.n, block.dof
-        if of_size not in self.least:
-            self.least[of_size] = least_share(
-                self.threshold, float(block.n), float(block.dof), self.method
-            )
+        least = least_share(self.threshold, float(block.n), float(block.dof), self.method)
         share = np.asarray(best_of_block(tile.markers, block.at_null).share)
-        over = np.flatnonzero(share >= self.least[of_size])
+        over = np.flatnonzero(share >= least)
         width = min(TRAITS_LOOKED_INTO, block.traits.size)
         for start in range(0, over.size, width):
             part = over[start : start + width]
@@ -188,12 +183,7 @@ class Hits:
 
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
-        nothing = np.zeros(0, dtype=int)
-        found = [(nothing, nothing, empty_pairs((0,), self.method)), *self.found]
-        marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
-        order = np.lexsort((trait, marker))
-        merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
-        return merged, marker[order], trait[order]
+        return self.found.in_order()
 
 
 def _put(

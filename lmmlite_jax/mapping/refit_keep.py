@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -26,7 +25,7 @@ from lmmlite_jax.mapping.share_bound import (
 from lmmlite_jax.mapping.statistics import (
     Method,
     Pairs,
-    empty_pairs,
+    PairsFound,
     how_to_refit,
     least_share,
     refit_scores,
@@ -193,19 +192,13 @@ class RefitHits:
 
     def __init__(self, threshold: float, method: Method) -> None:
         self.threshold, self.method = threshold, method
-        self.least: dict[tuple[int, int], float] = {}
-        self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
+        self.found = PairsFound(method)
         self._screen = _Screen(method)
 
     def add(self, tile: Tile) -> None:
         """Test the pairs of a tile that may be over the threshold."""
         block = tile.block
-        of_size = block.n, block.dof
-        if of_size not in self.least:
-            self.least[of_size] = least_share(
-                self.threshold, float(block.n), float(block.dof), self.method
-            )
-        least = self.least[of_size]
+        least = least_share(self.threshold, float(block.n), float(block.dof), self.method)
         if least > 1:
             return
         self._screen.look_at(tile)
@@ -216,15 +209,8 @@ class RefitHits:
             log10p = np.asarray(every.log10p)[: some.trait.size]
             (over,) = np.nonzero(log10p >= self.threshold)
             pairs = every.map(lambda values: np.asarray(values)[over])  # noqa: B023
-            self.found.append(
-                (tile.numbers[some.marker[over]], block.traits[some.trait[over]], pairs)
-            )
+            self.found.add(tile.numbers[some.marker[over]], block.traits[some.trait[over]], pairs)
 
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
-        nothing = np.zeros(0, dtype=int)
-        found = [(nothing, nothing, empty_pairs((0,), self.method)), *self.found]
-        marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
-        order = np.lexsort((trait, marker))
-        merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
-        return merged, marker[order], trait[order]
+        return self.found.in_order()

@@ -7,6 +7,7 @@ pair by pair, in double precision, which decides: the result is that of double p
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ from lmmlite_jax.mapping.statistics import (
     PAIRS_AT_ONCE,
     Method,
     Pairs,
-    empty_pairs,
+    PairsFound,
     least_share,
     tests_of_effects,
 )
@@ -62,7 +63,7 @@ class _Tested(NamedTuple):
     effects: Effects
 
 
-class _Screen:
+class _Screen(ABC):
     """Screens tiles, some of them before the first is looked into, and tests what is left."""
 
     def __init__(self, method: Method) -> None:
@@ -71,14 +72,14 @@ class _Screen:
 
     def add(self, tile: Tile) -> None:
         """Screen a tile."""
-        if self._waiting and self._enough(tile):
+        if self._waiting and self._too_many_with(tile):
             self._look()
         traits = tile.block.for_screen
         double = bool(np.max(np.asarray(traits.margin)) > WIDEST_MARGIN)
         maxima = group_maxima(tile.marker_block.screened(double), traits)
         self._waiting.append((tile, double, maxima))
 
-    def _enough(self, tile: Tile) -> bool:
+    def _too_many_with(self, tile: Tile) -> bool:
         blocks = {id(waiting.marker_block): waiting.marker_block for waiting, _, _ in self._waiting}
         size = sum(block.dosages.size for block in blocks.values())
         new = tile.dosages.size if id(tile.marker_block) not in blocks else 0
@@ -118,6 +119,7 @@ class _Screen:
             numbers = np.concatenate([some.numbers for some in left])
             self._decide(block, _Tested(numbers[index], place, effects))
 
+    @abstractmethod
     def _bar(
         self,
         block: TraitBlock,
@@ -125,11 +127,10 @@ class _Screen:
         margin: Float[np.ndarray, " T"],
     ) -> Float[np.ndarray, " T"]:
         """Correlation in single precision from which a pair can matter."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _decide(self, block: TraitBlock, tested: _Tested) -> None:
         """Take pairs tested in double precision."""
-        raise NotImplementedError
 
 
 class ScreenedBest(_Screen):
@@ -174,8 +175,7 @@ class ScreenedHits(_Screen):
     def __init__(self, threshold: float, method: Method) -> None:
         super().__init__(method)
         self.threshold = threshold
-        self.least: dict[tuple[int, int], float] = {}
-        self.found: list[tuple[np.ndarray, np.ndarray, Pairs]] = []
+        self.found = PairsFound(method)
 
     def _bar(
         self,
@@ -183,27 +183,19 @@ class ScreenedHits(_Screen):
         top: Float[np.ndarray, " T"],
         margin: Float[np.ndarray, " T"],
     ) -> Float[np.ndarray, " T"]:
-        of_size = block.n, block.dof
-        if of_size not in self.least:
-            n, dof = map(float, of_size)
-            self.least[of_size] = np.sqrt(least_share(self.threshold, n, dof, self.method))
-        return self.least[of_size] - margin
+        share = least_share(self.threshold, float(block.n), float(block.dof), self.method)
+        return np.sqrt(share) - margin
 
     def _decide(self, block: TraitBlock, tested: _Tested) -> None:
         pairs = _tests(tested.effects, float(block.dof), float(block.n), self.method)
         over = np.asarray(pairs.log10p) >= self.threshold
         traits = block.traits[tested.trait[over]]
-        self.found.append((tested.marker[over], traits, pairs.map(lambda values: values[over])))
+        self.found.add(tested.marker[over], traits, pairs.map(lambda values: values[over]))
 
     def pairs(self) -> tuple[Pairs, Int[np.ndarray, " hits"], Int[np.ndarray, " hits"]]:
         """Shapes (hits,), by marker and trait."""
         self._look()
-        nothing = np.zeros(0, dtype=int)
-        found = [(nothing, nothing, empty_pairs((0,), self.method)), *self.found]
-        marker, trait = (np.concatenate([one[i] for one in found]) for i in (0, 1))
-        order = np.lexsort((trait, marker))
-        merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *(one[2] for one in found))
-        return merged, marker[order], trait[order]
+        return self.found.in_order()
 
 
 @jax.jit

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.refit import HowToRefit, Refit, refit_block
@@ -24,6 +24,7 @@ __all__ = [
     "PAIRS_AT_ONCE",
     "Method",
     "Pairs",
+    "PairsFound",
     "check_choices",
     "empty_pairs",
     "how_to_refit",
@@ -104,6 +105,28 @@ def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
     return Pairs(beta, se, lod, log10p, hsq)
 
 
+class PairsFound:
+    """Pairs over a threshold, as they are found."""
+
+    def __init__(self, method: Method) -> None:
+        nothing = np.zeros(0, dtype=int)
+        self._parts = [(nothing, nothing, empty_pairs((0,), method))]
+
+    def add(
+        self, marker: Int[np.ndarray, " some"], trait: Int[np.ndarray, " some"], pairs: Pairs
+    ) -> None:
+        """Take some more."""
+        self._parts.append((marker, trait, pairs))
+
+    def in_order(self) -> tuple[Pairs, Int[np.ndarray, " hits"], Int[np.ndarray, " hits"]]:
+        """All of them by marker and trait, with the numbers of both."""
+        markers, traits, pairs = zip(*self._parts, strict=True)
+        marker, trait = np.concatenate(markers), np.concatenate(traits)
+        order = np.lexsort((trait, marker))
+        merged = jax.tree.map(lambda *some: np.concatenate(some)[order], *pairs)
+        return merged, marker[order], trait[order]
+
+
 def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
     """Test all markers with all traits of a block."""
     if method.variance == "refit":
@@ -172,6 +195,7 @@ def _share_tests(
     )
 
 
+@lru_cache(maxsize=1024)
 def least_share(threshold: float, n: float, dof: float, method: Method) -> float:
     """Share of the residual sum of squares just below that with this -log10 p; infinite if none.
 
