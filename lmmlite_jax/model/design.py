@@ -61,10 +61,10 @@ class Design(NamedTuple):
     an orthonormal basis of the weighted Q, weighted again, and the inverse of the triangle that
     leads from there to Q; then the null space of K, and the part of it that the covariates span.
 
-    ``rounded`` are eigenvectors in the complement of the covariates whose eigenvalues count as
-    zero, though they are not: covariates almost in the range of K. ``dropped`` is what their
-    weights lack to those of zero, and ``leaning`` the parts of K's null space that they lean from;
-    ``shifting`` takes traits along them to their part of ``shifts``.
+    ``rounded`` are k eigenvectors in the complement of the covariates whose eigenvalues count as
+    zero, though they are not: covariates almost in the range of K, k = p or 0. ``dropped`` is what
+    their weights lack to those of zero, and ``leaning`` the parts of K's null space that they lean
+    from; ``shifting`` takes traits along them to their part of ``shifts``.
     """
 
     Q: Float[Array, "n p"]
@@ -73,10 +73,10 @@ class Design(NamedTuple):
     inverses: Float[Array, "r p p"]
     null: Bool[Array, " n"]
     null_basis: Float[Array, "n p"]
-    rounded: Float[Array, "n p"]
-    leaning: Float[Array, "p n"]
-    dropped: Float[Array, "r p"]
-    shifting: Float[Array, "r p p"]
+    rounded: Float[Array, "n k"]
+    leaning: Float[Array, "k n"]
+    dropped: Float[Array, "r k"]
+    shifting: Float[Array, "r p k"]
     shared: Shared
 
 
@@ -107,7 +107,7 @@ def design_at_nodes(
     directions = null_directions(Kva, Q)
     pinned = directions.pinned
     null_basis, free = _separated(Q * null[:, None], directions)
-    eigenvalues, small, leaning = jnp.zeros(p), jnp.zeros_like(Q), jnp.zeros_like(Q.T)
+    eigenvalues, small, leaning = jnp.zeros(0), Q[:, :0], Q.T[:0]  # nothing to add for any trait
     if rounded:
         eigenvalues, small, leaning = _rounded(Kva, Q, directions)
     deltas = jnp.asarray(skeleton.deltas)[:, None]
