@@ -12,16 +12,19 @@ from functools import cached_property, partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import status_of_counts
 from lmmlite_jax.model.screening import ScreenMarkers
-from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, Individuals, TraitBlock
+from lmmlite_jax.model.threads import on_cpu
+from lmmlite_jax.model.trait_block import Individuals, TraitBlock
 
 __all__ = [
     "GROUP",
@@ -39,16 +42,8 @@ __all__ = [
     "tiles",
 ]
 
-MARKERS_AT_ONCE = 512
-"""Markers worked on together on a CPU: twice as many of at most `FEW_INDIVIDUALS`."""
-
 FEW_INDIVIDUALS = 128
-
-NUMBERS_AT_ONCE = 2**23
-"""Numbers that the products of the columns of those markers may be, for all traits of a block."""
-
-ACCELERATOR = 16
-"""How many times more an accelerator works on together."""
+"""Individuals up to whom a CPU works on twice as many markers together."""
 
 GROUP = 16
 """Neighbouring markers of which a screen keeps the largest correlation alone; blocks are some."""
@@ -87,8 +82,9 @@ class MarkerBlock:
         Of the markers.
     individuals : Individuals
         In whom they are rotated.
-    dosages : (n, width, k)
-        Genotypes of all individuals, missing ones replaced by the mean; zeros beyond B.
+    stored : (n, width, k)
+        Genotypes of all individuals, missing ones replaced by the mean; zeros beyond B. In the type
+        they came in where that is a small integer: `dosages` are in double precision.
     missing : (B,)
         How many were missing of each marker.
     wider : MarkerBlock or None
@@ -99,15 +95,20 @@ class MarkerBlock:
         self,
         numbers: Int[np.ndarray, " B"],
         individuals: Individuals,
-        dosages: Float[np.ndarray, "n width k"],
+        stored: Shaped[np.ndarray, "n width k"],
         missing: Int[np.ndarray, " B"],
-        on_device: Float[Array, "k width n"],
+        on_device: Shaped[Array, "k width n"],
         wider: MarkerBlock | None = None,
     ) -> None:
         self.numbers, self.individuals, self.wider = numbers, individuals, wider
-        self.dosages, self.missing = dosages, missing
+        self.stored, self.missing = stored, missing
         self._on_device = on_device
         self._screened: dict[bool, ScreenMarkers] = {}
+
+    @cached_property
+    def dosages(self) -> Float[np.ndarray, "n width k"]:
+        """Genotypes in double precision."""
+        return self.stored.astype(np.float64, copy=False)
 
     @cached_property
     def rotated(self) -> Markers:
@@ -159,11 +160,11 @@ class Adds(Protocol):
 def tiles(genotypes: Genotypes, pieces: Iterable[Piece]) -> Iterator[Tile]:
     """Tiles of each piece of work: its markers rotated once for all traits of the individuals."""
     for piece in pieces:
-        dosages, missing = genotypes.block(piece.markers, piece.width)
-        on_device = jax.device_put(dosages.T)
+        stored, missing = genotypes.stored(piece.markers, piece.width)
+        on_device = _markers_in_rows(stored)
         together = {id(block.individuals): block.individuals for block in piece.blocks}
         block_of = partial(
-            MarkerBlock, piece.markers, dosages=dosages, missing=missing, on_device=on_device
+            MarkerBlock, piece.markers, stored=stored, missing=missing, on_device=on_device
         )
         wider = {id(of.wider): block_of(of.wider) for of in together.values() if of.wider}
         # Those that share a rotation follow one another.
@@ -188,6 +189,13 @@ def collect(keep: Adds, genotypes: Genotypes, pieces: Iterable[Piece]) -> Int[np
     return missing
 
 
+def _markers_in_rows(stored: Shaped[np.ndarray, "n width k"]) -> Shaped[Array, "k width n"]:
+    """Genotypes on the device. Turned around there, where that is another machine's work."""
+    if on_cpu():
+        return jax.device_put(stored.T)
+    return jnp.transpose(jax.device_put(stored))
+
+
 def every(
     blocks: Sequence[TraitBlock], markers: Int[np.ndarray, " M"], width: int
 ) -> Iterator[Piece]:
@@ -199,12 +207,13 @@ def every(
 def batches(
     null: NullModel,
     served: Sequence[tuple[str, Int[np.ndarray, " _"]]],
-    traits_at_once: int = TRAITS_AT_ONCE,
+    traits_at_once: int | None = None,
 ) -> Iterator[Batch]:
     """All fitted traits with the markers that are tested with each kinship."""
+    most = traits_at_once or at_once().traits
     for kinship, (label, markers) in enumerate(served):
         for number, blocks in enumerate(null.batches(label)):
-            parts = [part for block in blocks for part in block.parts(traits_at_once)]
+            parts = [part for block in blocks for part in block.parts(most)]
             yield Batch(kinship, number, parts, markers)
 
 
@@ -265,15 +274,12 @@ def block_width(null: NullModel, columns: int, sizes: Sequence[int]) -> int:
     has the memory for it. Of the widths allowed, that with the least work in chromosomes of these
     sizes, padding included.
     """
-    most, numbers = MARKERS_AT_ONCE, NUMBERS_AT_ONCE
-    if jax.default_backend() != "cpu":
-        most, numbers = ACCELERATOR * most, ACCELERATOR * numbers
-    elif null.n <= FEW_INDIVIDUALS:
-        most *= 2
-    traits = max(1, min(null.m, TRAITS_AT_ONCE))
-    widest = max(
-        1, min(int(np.clip(numbers // (columns**2 * traits), 64, most)), max(sizes, default=0))
-    )
-    widths = np.arange(-(-widest // GROUP), widest // (2 * GROUP), -1) * GROUP
+    limits = at_once()
+    most = limits.markers * (2 if on_cpu() and null.n <= FEW_INDIVIDUALS else 1)
+    traits = max(1, min(null.m, limits.traits))
+    enough = int(np.clip(limits.statistics // (columns**2 * traits), 64, most))
+    widest = max(1, min(enough, max(sizes, default=0)))
+    step = GROUP if widest <= limits.screened else limits.screened
+    widths = np.arange(-(-widest // step), widest // (2 * step), -1) * step
     blocks = -(-np.asarray(sizes)[:, None] // widths)
     return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])

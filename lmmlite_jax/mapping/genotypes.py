@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
@@ -128,14 +128,23 @@ class Genotypes:
         self, markers: Int[np.ndarray, " B"], width: int
     ) -> tuple[Float[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
         """Some markers without gaps, and zeros after them; how many gaps each had."""
+        stored, missing = self.stored(markers, width)
+        return stored.astype(np.float64, copy=False), missing
+
+    def stored(
+        self, markers: Int[np.ndarray, " B"], width: int
+    ) -> tuple[Shaped[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
+        """As `block`, in the type of the genotypes where that is a small integer."""
         contiguous = markers.size and np.ptp(markers) == markers.size - 1
         which = slice(markers[0], markers[-1] + 1) if contiguous else markers
-        chosen = np.asarray(self.values[:, which], dtype=np.float64)
+        chosen = np.asarray(self.values[:, which])
         missing = np.zeros(markers.size, dtype=np.int64)
-        gaps = np.isnan(chosen)
-        if gaps.any():
-            chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
-            missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
+        if chosen.dtype not in (np.int8, np.uint8):
+            chosen = chosen.astype(np.float64, copy=False)
+            gaps = np.isnan(chosen)
+            if gaps.any():
+                chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
+                missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
         chosen = chosen[:, :, : self.columns] if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
             e = self.interaction[:, None, None]

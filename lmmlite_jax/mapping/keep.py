@@ -22,9 +22,10 @@ from lmmlite_jax.mapping.statistics import (
     pair_statistics,
     tests_of_effects,
 )
+from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import TRAITS_AT_ONCE, TraitBlock
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["All", "Best", "Hits", "Keeper", "keeper", "traits_at_once"]
 
@@ -67,7 +68,7 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
 def traits_at_once(keep: str | float, variance: str) -> int:
     """Traits worked on together."""
     if variance == "null":
-        return TRAITS_AT_ONCE
+        return at_once().traits
     return REFIT_TRAITS if keep == "all" else SCREENED_TRAITS
 
 

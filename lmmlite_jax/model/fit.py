@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.design import (
     Shared,
     TraitSums,
@@ -19,7 +20,6 @@ from lmmlite_jax.model.design import (
 from lmmlite_jax.model.estimate import Components, estimate, where_fitted
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.likelihood import NullDirections, null_directions, rotated_data
-from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.options import Options, Prior, check_options
 from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
@@ -130,15 +130,15 @@ def _in_blocks(
     fit: Callable[[Float[AnyArray, "n _"]], LMMFit], y: Float[AnyArray, "n m"]
 ) -> LMMFit:
     """Fit blocks of traits of one width; the last overlaps the one before rather than be padded."""
-    m = y.shape[1]
-    if m <= TRAITS_AT_ONCE or is_traced(y):
+    m, most = y.shape[1], at_once().traits
+    if m <= most or is_traced(y):
         return fit(y)
-    starts = [*range(0, m - TRAITS_AT_ONCE, TRAITS_AT_ONCE), m - TRAITS_AT_ONCE]
+    starts = [*range(0, m - most, most), m - most]
     stops = [*starts[1:], m]
     fits = [
         jax.tree.map(
             lambda a, width=stop - start: np.asarray(a)[..., :width],
-            fit(y[:, start : start + TRAITS_AT_ONCE]),
+            fit(y[:, start : start + most]),
         )
         for start, stop in zip(starts, stops, strict=True)
     ]

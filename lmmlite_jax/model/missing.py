@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["TRAITS_AT_ONCE", "PatternBatch", "batches", "phenotypes_of"]
+from lmmlite_jax.model.at_once import at_once
 
-TRAITS_AT_ONCE = 1024
-"""Traits worked on together: enough to fill a matrix product, few enough to stay in cache."""
+__all__ = ["PatternBatch", "batches", "phenotypes_of"]
 
 MOST_SIZES = 4
 """Padded sizes for the patterns of missing values, each two compilations (of a lone block four)."""
@@ -134,11 +133,12 @@ def _width(group_sizes: np.ndarray) -> int:
 
     Of powers of two from the mean on, and what the largest pattern has, that with the least work.
     """
-    most = min(int(group_sizes.max()), TRAITS_AT_ONCE)
+    limit = at_once().traits
+    most = min(int(group_sizes.max()), limit)
     if group_sizes.size == 1:
         return most
-    least = int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, TRAITS_AT_ONCE))
-    widths = least * 2 ** np.arange(TRAITS_AT_ONCE.bit_length())
+    least = int(np.clip(2 ** np.ceil(np.log2(group_sizes.mean())), 8, limit))
+    widths = least * 2 ** np.arange(limit.bit_length())
     widths = np.append(widths[widths < most], max(most, 8))
     blocks = -(-group_sizes[:, None] // widths)
     return int(widths[np.argmin((blocks * (widths + TRAITS_OF_A_BLOCK)).sum(axis=0))])

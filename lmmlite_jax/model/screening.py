@@ -32,9 +32,12 @@ from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
+    "ROUNDOFF",
+    "WIDEST_MARGIN",
     "ScreenMarkers",
     "ScreenRotation",
     "ScreenTraits",
+    "margin_of_product",
     "screen_markers",
     "screen_rotation",
     "screen_traits",
@@ -42,6 +45,9 @@ __all__ = [
 
 ROUNDOFF = 2.0**-24
 """Unit roundoff of single precision."""
+
+BFLOAT_ROUNDOFF = 2.0**-9
+"""Unit roundoff of bfloat16, whose range is that of single precision."""
 
 WIDEST_MARGIN = 0.01
 """Margin from which markers are rotated in double precision: too many pairs would be in doubt."""
@@ -126,6 +132,15 @@ def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRo
             coefficients.T.astype(np.float32),
         )
     )
+
+
+def margin_of_product(n: int) -> float:
+    """What a correlation may be wrong by besides where x and y are rounded to bfloat16.
+
+    Each product is wrong by 2u + u² of itself, hence their sum by as much of ‖x‖ ‖y‖. Tensor cores
+    add in single precision without rounding to nearest, which costs a bit or two.
+    """
+    return 2 * BFLOAT_ROUNDOFF * (1 + BFLOAT_ROUNDOFF) * 1.01 + 8 * (n + 8) * ROUNDOFF
 
 
 @partial(jax.jit, static_argnames="double")

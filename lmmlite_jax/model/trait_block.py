@@ -20,7 +20,6 @@ from lmmlite_jax.model.left_out import among_more, left_out_of
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
 from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
 from lmmlite_jax.model.maximum import grid_points
-from lmmlite_jax.model.missing import TRAITS_AT_ONCE
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
@@ -35,7 +34,6 @@ from lmmlite_jax.model.screening import (
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
-    "TRAITS_AT_ONCE",
     "AmongMore",
     "Individuals",
     "RefitTraits",

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.screen import group_maxima
+from lmmlite_jax.mapping import leaving
+from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.model.screening import margin_of_product
 from lmmlite_jax.model.trait_block import TraitBlock
 
 N, M, T = 96, 160, 24
@@ -62,9 +64,14 @@ def same(one: lmm.ScanResult, other: lmm.ScanResult) -> None:
 
 @pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
 @pytest.mark.parametrize("keep", ["best", 1.5])
-def test_a_screen_changes_no_digit(kind, keep, nulls, monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", "accelerator"])
+def test_a_screen_changes_no_digit(kind, keep, device, nulls, monkeypatch):
     null, G = nulls[kind]
-    screened = lmm.scan(null, G, keep=keep)
+    with monkeypatch.context() as patched:
+        if device == "accelerator":
+            patched.setattr(leaving, "on_cpu", lambda: False)
+            patched.setattr(leaving, "at_once", lambda: at_once()._replace(screened=32, groups=50))
+        screened = lmm.scan(null, G, keep=keep)
     traits_of = TraitBlock.for_screen.func
 
     def all_in_doubt(block):
@@ -123,9 +130,28 @@ def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
                 )
                 error = np.abs(np.abs(b) / np.sqrt(d))[:, used] - exact[:, block.traits[used]]
                 assert np.all(np.abs(np.where(known, error, 0)) <= np.asarray(margin)[used])
-                share = np.asarray(group_maxima(markers, traits))
-                assert share.shape == (M // 16, block.traits.size)
                 assert np.all(np.asarray(margin)[used] < 0.05)
+
+
+@pytest.mark.parametrize("kind", ["pedigree", "centred"])
+def test_rounding_to_bfloat16_is_wrong_by_less_than_its_margin(kind, nulls):
+    null, G = nulls[kind]
+    G = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
+    (label,) = null.kinship_labels
+    with jax.enable_x64(True):
+        block = next(block for blocks in null.batches(label) for block in blocks)
+        markers = block.individuals.screen_markers(jnp.asarray(G.T[None]), True)
+        traits, nothing = block.for_screen, jnp.zeros(block.traits.size, jnp.float32)
+        found = [
+            leaving.group_maxima(markers, traits, nothing, coarse=coarse, some=some)
+            for coarse, some in ((False, M), (True, M), (True, M // 2))
+        ]
+    fine, coarse, in_parts = (np.sqrt(np.asarray(maxima)) for maxima, _ in found)
+    sure = np.isfinite(fine)
+    assert 0 < np.abs(coarse - fine)[sure].max() <= margin_of_product(N)
+    np.testing.assert_allclose(in_parts, coarse, rtol=1e-6)
+    for maxima, top in found:
+        np.testing.assert_array_equal(top, np.where(sure, maxima, 0).max(axis=0))
 
 
 @pytest.mark.parametrize(

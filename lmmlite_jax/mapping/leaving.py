@@ -1,0 +1,272 @@
+"""What a screen leaves: the pairs that can matter, found where the screened numbers are.
+
+Three steps, each with a margin of its own: the largest correlation in each group of neighbouring
+markers, on an accelerator of numbers rounded to bfloat16; in the groups that can matter every
+marker's, in single precision; and of these the pairs that can matter, for double precision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lmmlite_jax.mapping.blocks import GROUP, MarkerBlock, Tile
+from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.model.screening import ROUNDOFF, ScreenMarkers, ScreenTraits, margin_of_product
+from lmmlite_jax.model.threads import on_cpu
+from lmmlite_jax.model.trait_block import TraitBlock
+
+__all__ = ["Left", "Waiting", "group_maxima", "leaving"]
+
+FEWEST = 64
+"""Groups of a block of markers for which there is room at least: a power of two, as all room is."""
+
+
+class Left(NamedTuple):
+    """Pairs that a screen leaves.
+
+    ``numbers`` (D,) are those of their markers in the scan and ``dosages`` (n, D) their genotypes;
+    ``marker`` says which of these a pair has, and ``trait`` which of the block's traits.
+    """
+
+    numbers: Int[np.ndarray, " D"]
+    dosages: Float[np.ndarray, "n D"]
+    marker: Int[np.ndarray, " pairs"]
+    trait: Int[np.ndarray, " pairs"]
+
+
+@dataclass
+class Waiting:
+    """Blocks of markers screened for a block of traits: nothing of it has left the device.
+
+    ``double``: whether markers are rotated in double precision; ``coarse``: whether products are of
+    numbers rounded to bfloat16. ``top`` (T,) are the largest shares so far.
+    """
+
+    block: TraitBlock
+    double: bool
+    coarse: bool = field(default_factory=lambda: not on_cpu())
+    markers: list[MarkerBlock] = field(default_factory=list)
+    maxima: list[Float[Array, "groups T"]] = field(default_factory=list)
+    top: Float[Array, " T"] | None = None
+
+    def add(self, tile: Tile) -> None:
+        """Screen a block of markers."""
+        if self.top is None:
+            self.top = jax.device_put(np.zeros(self.block.traits.size, np.float32))
+        markers = tile.marker_block.screened(self.double)
+        maxima, self.top = group_maxima(
+            markers,
+            self.block.for_screen,
+            self.top,
+            coarse=self.coarse,
+            some=_equal_parts(markers.values.shape[0], at_once().screened),
+        )
+        self.maxima.append(maxima)
+        self.markers.append(tile.marker_block)
+
+
+def _equal_parts(size: int, most: int) -> int:
+    """Size of as few equal parts, of whole groups, as are at most so large."""
+    groups = size // GROUP
+    parts = next(k for k in range(-(-size // most), groups + 1) if groups % k == 0)
+    return size // parts
+
+
+@partial(jax.jit, static_argnames=("coarse", "some"))
+def group_maxima(
+    markers: ScreenMarkers,
+    traits: ScreenTraits,
+    top: Float[Array, " T"],
+    *,
+    coarse: bool,
+    some: int,
+) -> tuple[Float[Array, "groups T"], Float[Array, " T"]]:
+    """Largest share of variance in each group of neighbouring markers, and of all and ``top``.
+
+    Infinite in a group of which a marker is unsure. ``coarse``: of numbers rounded to bfloat16,
+    ``some`` markers at a time.
+    """
+    weighted = traits.weighted.T
+    if coarse:
+        weighted = weighted.astype(jnp.bfloat16)
+
+    def of_part(part: ScreenMarkers) -> tuple[Array, Array]:
+        values = part.values.astype(weighted.dtype)
+        b = jnp.matmul(
+            values,
+            weighted,
+            precision=lax.Precision.HIGHEST,
+            preferred_element_type=jnp.float32,
+        )
+        d = jnp.matmul(part.squares, traits.weights, precision=lax.Precision.HIGHEST)
+        share = jnp.where(part.unsure[:, None], jnp.inf, b**2 / d)
+        maxima = jnp.max(share.reshape(-1, GROUP, share.shape[1]), axis=1)
+        return maxima, jnp.max(jnp.where(maxima < jnp.inf, maxima, 0.0), axis=0)
+
+    size = markers.unsure.size
+    if some == size:
+        maxima, highest = of_part(markers)
+        return maxima, jnp.maximum(top, highest)
+    parts = jax.tree.map(lambda a: a.reshape(-1, some, *a.shape[1:]), markers)
+    maxima, highest = lax.map(of_part, parts)
+    return maxima.reshape(-1, maxima.shape[-1]), jnp.maximum(top, jnp.max(highest, axis=0))
+
+
+def leaving(waiting: Waiting, known: Float[np.ndarray, " T"], *, best_alone: bool) -> Left:
+    """Pairs whose correlation may be at least ``known`` (T,), and their trait's best alone."""
+    block, traits = waiting.block, waiting.block.for_screen
+    margin = np.asarray(traits.margin_double if waiting.double else traits.margin)
+    fitted = (block.traits >= 0) & np.isfinite(block.at_null.rss)
+
+    def least(top: Float[np.ndarray, " T"], margin: Float[np.ndarray, " T"]) -> np.ndarray:
+        """Share, in single precision, from which a pair can matter."""
+        bar = known - margin
+        if best_alone:
+            bar = np.fmax(bar, np.sqrt(top.astype(float)) - 2 * margin)
+        bar = np.maximum(bar, 0.0) ** 2 * (1 - 2 * ROUNDOFF)
+        return np.where(fitted, bar, np.inf).astype(np.float32)
+
+    coarse = margin + (margin_of_product(block.n) if waiting.coarse else 0.0)
+    over = _over(waiting.maxima, least(np.asarray(waiting.top), coarse))
+    shares = _shares_in(waiting, traits, over)
+    known_shares = np.where(shares < np.inf, shares, 0.0).max(axis=1, initial=0.0)
+    top = np.zeros(fitted.size, np.float32)
+    np.maximum.at(top, over.trait, known_shares)
+    return _left(waiting, over, shares, least(top, margin))
+
+
+class _Over(NamedTuple):
+    """Groups of markers that can matter for a trait, by block of markers; ``ends`` of each."""
+
+    group: Int[np.ndarray, " C"]
+    trait: Int[np.ndarray, " C"]
+    ends: Int[np.ndarray, " blocks"]
+
+
+def _over(maxima: list[Float[Array, "groups T"]], least: Float[np.ndarray, " T"]) -> _Over:
+    """Places where the largest share of a group is not below what a trait needs."""
+    if on_cpu():  # these arrays are NumPy's as well, and its search the faster one
+        found = [np.nonzero(~(np.asarray(of_block) < least)) for of_block in maxima]
+        ends = np.cumsum([group.size for group, _ in found])
+        group, trait = (np.concatenate(of_all) for of_all in zip(*found, strict=True))
+        return _Over(group, trait, ends)
+    on_device = jax.device_put(least)
+    counts = jax.device_get([_count(of_block, on_device) for of_block in maxima])
+    ends = np.cumsum(counts)
+    room = max(FEWEST, _power_of_two(max(counts)))
+    places = jnp.zeros(_power_of_two(int(ends[-1]) + room), jnp.int32)
+    for of_block, first in zip(maxima, [0, *ends[:-1]], strict=True):
+        places = _with_places(places, of_block, on_device, first, room=room)
+    group, trait = np.divmod(np.asarray(places)[: ends[-1]], least.size)
+    return _Over(group, trait, ends)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (int(least) - 1).bit_length() if least > 1 else 1
+
+
+@jax.jit
+def _count(maxima: Float[Array, "groups T"], least: Float[Array, " T"]) -> Int[Array, ""]:
+    return jnp.sum(~(maxima < least))
+
+
+@partial(jax.jit, static_argnames="room", donate_argnums=0)
+def _with_places(
+    places: Int[Array, " all"],
+    maxima: Float[Array, "groups T"],
+    least: Float[Array, " T"],
+    first: Int[Array, ""],
+    *,
+    room: int,
+) -> Int[Array, " all"]:
+    """Write a block's places, ``room`` of them, from ``first`` on: the next overwrites the rest.
+
+    Sought in lines first, then in those that have any: few of all are looked at twice.
+    """
+    over = ~(maxima < least).ravel()
+    length = 1 << max(0, ((over.size // room).bit_length() - 1) // 2)
+    while over.size % length:
+        length //= 2
+    lines = over.reshape(-1, length)
+    (line,) = jnp.nonzero(jnp.any(lines, axis=1), size=min(room, len(lines)), fill_value=0)
+    known = jnp.arange(line.size) < jnp.sum(jnp.any(lines, axis=1))
+    (at,) = jnp.nonzero((lines[line] & known[:, None]).ravel(), size=room, fill_value=0)
+    found = line[at // length] * length + at % length
+    return lax.dynamic_update_slice_in_dim(places, found.astype(places.dtype), first, 0)
+
+
+def _shares_in(
+    waiting: Waiting, traits: ScreenTraits, over: _Over
+) -> Float[np.ndarray, "C in_group"]:
+    """Share of variance of each marker in the groups found, in single precision."""
+    found, together, start = [], at_once().groups, 0
+    for block, end in zip(waiting.markers, over.ends, strict=True):
+        markers = block.screened(waiting.double)
+        for at in range(start, end, together):
+            some = slice(at, min(at + together, end))
+            padding = (0, together - (some.stop - at))
+            places = (np.pad(x[some], padding) for x in (over.group, over.trait))
+            shares = _shares_of_groups(markers, traits, *places, in_turn=on_cpu())
+            found.append((shares, some.stop - at))
+        start = end
+    fetched = jax.device_get([shares for shares, _ in found])
+    sizes_of = [size for _, size in found]
+    parts = [shares[:size] for shares, size in zip(fetched, sizes_of, strict=True)]
+    return np.concatenate([np.zeros((0, GROUP), np.float32), *parts])
+
+
+@partial(jax.jit, static_argnames="in_turn")
+def _shares_of_groups(
+    markers: ScreenMarkers,
+    traits: ScreenTraits,
+    group: Int[Array, " some"],
+    trait: Int[Array, " some"],
+    *,
+    in_turn: bool,
+) -> Float[Array, "some in_group"]:
+    """Share of variance of each marker in a group for a trait; infinite where that is unsure."""
+
+    def of_one(pair: tuple[Array, Array]) -> Array:
+        group, trait = pair
+
+        def in_group(of_markers: Array) -> Array:
+            return lax.dynamic_slice_in_dim(of_markers, group * GROUP, GROUP)
+
+        weighted, weights = traits.weighted[trait], traits.weights[:, trait]
+        b = jnp.matmul(in_group(markers.values), weighted, precision=lax.Precision.HIGHEST)
+        d = jnp.matmul(in_group(markers.squares), weights, precision=lax.Precision.HIGHEST)
+        return jnp.where(in_group(markers.unsure), jnp.inf, b**2 / d)
+
+    pairs = group, trait
+    return lax.map(of_one, pairs) if in_turn else jax.vmap(of_one)(pairs)
+
+
+def _left(
+    waiting: Waiting,
+    over: _Over,
+    shares: Float[np.ndarray, "C in_group"],
+    least: Float[np.ndarray, " T"],
+) -> Left:
+    """Pairs of at least these shares, with the genotypes of their markers."""
+    keep: Bool[np.ndarray, "C in_group"] = ~(shares < least[over.trait, None])
+    found, within = np.nonzero(keep)
+    which = np.searchsorted(over.ends, found, side="right")
+    place, trait = over.group[found] * GROUP + within, over.trait[found]
+    numbers, dosages, pairs, count = [], [], [], 0
+    for k, block in enumerate(waiting.markers):
+        own = np.flatnonzero((which == k) & (place < block.numbers.size))
+        distinct, marker = np.unique(place[own], return_inverse=True)
+        numbers.append(block.numbers[distinct])
+        dosages.append(block.stored[:, distinct, 0])
+        pairs.append((marker + count, trait[own]))
+        count += distinct.size
+    marker, trait = (np.concatenate(of_all) for of_all in zip(*pairs, strict=True))
+    return Left(np.concatenate(numbers), np.concatenate(dosages, axis=1), marker, trait)
