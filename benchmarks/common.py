@@ -15,6 +15,8 @@ from typing import Any
 
 import jax
 
+import lmmlite_jax as lmm
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -54,7 +56,8 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{package: version(package) for package in ("jax", "jaxlib", "numpy", "lmmlite-jax")},
+        **{package: version(package) for package in ("jax", "jaxlib", "numpy")},
+        "lmmlite-jax": lmm.__version__,
         "commit": _commit(),
     }
 
