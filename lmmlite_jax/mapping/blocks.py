@@ -193,7 +193,8 @@ def _markers_in_rows(stored: Shaped[np.ndarray, "n width k"]) -> Shaped[Array, "
     """Genotypes on the device. Turned around there, where that is another machine's work."""
     if on_cpu():
         return jax.device_put(stored.T)
-    return jnp.transpose(jax.device_put(stored))
+    # A view of some columns would travel element by element.
+    return jnp.transpose(jax.device_put(np.ascontiguousarray(stored)))
 
 
 def every(

@@ -29,6 +29,10 @@ FEWEST = 64
 """Groups of a block of markers for which there is room at least: a power of two, as all room is."""
 
 
+LANES = 64
+"""Numbers of a row are filled up with zeros to a multiple of this, where they are bfloat16."""
+
+
 class Left(NamedTuple):
     """Pairs that a screen leaves.
 
@@ -94,14 +98,19 @@ def group_maxima(
     Infinite in a group of which a marker is unsure. ``coarse``: of numbers rounded to bfloat16,
     ``some`` markers at a time.
     """
-    weighted = traits.weighted.T
-    if coarse:
-        weighted = weighted.astype(jnp.bfloat16)
+
+    def factor(values: Float[Array, "some q"]) -> Array:
+        """Tensor cores are slow where rows begin at odd places."""
+        if not coarse:
+            return values
+        beyond = -values.shape[1] % LANES
+        return jnp.pad(values.astype(jnp.bfloat16), ((0, 0), (0, beyond)))
+
+    weighted = factor(traits.weighted).T
 
     def of_part(part: ScreenMarkers) -> tuple[Array, Array]:
-        values = part.values.astype(weighted.dtype)
         b = jnp.matmul(
-            values,
+            factor(part.values),
             weighted,
             precision=lax.Precision.HIGHEST,
             preferred_element_type=jnp.float32,

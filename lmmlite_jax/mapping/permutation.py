@@ -60,7 +60,9 @@ def permutation_threshold(
     level : float
         Genome-wide error rate.
     seed : int
-        Seed of the permutations, which all traits share.
+        Seed of the permutations, which all traits share. Coordinates along eigenvectors are
+        permuted, whose signs are the library's choice: on another device, or with another LAPACK,
+        the same seed draws another sample.
 
     Returns
     -------

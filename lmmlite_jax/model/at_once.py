@@ -54,8 +54,8 @@ ACCELERATOR = AtOnce(
     markers=2**13,
     statistics=2**26,
     waiting=2**28,
-    screened=2048,
-    groups=2**12,
+    screened=2**13,
+    groups=2**10,
     decided=2**12,
 )
 
