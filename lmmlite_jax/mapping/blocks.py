@@ -45,6 +45,9 @@ __all__ = [
 FEW_INDIVIDUALS = 128
 """Individuals up to whom a CPU works on twice as many markers together."""
 
+SMALLEST = 64
+"""Markers of a block at least, however many numbers they make."""
+
 GROUP = 16
 """Neighbouring markers of which a screen keeps the largest correlation alone; blocks are some."""
 
@@ -278,7 +281,7 @@ def block_width(null: NullModel, columns: int, sizes: Sequence[int]) -> int:
     limits = at_once()
     most = limits.markers * (2 if on_cpu() and null.n <= FEW_INDIVIDUALS else 1)
     traits = max(1, min(null.m, limits.traits))
-    enough = int(np.clip(limits.statistics // (columns**2 * traits), 64, most))
+    enough = int(np.clip(limits.statistics // (columns**2 * traits), SMALLEST, most))
     widest = max(1, min(enough, max(sizes, default=0)))
     step = GROUP if widest <= limits.screened else limits.screened
     widths = np.arange(-(-widest // step), widest // (2 * step), -1) * step

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lmmlite_jax.mapping.blocks import GROUP, MarkerBlock, Tile
 from lmmlite_jax.model.at_once import at_once
@@ -168,9 +168,9 @@ def _over(maxima: list[Float[Array, "groups T"]], least: Float[np.ndarray, " T"]
         group, trait = (np.concatenate(of_all) for of_all in zip(*found, strict=True))
         return _Over(group, trait, ends)
     on_device = jax.device_put(least)
-    counts = jax.device_get([_count(of_block, on_device) for of_block in maxima])
+    counts = _fetched([_count(of_block, on_device) for of_block in maxima])
     ends = np.cumsum(counts)
-    room = max(FEWEST, _power_of_two(max(counts)))
+    room = max(FEWEST, _power_of_two(int(max(counts))))
     places = jnp.zeros(_power_of_two(int(ends[-1]) + room), jnp.int32)
     for of_block, first in zip(maxima, [0, *ends[:-1]], strict=True):
         places = _with_places(places, of_block, on_device, first, room=room)
@@ -226,10 +226,18 @@ def _shares_in(
             shares = _shares_of_groups(markers, traits, *places, in_turn=on_cpu())
             found.append((shares, some.stop - at))
         start = end
-    fetched = jax.device_get([shares for shares, _ in found])
-    sizes_of = [size for _, size in found]
-    parts = [shares[:size] for shares, size in zip(fetched, sizes_of, strict=True)]
-    return np.concatenate([np.zeros((0, GROUP), np.float32), *parts])
+    if not found:
+        return np.zeros((0, GROUP), np.float32)
+    fetched = _fetched([shares for shares, _ in found])
+    return np.concatenate([shares[:size] for shares, (_, size) in zip(fetched, found, strict=True)])
+
+
+def _fetched(arrays: list[Array]) -> Shaped[np.ndarray, "arrays ..."]:
+    """Arrays of one shape, stacked, in one transfer however many they are."""
+    if on_cpu():
+        return np.stack([np.asarray(array) for array in arrays])
+    repeated = [arrays[-1]] * (_power_of_two(len(arrays)) - len(arrays))
+    return np.asarray(jnp.stack(arrays + repeated))[: len(arrays)]
 
 
 @partial(jax.jit, static_argnames="in_turn")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import leaving
+from lmmlite_jax.mapping import blocks, keep, leaving
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.screening import margin_of_product
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -54,6 +54,11 @@ def nulls() -> dict[str, tuple[lmm.NullModel, np.ndarray]]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def every_scan_is_screened(monkeypatch):
+    monkeypatch.setattr(keep, "TRAITS_TO_SCREEN", 0)
+
+
 def same(one: lmm.ScanResult, other: lmm.ScanResult) -> None:
     for name in ("marker", "trait", "beta", "se", "lod", "log10p"):
         a, b = getattr(one, name), getattr(other, name)
@@ -63,15 +68,15 @@ def same(one: lmm.ScanResult, other: lmm.ScanResult) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
-@pytest.mark.parametrize("keep", ["best", 1.5])
+@pytest.mark.parametrize("kept", ["best", 1.5])
 @pytest.mark.parametrize("device", ["cpu", "accelerator"])
-def test_a_screen_changes_no_digit(kind, keep, device, nulls, monkeypatch):
+def test_a_screen_changes_no_digit(kind, kept, device, nulls, monkeypatch):
     null, G = nulls[kind]
     with monkeypatch.context() as patched:
         if device == "accelerator":
             patched.setattr(leaving, "on_cpu", lambda: False)
             patched.setattr(leaving, "at_once", lambda: at_once()._replace(screened=32, groups=50))
-        screened = lmm.scan(null, G, keep=keep)
+        screened = lmm.scan(null, G, keep=kept)
     traits_of = TraitBlock.for_screen.func
 
     def all_in_doubt(block):
@@ -79,7 +84,7 @@ def test_a_screen_changes_no_digit(kind, keep, device, nulls, monkeypatch):
         return traits._replace(margin=traits.margin + 2, margin_double=traits.margin_double + 2)
 
     monkeypatch.setattr(TraitBlock, "for_screen", property(all_in_doubt))
-    same(screened, lmm.scan(null, G, keep=keep))
+    same(screened, lmm.scan(null, G, keep=kept))
 
 
 @pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
@@ -131,6 +136,36 @@ def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
                 error = np.abs(np.abs(b) / np.sqrt(d))[:, used] - exact[:, block.traits[used]]
                 assert np.all(np.abs(np.where(known, error, 0)) <= np.asarray(margin)[used])
                 assert np.all(np.asarray(margin)[used] < 0.05)
+
+
+class Counted:
+    """NumPy that counts what it takes from a device."""
+
+    def __init__(self) -> None:
+        self.fetches = 0
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def asarray(self, values, *rest):
+        self.fetches += isinstance(values, jax.Array)
+        return np.asarray(values, *rest)
+
+
+def test_fetches_from_an_accelerator_do_not_grow_with_the_blocks(nulls, monkeypatch):
+    null, G = nulls["centred"]
+    monkeypatch.setattr(leaving, "on_cpu", lambda: False)
+    counts = []
+    for markers in (16, 32, 160):
+        monkeypatch.setattr(leaving, "np", Counted())
+        monkeypatch.setattr(
+            blocks, "at_once", lambda markers=markers: at_once()._replace(markers=markers)
+        )
+        monkeypatch.setattr(blocks, "FEW_INDIVIDUALS", 0)
+        monkeypatch.setattr(blocks, "SMALLEST", 16)
+        lmm.scan(null, G, keep=1.5)
+        counts.append(leaving.np.fetches)
+    assert counts[0] == counts[1] == counts[2] > 0
 
 
 @pytest.mark.parametrize("kind", ["pedigree", "centred"])
