@@ -25,6 +25,10 @@ from common import write_result
 from jax import lax
 
 import lmmlite_jax as lmm
+from lmmlite_jax.mapping.leaving import group_maxima
+from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.model.screening import margin_of_product
+from lmmlite_jax.model.threads import on_cpu
 
 ROUNDS = 3
 
@@ -78,6 +82,36 @@ def ceilings(size: int, n: int) -> dict[str, float]:
             np.asarray(fresh)
             times.append(time.perf_counter() - started)
         found["device to host, bytes/s"] = block.nbytes / min(times)
+    return found
+
+
+def screens(size: int, n: int) -> dict[str, float]:
+    """Pairs a second of a screen's largest part alone, its operands on the device."""
+    K, Y, G, X = cohort(n, size, size)
+    null = lmm.NullModel(K, Y, X)
+    (label,) = null.kinship_labels
+    found = {}
+    with jax.enable_x64(True):
+        block = next(block for blocks in null.batches(label) for block in blocks)
+        rows = jax.device_put(np.ascontiguousarray(G[None, :, : at_once().markers].swapaxes(1, 2)))
+        markers = block.individuals.screen_markers(rows, double=False)
+        top, B = jnp.zeros(block.traits.size, jnp.float32), len(markers.values)
+        some = min(B, at_once().screened)
+        exact = np.zeros(0)
+        for product in ("single",) if on_cpu() else ("single", "coarse", "fused"):
+
+            def run(product: Any = product) -> Any:
+                traits = block.for_screen
+                return [
+                    group_maxima(markers, traits, top, product=product, some=some) for _ in range(8)
+                ]
+
+            correlations = np.sqrt(np.asarray(run()[0][0], float))
+            found[f"screen {product}, pairs/s"] = 8 * B * top.size / seconds(run, 7)["warm"]
+            exact = exact if exact.size else correlations
+            margin = margin_of_product(product, n, np.asarray(block.for_screen.margin))
+            largest = float(np.max(np.abs(correlations - exact) / margin))
+            found[f"screen {product}, error over margin"] = largest
     return found
 
 
@@ -197,14 +231,19 @@ def main() -> None:
         numbers = {f"{name}/{key}": v for name, of in checked() for key, v in of.items()}
         np.savez(options.reference, **numbers)
         return
+    device = jax.devices()[0].device_kind.replace(" ", "_")
+    folder = {} if options.out is None else {"folder": options.out}
     small = options.small or jax.default_backend() == "cpu"
     if small and not options.small:
         print("No accelerator was found: small problems on the CPU.")
     result: dict[str, Any] = {"ceilings": ceilings(1024 if small else 16_384, 500)}
     for name, value in result["ceilings"].items():
         print(f"{name:44} {value:.3g}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        result["difference from the CPU"] = compare(Path(folder))
+    result["screens"] = screens(1024 if small else 8192, 500)
+    for name, value in result["screens"].items():
+        print(f"{name:44} {value:.3g}", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        result["difference from the CPU"] = compare(Path(temporary))
     for name, of in result["difference from the CPU"].items():
         print(f"{name:44} " + "  ".join(f"{k} {v:.1e}" for k, v in of.items()), flush=True)
     result["times"] = {}
@@ -213,13 +252,12 @@ def main() -> None:
             continue
         found = seconds(run, 2)
         result["times"][name] = found | {"a second": count / found["warm"]}
+        write_result(f"gpu_{device}", result, **folder)  # lest a later one fails
         print(
             f"{name:44} first {found['first']:.2f} s, warm {found['warm']:.3f} s, "
             f"{count / found['warm']:.3g} a second",
             flush=True,
         )
-    device = jax.devices()[0].device_kind.replace(" ", "_")
-    folder = {} if options.out is None else {"folder": options.out}
     print(write_result(f"gpu_{device}", result, **folder))
 
 

@@ -28,6 +28,7 @@ from lmmlite_jax.model.trait_block import Individuals, TraitBlock
 
 __all__ = [
     "GROUP",
+    "WHOLE_TILES",
     "Adds",
     "Batch",
     "Fits",
@@ -44,6 +45,9 @@ __all__ = [
 
 FEW_INDIVIDUALS = 128
 """Individuals up to whom a CPU works on twice as many markers together."""
+
+WHOLE_TILES = 128
+"""Markers of which blocks are multiples on an accelerator, where they are as many."""
 
 SMALLEST = 64
 """Markers of a block at least, however many numbers they make."""
@@ -283,7 +287,7 @@ def block_width(null: NullModel, columns: int, sizes: Sequence[int]) -> int:
     traits = max(1, min(null.m, limits.traits))
     enough = int(np.clip(limits.statistics // (columns**2 * traits), SMALLEST, most))
     widest = max(1, min(enough, max(sizes, default=0)))
-    step = GROUP if widest <= limits.screened else limits.screened
+    step = GROUP if on_cpu() or widest < WHOLE_TILES else WHOLE_TILES
     widths = np.arange(-(-widest // step), widest // (2 * step), -1) * step
     blocks = -(-np.asarray(sizes)[:, None] // widths)
     return int(widths[np.argmin((blocks * (widths + MARKERS_OF_A_CALL)).sum(axis=0))])

@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from lmmlite_jax.mapping.blocks import GROUP, MarkerBlock, Tile
-from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.mapping.blocks import GROUP, WHOLE_TILES, MarkerBlock, Tile
+from lmmlite_jax.model.at_once import Product, at_once
 from lmmlite_jax.model.screening import ROUNDOFF, ScreenMarkers, ScreenTraits, margin_of_product
 from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -50,13 +50,13 @@ class Left(NamedTuple):
 class Waiting:
     """Blocks of markers screened for a block of traits: nothing of it has left the device.
 
-    ``double``: whether markers are rotated in double precision; ``coarse``: whether products are of
-    numbers rounded to bfloat16. ``top`` (T,) are the largest shares so far.
+    ``double``: whether markers are rotated in double precision. ``top`` (T,) are the largest shares
+    so far.
     """
 
     block: TraitBlock
     double: bool
-    coarse: bool = field(default_factory=lambda: not on_cpu())
+    product: Product = field(default_factory=lambda: at_once().product)
     markers: list[MarkerBlock] = field(default_factory=list)
     maxima: list[Float[Array, "groups T"]] = field(default_factory=list)
     top: Float[Array, " T"] | None = None
@@ -66,15 +66,21 @@ class Waiting:
         if self.top is None:
             self.top = jax.device_put(np.zeros(self.block.traits.size, np.float32))
         markers = tile.marker_block.screened(self.double)
+        whole = len(markers.values) % WHOLE_TILES == 0
         maxima, self.top = group_maxima(
             markers,
             self.block.for_screen,
             self.top,
-            coarse=self.coarse,
+            product=self.product if whole else _plain(self.product),
             some=_equal_parts(markers.values.shape[0], at_once().screened),
         )
         self.maxima.append(maxima)
         self.markers.append(tile.marker_block)
+
+
+def _plain(product: Product) -> Product:
+    """As precise, for blocks that are not whole tiles of the kernel."""
+    return "coarse" if product == "fused" else product
 
 
 def _equal_parts(size: int, most: int) -> int:
@@ -84,49 +90,61 @@ def _equal_parts(size: int, most: int) -> int:
     return size // parts
 
 
-@partial(jax.jit, static_argnames=("coarse", "some"))
+@partial(jax.jit, static_argnames=("product", "some"))
 def group_maxima(
     markers: ScreenMarkers,
     traits: ScreenTraits,
     top: Float[Array, " T"],
     *,
-    coarse: bool,
+    product: Product,
     some: int,
 ) -> tuple[Float[Array, "groups T"], Float[Array, " T"]]:
     """Largest share of variance in each group of neighbouring markers, and of all and ``top``.
 
-    Infinite in a group of which a marker is unsure. ``coarse``: of numbers rounded to bfloat16,
-    ``some`` markers at a time.
+    Infinite in a group of which a marker is unsure. ``some`` markers at a time.
     """
+    weighted = _factor(traits.weighted, product).T
 
-    def factor(values: Float[Array, "some q"]) -> Array:
-        """Tensor cores are slow where rows begin at odd places."""
-        if not coarse:
-            return values
-        beyond = -values.shape[1] % LANES
-        return jnp.pad(values.astype(jnp.bfloat16), ((0, 0), (0, beyond)))
+    def of_part(part: ScreenMarkers) -> Array:
+        if product == "fused":
+            # Imported where there is a use for it: that takes longer than all of this package.
+            from lmmlite_jax.mapping.fused import fused_maxima
 
-    weighted = factor(traits.weighted).T
+            values, of_traits = _factor(part.values, product), traits.weights
+            maxima = fused_maxima(values, weighted, part.squares, of_traits, group=GROUP)
+        else:
+            share = _shares(part, weighted, traits.weights, product)
+            maxima = jnp.max(share.reshape(-1, GROUP, share.shape[1]), axis=1)
+        unsure = jnp.any(part.unsure.reshape(-1, GROUP), axis=1)
+        return jnp.where(unsure[:, None], jnp.inf, maxima)
 
-    def of_part(part: ScreenMarkers) -> tuple[Array, Array]:
-        b = jnp.matmul(
-            factor(part.values),
-            weighted,
-            precision=lax.Precision.HIGHEST,
-            preferred_element_type=jnp.float32,
-        )
-        d = jnp.matmul(part.squares, traits.weights, precision=lax.Precision.HIGHEST)
-        share = jnp.where(part.unsure[:, None], jnp.inf, b**2 / d)
-        maxima = jnp.max(share.reshape(-1, GROUP, share.shape[1]), axis=1)
-        return maxima, jnp.max(jnp.where(maxima < jnp.inf, maxima, 0.0), axis=0)
+    if some == markers.unsure.size:
+        maxima = of_part(markers)
+    else:
+        parts = jax.tree.map(lambda a: a.reshape(-1, some, *a.shape[1:]), markers)
+        maxima = lax.map(of_part, parts).reshape(-1, top.size)
+    highest = jnp.max(jnp.where(maxima < jnp.inf, maxima, 0.0), axis=0)
+    return maxima, jnp.maximum(top, highest)
 
-    size = markers.unsure.size
-    if some == size:
-        maxima, highest = of_part(markers)
-        return maxima, jnp.maximum(top, highest)
-    parts = jax.tree.map(lambda a: a.reshape(-1, some, *a.shape[1:]), markers)
-    maxima, highest = lax.map(of_part, parts)
-    return maxima.reshape(-1, maxima.shape[-1]), jnp.maximum(top, jnp.max(highest, axis=0))
+
+def _factor(values: Float[Array, "some q"], product: Product) -> Array:
+    """One of a product. Tensor cores are slow where rows begin at odd places."""
+    if product == "single":
+        return values
+    beyond = -values.shape[1] % LANES
+    return jnp.pad(values.astype(jnp.bfloat16), ((0, 0), (0, beyond)))
+
+
+def _shares(
+    markers: ScreenMarkers, weighted: Array, weights: Float[Array, "r_and_1 T"], product: Product
+) -> Float[Array, "B T"]:
+    b = jnp.matmul(
+        _factor(markers.values, product),
+        weighted,
+        precision=lax.Precision.HIGHEST,
+        preferred_element_type=jnp.float32,
+    )
+    return b**2 / jnp.matmul(markers.squares, weights, precision=lax.Precision.HIGHEST)
 
 
 def leaving(waiting: Waiting, known: Float[np.ndarray, " T"], *, best_alone: bool) -> Left:
@@ -143,7 +161,7 @@ def leaving(waiting: Waiting, known: Float[np.ndarray, " T"], *, best_alone: boo
         bar = np.maximum(bar, 0.0) ** 2 * (1 - 2 * ROUNDOFF)
         return np.where(fitted, bar, np.inf).astype(np.float32)
 
-    coarse = margin + (margin_of_product(block.n) if waiting.coarse else 0.0)
+    coarse = margin_of_product(waiting.product, block.n, margin)
     over = _over(waiting.maxima, least(np.asarray(waiting.top), coarse))
     shares = _shares_in(waiting, traits, over)
     known_shares = np.where(shares < np.inf, shares, 0.0).max(axis=1, initial=0.0)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.mapping.blocks import Tile
+from lmmlite_jax.mapping.blocks import GROUP, Tile
 from lmmlite_jax.mapping.effects import Effects, effects_of_sums
 from lmmlite_jax.mapping.leaving import Left, Waiting, leaving
 from lmmlite_jax.mapping.statistics import (
@@ -56,13 +56,18 @@ class _Screen(ABC):
         self.method = method
         self._waiting: dict[int, Waiting] = {}  # by block of traits
         self._blocks: dict[int, int] = {}  # of markers, with their genotypes
+        self._maxima = 0
 
     def add(self, tile: Tile) -> None:
         """Screen a tile."""
         own, size = id(tile.marker_block), tile.marker_block.stored.size
-        if self._blocks and sum((self._blocks | {own: size}).values()) > at_once().waiting:
+        maxima = tile.marker_block.stored.shape[1] // GROUP * tile.block.traits.size
+        genotypes = sum((self._blocks | {own: size}).values())
+        limits = at_once()
+        if genotypes > limits.waiting or self._maxima + maxima > limits.maxima:
             self._look()
         self._blocks[own] = size
+        self._maxima += maxima
         block = tile.block
         if id(block) not in self._waiting:
             double = bool(np.max(np.asarray(block.for_screen.margin)) > WIDEST_MARGIN)
@@ -71,7 +76,7 @@ class _Screen(ABC):
 
     def _look(self) -> None:
         """Test the pairs that can matter of all tiles that wait."""
-        waiting, self._waiting, self._blocks = self._waiting, {}, {}
+        waiting, self._waiting, self._blocks, self._maxima = self._waiting, {}, {}, 0
         for of_block in waiting.values():
             block = of_block.block
             left = leaving(of_block, self._least(block), best_alone=self.best_alone)

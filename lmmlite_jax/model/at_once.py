@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias
+
+import jax
 
 from lmmlite_jax.model.threads import on_cpu
 
-__all__ = ["AtOnce", "at_once"]
+__all__ = ["AtOnce", "Product", "at_once", "for_accelerator"]
+
+Product: TypeAlias = Literal["single", "coarse", "fused"]
+"""How a screen multiplies: in single precision, of numbers rounded to bfloat16, or of these in a
+kernel that keeps the largest alone."""
+
+FUSED = ("NVIDIA H100", "NVIDIA H200")
+"""Devices on which the kernel was measured to be the faster one."""
+
+LEAST_MEMORY = 2**32
+"""Bytes that an accelerator is taken to have where it does not say."""
+
+BYTES_OF_A_GENOTYPE = 12
+"""As it came, up to eight, and rotated in single precision."""
+
+ARRAYS_OF_STATISTICS = 12
+"""Four that are kept, and what they are made of."""
 
 
 class AtOnce(NamedTuple):
@@ -22,21 +41,27 @@ class AtOnce(NamedTuple):
         Pairs of which all statistics are made together, times the squared columns of a marker.
     waiting : int
         Genotypes that are screened before the pairs left are tested: the more, the fewer are left.
+    maxima : int
+        Numbers that screens may leave on the device until then.
     screened : int
         Markers whose products with a block of traits are written before they are reduced.
     groups : int
         Groups of markers that a screen looks into together.
     decided : int
         Markers that are rotated together in double precision for the pairs that a screen leaves.
+    product : Product
+        How a screen multiplies.
     """
 
     traits: int
     markers: int
     statistics: int
     waiting: int
+    maxima: int
     screened: int
     groups: int
     decided: int
+    product: Product
 
 
 CPU = AtOnce(
@@ -44,22 +69,42 @@ CPU = AtOnce(
     markers=512,
     statistics=2**23,
     waiting=2**23,
+    maxima=2**27,
     screened=1024,
     groups=128,
     decided=256,
-)
-
-ACCELERATOR = AtOnce(
-    traits=8192,
-    markers=2**13,
-    statistics=2**26,
-    waiting=2**28,
-    screened=2**13,
-    groups=2**10,
-    decided=2**12,
+    product="single",
 )
 
 
 def at_once() -> AtOnce:
     """Those of the device that JAX computes on."""
-    return CPU if on_cpu() else ACCELERATOR
+    if on_cpu():
+        return CPU
+    device = jax.default_device.value
+    if device is None or isinstance(device, str):
+        device = jax.devices(device)[0]
+    stats = device.memory_stats()
+    product: Product = "fused" if device.device_kind.startswith(FUSED) else "coarse"
+    return for_accelerator(stats["bytes_limit"] if stats else LEAST_MEMORY, product)
+
+
+@lru_cache
+def for_accelerator(memory: int, product: Product = "coarse") -> AtOnce:
+    """Those of an accelerator of so many bytes, of which an eighth is for any one purpose."""
+    eighth = max(memory, LEAST_MEMORY) // 8
+    return AtOnce(
+        traits=8192,
+        markers=8192,
+        statistics=_power_of_two(eighth / (8 * ARRAYS_OF_STATISTICS)),
+        waiting=_power_of_two(eighth / BYTES_OF_A_GENOTYPE),
+        maxima=_power_of_two(eighth / 4),
+        screened=8192,
+        groups=1024,
+        decided=4096,
+        product=product,
+    )
+
+
+def _power_of_two(most: float) -> int:
+    return 1 << (int(most).bit_length() - 1)

@@ -26,6 +26,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from lmmlite_jax.model.at_once import Product
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.precision import AnyArray
@@ -134,13 +135,19 @@ def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRo
     )
 
 
-def margin_of_product(n: int) -> float:
-    """What a correlation may be wrong by besides where x and y are rounded to bfloat16.
+def margin_of_product(
+    product: Product, n: int, margin: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, " T"]:
+    """What a correlation may be wrong by, given its ``margin`` where products are single precision.
 
-    Each product is wrong by 2u + u² of itself, hence their sum by as much of ‖x‖ ‖y‖. Tensor cores
-    add in single precision without rounding to nearest, which costs a bit or two.
+    With x and y rounded to bfloat16 each product is wrong by 2u + u² of itself, hence their sum by
+    as much of ‖x‖ ‖y‖. Tensor cores add in single precision without rounding to nearest, and a
+    product of single precision split into three of theirs loses two bits: 8 times covers both.
     """
-    return 2 * BFLOAT_ROUNDOFF * (1 + BFLOAT_ROUNDOFF) * 1.01 + 8 * (n + 8) * ROUNDOFF
+    if product == "single":
+        return margin
+    rounded = 2 * BFLOAT_ROUNDOFF * (1 + BFLOAT_ROUNDOFF) * (1 + margin)
+    return rounded + 8 * (margin + (n + 8) * ROUNDOFF)
 
 
 @partial(jax.jit, static_argnames="double")

@@ -9,6 +9,7 @@ import pytest
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import blocks, keep, leaving
+from lmmlite_jax.mapping.fused import MARKERS, STEP, fused_maxima
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.screening import margin_of_product
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -75,7 +76,7 @@ def test_a_screen_changes_no_digit(kind, kept, device, nulls, monkeypatch):
     with monkeypatch.context() as patched:
         if device == "accelerator":
             patched.setattr(leaving, "on_cpu", lambda: False)
-            patched.setattr(leaving, "at_once", lambda: at_once()._replace(screened=32, groups=50))
+            patched.setattr(leaving, "at_once", lambda: ACCELERATOR)
         screened = lmm.scan(null, G, keep=kept)
     traits_of = TraitBlock.for_screen.func
 
@@ -138,6 +139,9 @@ def test_single_precision_is_wrong_by_less_than_its_margin(kind, nulls):
                 assert np.all(np.asarray(margin)[used] < 0.05)
 
 
+ACCELERATOR = at_once()._replace(screened=32, groups=50, product="coarse")
+
+
 class Counted:
     """NumPy that counts what it takes from a device."""
 
@@ -155,6 +159,7 @@ class Counted:
 def test_fetches_from_an_accelerator_do_not_grow_with_the_blocks(nulls, monkeypatch):
     null, G = nulls["centred"]
     monkeypatch.setattr(leaving, "on_cpu", lambda: False)
+    monkeypatch.setattr(leaving, "at_once", lambda: ACCELERATOR)
     counts = []
     for markers in (16, 32, 160):
         monkeypatch.setattr(leaving, "np", Counted())
@@ -168,6 +173,20 @@ def test_fetches_from_an_accelerator_do_not_grow_with_the_blocks(nulls, monkeypa
     assert counts[0] == counts[1] == counts[2] > 0
 
 
+def test_the_kernel_finds_what_its_products_have():
+    """In the interpreter: what compiles for a card, and how fast that is, is not known here."""
+    rng = np.random.default_rng(5)
+    B, q, T, nodes = 2 * MARKERS, 2 * STEP, 150, 19
+    values, weighted = (jnp.asarray(rng.normal(size=s), jnp.bfloat16) for s in ((B, q), (q, T)))
+    squares, weights = (
+        jnp.asarray(rng.random(size=s), jnp.float32) for s in ((B, nodes), (nodes, T))
+    )
+    found = fused_maxima(values, weighted, squares, weights, group=16, interpret=True)
+    b = np.asarray(values, float) @ np.asarray(weighted, float)
+    share = b**2 / (np.asarray(squares, float) @ np.asarray(weights, float))
+    np.testing.assert_allclose(found, share.reshape(-1, 16, T).max(axis=1), rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["pedigree", "centred"])
 def test_rounding_to_bfloat16_is_wrong_by_less_than_its_margin(kind, nulls):
     null, G = nulls[kind]
@@ -178,12 +197,14 @@ def test_rounding_to_bfloat16_is_wrong_by_less_than_its_margin(kind, nulls):
         markers = block.individuals.screen_markers(jnp.asarray(G.T[None]), True)
         traits, nothing = block.for_screen, jnp.zeros(block.traits.size, jnp.float32)
         found = [
-            leaving.group_maxima(markers, traits, nothing, coarse=coarse, some=some)
-            for coarse, some in ((False, M), (True, M), (True, M // 2))
+            leaving.group_maxima(markers, traits, nothing, product=product, some=some)
+            for product, some in (("single", M), ("coarse", M), ("coarse", M // 2))
         ]
     fine, coarse, in_parts = (np.sqrt(np.asarray(maxima)) for maxima, _ in found)
     sure = np.isfinite(fine)
-    assert 0 < np.abs(coarse[sure] - fine[sure]).max() <= margin_of_product(N)
+    assert (
+        0 < np.abs(coarse[sure] - fine[sure]).max() <= margin_of_product("coarse", N, np.zeros(1))
+    )
     np.testing.assert_allclose(in_parts, coarse, rtol=1e-6)
     for maxima, top in found:
         np.testing.assert_array_equal(top, np.where(sure, maxima, 0).max(axis=0))
