@@ -19,7 +19,13 @@ from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.options import Options
-from lmmlite_jax.model.precision import AnyArray, in_double, in_working_precision, is_traced
+from lmmlite_jax.model.precision import (
+    AnyArray,
+    in_double,
+    in_working_precision,
+    is_traced,
+    whole_products,
+)
 from lmmlite_jax.model.study import as_complete
 from lmmlite_jax.model.traits import fit_traits
 
@@ -124,6 +130,7 @@ def _heritability(
 
 
 @_heritability.defjvp
+@whole_products()
 def _heritability_jvp(
     reml: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[Array, Array]:

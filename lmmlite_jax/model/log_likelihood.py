@@ -21,7 +21,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from lmmlite_jax.model.inputs import ArrayOrFrame, as_heritability
-from lmmlite_jax.model.precision import AnyArray, in_double, in_working_precision, is_traced
+from lmmlite_jax.model.precision import (
+    AnyArray,
+    in_double,
+    in_working_precision,
+    is_traced,
+    whole_products,
+)
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE
 from lmmlite_jax.model.study import as_complete
 from lmmlite_jax.model.variance import Pieces, factorise
@@ -131,6 +137,7 @@ def _log_likelihood(
 
 
 @_log_likelihood.defjvp
+@whole_products()
 def _log_likelihood_jvp(
     reml: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[Array, Array]:
@@ -180,6 +187,7 @@ def _pieces(
 
 
 @_pieces.defjvp
+@whole_products()
 def _pieces_jvp(
     reml: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
 ) -> tuple[Pieces, Pieces]:
@@ -224,6 +232,7 @@ def _least_squares(X: Float[Array, "n p"]) -> tuple[Float[Array, "n p"], Float[A
 
 
 @_least_squares.defjvp
+@whole_products()
 def _least_squares_jvp(
     primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -1,4 +1,7 @@
-"""Double precision for the library's own work, without touching the caller's JAX settings.
+"""Precision of the library's own work, without touching the caller's JAX settings.
+
+All work is done in 64-bit types, and matrix products in all digits of their operands: left to
+itself JAX has NVIDIA's cards take float32 as TF32, of 10 bits (`double_precision`).
 
 With JAX's default setting an array of double precision loses half its digits in the caller's
 first operation on it, slicing included. Results therefore leave as NumPy arrays under that
@@ -8,6 +11,7 @@ setting, which keep them; with 64-bit types enabled, or inside a trace, they are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeAlias, TypeVar
 
@@ -21,11 +25,13 @@ from lmmlite_jax.model.programs import make_room
 __all__ = [
     "AnyArray",
     "Scalar",
+    "double_precision",
     "each_in_float64",
     "in_double",
     "in_float64",
     "in_working_precision",
     "is_traced",
+    "whole_products",
 ]
 
 AnyArray: TypeAlias = jax.Array | np.ndarray
@@ -38,13 +44,31 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+@contextmanager
+def whole_products() -> Iterator[None]:
+    """Have matrix products take all digits of their operands, here and in what is traced here.
+
+    For what has no 64-bit types: working precision, and the derivatives of functions in it. JAX
+    traces those when it pleases, after the function has returned as well.
+    """
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Enable 64-bit types, and `whole_products` for float32 among them; for this thread alone."""
+    with jax.enable_x64(True), whole_products():
+        yield
+
+
 def in_float64(function: Callable[P, R]) -> Callable[P, R]:
-    """Run ``function`` with 64-bit types enabled, and leave the global setting as it was."""
+    """Run ``function`` in `double_precision`, and leave the global setting as it was."""
 
     @wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         make_room()
-        with jax.enable_x64(True):
+        with double_precision():
             result = function(*args, **kwargs)
         if jax.enable_x64.value or is_traced(result):
             return result
@@ -54,10 +78,10 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def each_in_float64(results: Iterator[T]) -> Iterator[T]:
-    """Work on each result with 64-bit types enabled, and hand it over without."""
+    """Work on each result in `double_precision`, and hand it over outside of it."""
     while True:
         make_room()
-        with jax.enable_x64(True):
+        with double_precision():
             one = next(results, None)
         if one is None:
             return
@@ -77,7 +101,8 @@ def in_working_precision(function: Callable[..., R], *arrays: AnyArray) -> R:
     """
     if is_traced(*arrays):
         dtype = jnp.result_type(float)
-        return function(*(jnp.asarray(a, dtype) for a in arrays))
+        with whole_products():
+            return function(*(jnp.asarray(a, dtype) for a in arrays))
     return in_float64(lambda: function(*(jnp.asarray(a, jnp.float64) for a in arrays)))()
 
 
@@ -92,7 +117,7 @@ def in_double(function: Callable[..., R]) -> Callable[..., R]:
     @wraps(function)
     def wrapped(*arrays: AnyArray) -> R:
         dtype = arrays[0].dtype
-        with jax.enable_x64(True):
+        with double_precision():
             results = function(*(jnp.asarray(a, jnp.float64) for a in arrays))
             return jax.tree.map(lambda a: jnp.asarray(a, dtype), results)
 

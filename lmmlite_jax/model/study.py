@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Num
 
@@ -20,7 +19,7 @@ from lmmlite_jax.model.inputs import (
     as_weights,
     check_same_individuals,
 )
-from lmmlite_jax.model.precision import AnyArray, is_traced
+from lmmlite_jax.model.precision import AnyArray, double_precision, is_traced
 from lmmlite_jax.model.rotation import (
     NEGATIVE_TOLERANCE,
     check_scale,
@@ -124,7 +123,7 @@ def as_complete(
     K: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame | None
 ) -> tuple[Num[AnyArray, "n n"], Num[AnyArray, "n *m"], Num[AnyArray, "n p"]]:
     """Kinship, complete phenotypes and covariates as arrays; traced ones as they came."""
-    with jax.enable_x64(True):
+    with double_precision():
         kinship = as_kinship(K)
         n = np.shape(kinship.values)[0]
         traits, covariates = as_traits("y", y, n), as_covariates(X, n)

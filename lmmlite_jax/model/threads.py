@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import jax
 from threadpoolctl import ThreadpoolController
 
+from lmmlite_jax.model.precision import double_precision
+
 __all__ = ["cores", "few_blas_threads", "on_cpu", "side_by_side"]
 
 MOST_FOR_ONE_THREAD = 600
@@ -92,7 +94,7 @@ def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
     device = jax.default_device.value
 
     def work(part: A) -> B:
-        with jax.enable_x64(True), jax.default_device(device):  # settings are a thread's own
+        with double_precision(), jax.default_device(device):  # settings are a thread's own
             return jax.block_until_ready(function(part))
 
     with ThreadPoolExecutor(len(parts)) as pool:
