@@ -25,6 +25,7 @@ from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
+from lmmlite_jax.model.threads import few_blas_threads
 
 __all__ = ["ABSORBED_TOLERANCE", "fit_lmm"]
 
@@ -98,11 +99,15 @@ def fit_lmm(
     options = Options(reml, check_boundary, compute_se)
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)
-    if not reml:
-        spectrum = _without_absorbed(spectrum, covariates)
-    ratio, largest, rounded = _interval(spectrum, covariates)
-    skeleton = interval_skeleton(ratio, largest)
-    design = design_at_nodes(spectrum, covariates, skeleton, reml=reml, rounded=rounded)
+    # All of LAPACK's matrices here are of p columns, and what follows is XLA's alone.
+    with few_blas_threads(p):
+        if not reml:
+            spectrum = _without_absorbed(spectrum, covariates)
+        ratio, largest, rounded = _interval(spectrum, covariates)
+        skeleton = interval_skeleton(ratio, largest)
+        design = jax.block_until_ready(
+            design_at_nodes(spectrum, covariates, skeleton, reml=reml, rounded=rounded)
+        )
 
     def fit(block: Float[AnyArray, "n _"]) -> LMMFit:
         # Only the first of these programs depends on n: a loop over cohorts of many sizes would

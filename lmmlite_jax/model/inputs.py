@@ -112,10 +112,11 @@ def as_traits(name: str, y: ArrayOrFrame, n: int, *, missing: bool = False) -> L
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)
-    if not all_finite(values) and np.isinf(values).any():
-        raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
-    if not missing:
-        _refuse_missing(name, values, "use fit_traits, which handles missing phenotypes")
+    if not all_finite(values):
+        if np.isinf(values).any():
+            raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
+        if not missing:
+            _refuse_missing(name, values, "use fit_traits, which handles missing phenotypes")
     _refuse_sizes(name, table._replace(values=values))
     return table._replace(values=values)
 
