@@ -183,6 +183,12 @@ def compare(folder: Path) -> dict[str, dict[str, float]]:
 
 def times(small: bool) -> Iterator[tuple[str, Callable[[], Any], float]]:
     """What is timed, and how many pairs or traits that are."""
+    N, traits = (300, 2000) if small else (1000, 100_000)
+    K, Y, _, X = cohort(N, 2000, traits)
+    yield "fits, n = 1,000", lambda: lmm.fit_traits(K, Y, X), traits
+    gaps = Y[:, : max(traits // 1000, 16)].copy()
+    gaps[np.random.default_rng(3).random(gaps.shape) < 0.001] = np.nan
+    yield "fits, a pattern each", lambda: lmm.fit_traits(K, gaps, X), gaps.shape[1]
     n, M, m = (200, 5000, 500) if small else (500, 1_000_000, 20_000)
     K, Y, G, X = cohort(n, M, m)
     null = lmm.NullModel(K, Y, X)
@@ -206,12 +212,6 @@ def times(small: bool) -> Iterator[tuple[str, Callable[[], Any], float]]:
         lambda: lmm.permutation_threshold(few_of(K, Y, X, 8), G[:, some[0]], permutations=1000),
         8000 * M / 100,
     )
-    N, traits = (300, 2000) if small else (1000, 100_000)
-    K, Y, _, X = cohort(N, 2000, traits)
-    yield "fits, n = 1,000", lambda: lmm.fit_traits(K, Y, X), traits
-    gaps = Y[:, : traits // 100].copy()
-    gaps[np.random.default_rng(3).random(gaps.shape) < 0.001] = np.nan
-    yield "fits, a pattern each", lambda: lmm.fit_traits(K, gaps, X), gaps.shape[1]
 
 
 def few_of(K: np.ndarray, Y: np.ndarray, X: np.ndarray, m: int) -> lmm.NullModel:
