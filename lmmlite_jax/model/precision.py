@@ -101,8 +101,9 @@ def in_working_precision(function: Callable[..., R], *arrays: AnyArray) -> R:
     """
     if is_traced(*arrays):
         dtype = jnp.result_type(float)
+        given = [jnp.asarray(a, dtype) for a in arrays]
         with whole_products():
-            return function(*(jnp.asarray(a, dtype) for a in arrays))
+            return function(*given)
     return in_float64(lambda: function(*(jnp.asarray(a, jnp.float64) for a in arrays)))()
 
 
