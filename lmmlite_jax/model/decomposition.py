@@ -270,13 +270,6 @@ def _with_covariates(
 
     Its eigenvalues near zero have no digits: there, those of K itself are needed.
     """
-    inverse, at_one = _at_one(projection)
-    # K = L diag(Λ, G(1)) L' in the basis of U and Q, L = [[I, 0], [C'Λ⁻¹, I]]: no eigenvalue of K
-    # is smaller than the smallest of Λ and G(1) over the square of |L⁻¹|, or than everyone's.
-    stretch = 1 + jnp.linalg.norm(inverse[:, None] * projection.cross)
-    smallest = jnp.minimum(beside.smallest, jnp.linalg.eigvalsh(at_one)[0]) / stretch**2
-    smallest = jnp.maximum(smallest, whole.smallest)
-    regular = smallest >= jnp.maximum(FAR_FROM_ROUNDING * whole.largest, skeleton.smallest)
 
     def by_covariates() -> _Determinant:
         slopes = beside.slopes + _covariate_slopes(projection, skeleton)
@@ -286,22 +279,59 @@ def _with_covariates(
         own = _own_determinant(K, projection, n, skeleton, whole)
         return own._replace(smallest=jnp.minimum(own.smallest, beside.smallest))
 
+    p = len(projection.inner)
+    if skeleton.nodes.size * p**3 > len(K) ** 3:  # more work than the eigenvalues of K
+        return by_own_spectrum()
+    inverse, at_one = _at_one(projection)
+    # K = L diag(Λ, G(1)) L' in the basis of U and Q, L = [[I, 0], [C'Λ⁻¹, I]]: no eigenvalue of K
+    # is smaller than the smallest of Λ and G(1) over the square of |L⁻¹|, or than everyone's.
+    stretch = 1 + jnp.linalg.norm(inverse[:, None] * projection.cross)
+    smallest = jnp.minimum(beside.smallest, jnp.linalg.eigvalsh(at_one)[0]) / stretch**2
+    smallest = jnp.maximum(smallest, whole.smallest)
+    regular = smallest >= jnp.maximum(FAR_FROM_ROUNDING * whole.largest, skeleton.smallest)
     return lax.cond(regular & (beside.zeros == 0), by_covariates, by_own_spectrum)
 
 
 def _covariate_slopes(projection: Projection, skeleton: Skeleton) -> Float[Array, " r"]:
     """Slopes at the nodes of log|V| - log|N'VN| = log|G(h)|, G as in `_effect_variance`."""
-    Kva, inner, cross = projection.Kva, projection.inner, projection.cross
-    (inverse, at_one), identity = _at_one(projection), jnp.eye(len(inner))
+    cross, (q, p) = projection.cross, projection.cross.shape
+    inverse, at_one = _at_one(projection)
+    products = (cross[:, :, None] * cross[:, None, :]).reshape(q, p * p)
+    h = skeleton.hsq[:, None]
+    weights = 1 / (h * projection.Kva + (1 - h))
 
-    def at_node(h: Array) -> Array:
-        weights = 1 / (h * Kva + (1 - h))
-        between = identity + h * cross.T @ ((inverse * weights)[:, None] * cross)
-        within = cross.T @ ((h * weights * (1 + weights))[:, None] * cross)
-        root = jnp.linalg.cholesky(h * at_one + (1 - h) * between)
-        return jnp.trace(jax.scipy.linalg.cho_solve((root, True), inner - identity - within))
+    def between(factors: Array) -> Array:
+        return (factors @ products).reshape(-1, p, p)
 
-    return lax.map(at_node, skeleton.hsq)
+    identity, h_of_nodes = jnp.eye(p), h[:, :, None]
+    at_zero = identity + h_of_nodes * between(inverse * weights)
+    change = projection.inner - identity - between(h * weights * (1 + weights))
+    return _slope_of_log_determinant(h_of_nodes * at_one + (1 - h_of_nodes) * at_zero, change)
+
+
+def _slope_of_log_determinant(
+    G: Float[AnyArray, "r p p"], change: Float[AnyArray, "r p p"]
+) -> Float[Array, " r"]:
+    """Trace of G⁻¹ times its change: Gauss's elimination, with the change of each of its pivots.
+
+    Of all r together: XLA calls LAPACK for one of them after the other, and the calls cost more.
+    """
+
+    def eliminate(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        G, change, slope = state
+        pivot = G[:, k, k, None, None]
+        column, moved = G[:, :, k, None] / pivot, change[:, :, k, None]
+        row, moved_row = jnp.swapaxes(column, 1, 2), jnp.swapaxes(moved, 1, 2)
+        moved_pivot = change[:, k, k, None, None]
+        return (
+            G - pivot * column * row,
+            change - moved * row - column * moved_row + moved_pivot * column * row,
+            slope + (moved_pivot / pivot)[:, 0, 0],
+        )
+
+    p = G.shape[-1]
+    start = jnp.asarray(G), jnp.asarray(change), jnp.zeros(len(G))
+    return lax.fori_loop(0, p, eliminate, start)[2]
 
 
 def _own_determinant(
