@@ -39,6 +39,10 @@ WIDE = 1e-2
 """Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
 are often closer together."""
 
+FAR_FROM_ROUNDING = 1e-5
+"""Smallest eigenvalue of K, as a part of the largest, from which the determinant of its covariates'
+part has the digits that a likelihood needs: others take K's own eigenvalues."""
+
 
 class Sample(NamedTuple):
     """What all traits share: kinship, covariates, and weights of the residuals, or None."""
@@ -196,15 +200,16 @@ def _pattern(
     )
     positive = projection.Kva > 0
     weights = jnp.where(positive, skeleton.weights_of(projection.Kva), 0.0)
-    slopes = weights @ (projection.Kva - 1)
     free_zeros = jnp.sum(~positive).astype(K.dtype)
-    zeros, smallest = free_zeros, jnp.min(jnp.where(real & positive, projection.Kva, jnp.inf))
+    determinant = _Determinant(
+        weights @ (projection.Kva - 1),
+        free_zeros,
+        jnp.min(jnp.where(real & positive, projection.Kva, jnp.inf)),
+    )
     if not reml:
-        own = _own_spectrum(sub_K, projection, jnp.sum(present), whole)
-        there = own > 0
-        smallest = jnp.minimum(smallest, jnp.min(jnp.where(there, own, jnp.inf)))
-        zeros = (jnp.sum(present) - jnp.sum(there)).astype(K.dtype)
-        slopes = jnp.where(there, skeleton.weights_of(own), 0.0) @ (own - 1)
+        determinant = _with_covariates(
+            determinant, projection, sub_K, jnp.sum(present), skeleton, whole
+        )
     ones = jnp.where(real, 1.0, 0.0)
     # Solved here once: BLAS has threads of its own, which go on spinning after every call.
     to_beta = jax.scipy.linalg.solve_triangular(projection.R, jnp.eye(len(projection.R)))
@@ -214,10 +219,10 @@ def _pattern(
         n=jnp.sum(present),
         projection=projection,
         rows=jnp.concatenate([weights, ones[None], jnp.where(positive, 0.0, 1.0)[None]]),
-        smallest=smallest,
+        smallest=determinant.smallest,
         to_beta=to_beta,
-        logdet=skeleton.coefficients(slopes),
-        zeros=zeros,
+        logdet=skeleton.coefficients(determinant.slopes),
+        zeros=determinant.zeros,
         free_zeros=free_zeros,
         collinear=jnp.where(
             jnp.any(spanned), Status.COLLINEAR + lax.argmax(spanned, 0, jnp.int32), Status.OK
@@ -245,20 +250,109 @@ def _effect_variance(
     )
 
 
-def _own_spectrum(
-    K: Float[Array, "s s"], projection: Projection, n: Int[Array, ""], whole: Extremes
-) -> Float[Array, " s"]:
-    """Eigenvalues of K itself for log|V| of ML, zero as well for the n'th and those behind it.
+class _Determinant(NamedTuple):
+    """Slopes of log|V| or log|N'VN| at the nodes, its eigenvalues zero, the smallest positive."""
 
-    log|V| - log|N'VN| would be a determinant of order p, but its eigenvalues near zero have no
-    digits. As many as K has almost no variance along the covariates are zero: it was centred and
-    then printed.
+    slopes: Float[Array, " r"]
+    zeros: Float[Array, ""]
+    smallest: Float[Array, ""]
+
+
+def _with_covariates(
+    beside: _Determinant,
+    projection: Projection,
+    K: Float[Array, "s s"],
+    n: Int[Array, ""],
+    skeleton: Skeleton,
+    whole: Extremes,
+) -> _Determinant:
+    """log|V| for ML from log|N'VN|: a determinant of order p is all that is between them.
+
+    Its eigenvalues near zero have no digits: there, those of K itself are needed.
+    """
+
+    def by_covariates() -> _Determinant:
+        slopes = beside.slopes + _covariate_slopes(projection, skeleton)
+        return _Determinant(slopes, beside.zeros, beside.smallest)
+
+    def by_own_spectrum() -> _Determinant:
+        own = _own_determinant(K, projection, n, skeleton, whole)
+        return own._replace(smallest=jnp.minimum(own.smallest, beside.smallest))
+
+    p = len(projection.inner)
+    if skeleton.nodes.size * p**3 > len(K) ** 3:  # more work than the eigenvalues of K
+        return by_own_spectrum()
+    inverse, at_one = _at_one(projection)
+    # K = L diag(Λ, G(1)) L' in the basis of U and Q, L = [[I, 0], [C'Λ⁻¹, I]]: no eigenvalue of K
+    # is smaller than the smallest of Λ and G(1) over the square of |L⁻¹|, or than everyone's.
+    stretch = 1 + jnp.linalg.norm(inverse[:, None] * projection.cross)
+    smallest = jnp.minimum(beside.smallest, jnp.linalg.eigvalsh(at_one)[0]) / stretch**2
+    smallest = jnp.maximum(smallest, whole.smallest)
+    regular = smallest >= jnp.maximum(FAR_FROM_ROUNDING * whole.largest, skeleton.smallest)
+    return lax.cond(regular & (beside.zeros == 0), by_covariates, by_own_spectrum)
+
+
+def _covariate_slopes(projection: Projection, skeleton: Skeleton) -> Float[Array, " r"]:
+    """Slopes at the nodes of log|V| - log|N'VN| = log|G(h)|, G as in `_effect_variance`."""
+    cross, (q, p) = projection.cross, projection.cross.shape
+    inverse, at_one = _at_one(projection)
+    products = (cross[:, :, None] * cross[:, None, :]).reshape(q, p * p)
+    h = skeleton.hsq[:, None]
+    weights = 1 / (h * projection.Kva + (1 - h))
+
+    def between(factors: Array) -> Array:
+        return (factors @ products).reshape(-1, p, p)
+
+    identity, h_of_nodes = jnp.eye(p), h[:, :, None]
+    at_zero = identity + h_of_nodes * between(inverse * weights)
+    change = projection.inner - identity - between(h * weights * (1 + weights))
+    return _slope_of_log_determinant(h_of_nodes * at_one + (1 - h_of_nodes) * at_zero, change)
+
+
+def _slope_of_log_determinant(
+    G: Float[AnyArray, "r p p"], change: Float[AnyArray, "r p p"]
+) -> Float[Array, " r"]:
+    """Trace of G⁻¹ times its change: Gauss's elimination, with the change of each of its pivots.
+
+    Of all r together: XLA calls LAPACK for one of them after the other, and the calls cost more.
+    """
+
+    def eliminate(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        G, change, slope = state
+        pivot = G[:, k, k, None, None]
+        column, moved = G[:, :, k, None] / pivot, change[:, :, k, None]
+        row, moved_row = jnp.swapaxes(column, 1, 2), jnp.swapaxes(moved, 1, 2)
+        moved_pivot = change[:, k, k, None, None]
+        return (
+            G - pivot * column * row,
+            change - moved * row - column * moved_row + moved_pivot * column * row,
+            slope + (moved_pivot / pivot)[:, 0, 0],
+        )
+
+    p = G.shape[-1]
+    start = jnp.asarray(G), jnp.asarray(change), jnp.zeros(len(G))
+    return lax.fori_loop(0, p, eliminate, start)[2]
+
+
+def _own_determinant(
+    K: Float[Array, "s s"],
+    projection: Projection,
+    n: Int[Array, ""],
+    skeleton: Skeleton,
+    whole: Extremes,
+) -> _Determinant:
+    """log|V| by the eigenvalues of K itself, of which the n'th and those behind it are no one's.
+
+    As many as K has almost no variance along the covariates are zero: it was centred and then
+    printed.
     """
     values = jnp.linalg.eigvalsh(K)
     number = jnp.arange(values.size)
     absorbed = jnp.sum(jnp.linalg.eigvalsh(projection.inner) <= ABSORBED_TOLERANCE * whole.largest)
-    cleaned = clean_spectrum(values, False, whole)
-    return jnp.where((number >= absorbed) & (number < n), cleaned, 0.0)
+    there = (number >= absorbed) & (number < n) & (clean_spectrum(values, False, whole) > 0)
+    slopes = jnp.where(there, skeleton.weights_of(values), 0.0) @ (values - 1)
+    smallest = jnp.min(jnp.where(there, values, jnp.inf))
+    return _Determinant(slopes, (n - jnp.sum(there)).astype(K.dtype), smallest)
 
 
 def _at_one(projection: Projection) -> tuple[Float[Array, " q"], Float[AnyArray, "p p"]]:

@@ -43,6 +43,21 @@ def test_missing_individuals_are_as_good_as_absent(kind, reml):
         )
 
 
+def test_full_likelihoods_with_several_covariates_are_the_dense_ones():
+    rng = np.random.default_rng(6)
+    n, m = 40, 5
+    K = random_kinship(rng, n)
+    X = np.column_stack([np.ones(n), K @ rng.standard_normal(n), rng.standard_normal((n, 2))])
+    Y = with_variance(rng, K, 0.5, m)
+    fit = lmm.fit_traits(K, Y, X, reml=False)
+    for y, h, loglik in zip(Y.T, np.asarray(fit.hsq), np.asarray(fit.loglik), strict=True):
+        values, vectors = np.linalg.eigh(h * K + (1 - h) * np.eye(n))
+        left = vectors.T @ np.column_stack([X, y]) / np.sqrt(values)[:, None]
+        _, (rss,), _, _ = np.linalg.lstsq(left[:, :-1], left[:, -1])
+        dense = -0.5 * (np.sum(np.log(values)) + n * np.log(rss))
+        np.testing.assert_allclose(loglik, dense, rtol=1e-10)
+
+
 def test_many_patterns_are_few_compilations(compilations):
     rng = np.random.default_rng(0)
     K = random_kinship(rng, 50)
