@@ -1,24 +1,34 @@
 """Best markers and hits where h² is estimated for every pair, of which few need the estimate.
 
-The pairs of a tile that the bound of `share_bound` does not rule out are fitted, as many at a time
-as `PAIRS_AT_ONCE`. What is kept is what fitting every pair would keep.
+Tiles wait until their genotypes are many. Of those of a block of traits, the pairs that the bounds
+of `share_bound` do not rule out are fitted, as many at a time as `PAIRS_AT_ONCE`; for the best
+marker, each trait's most promising pair first, then in order of the bounds, as long as these are
+not below what was found. What is kept is what fitting every pair would keep.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.mapping.blocks import Tile
+from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
 from lmmlite_jax.mapping.share_bound import (
     MarkersInCells,
+    PairMarkers,
     could_matter,
+    largest_shares,
     markers_in_cells,
+    most_promising,
+    pair_markers,
+    pair_traits,
     products,
     share_of_score,
 )
@@ -31,6 +41,7 @@ from lmmlite_jax.mapping.statistics import (
     refit_scores,
     tests_of_refits,
 )
+from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
@@ -44,8 +55,8 @@ SCREENED_TRAITS = 256
 PAIRS_AT_ONCE = 1024
 """Pairs that are fitted together."""
 
-FEW = 2
-"""Survivors a trait up to which all are fitted at once, and not the most promising ones first."""
+BOUNDED_AT_ONCE = 512
+"""Pairs whose shares are bounded together."""
 
 TIE = 1e-10
 """Part by which scores may differ for rounding alone: the first marker wins."""
@@ -54,66 +65,93 @@ Numbers = Int[AnyArray, " kept"] | None
 
 
 class _Some(NamedTuple):
-    """Places of pairs in a tile."""
+    """Some pairs: number of the block of markers, places there and in the block of traits.
 
-    trait: Int[np.ndarray, " pairs"]
+    ``most`` is a bound of the share that a pair explains.
+    """
+
+    block: Int[np.ndarray, " pairs"]
     marker: Int[np.ndarray, " pairs"]
+    trait: Int[np.ndarray, " pairs"]
+    most: Float[np.ndarray, " pairs"]
+
+    def at(self, places: np.ndarray | slice) -> _Some:
+        """Pairs in some places."""
+        return _Some(*(values[places] for values in self))
 
 
-class _Screen:
-    """Bounds of the pairs of one tile after the other."""
+class _Waiting:
+    """Blocks of markers that wait for a block of traits."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
-        self._of: Markers | None = None
-        self._markers: MarkersInCells | None = None
+    def __init__(self, block: TraitBlock, method: Method) -> None:
+        self.block, self.method = block, method
+        self.markers: list[_InCells] = []
+        self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
+        self._cells = block.individuals.cells, block.individuals.fine_cells
+        self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
+        of_traits = zip((block.in_cells, block.in_fine_cells), self._cells, strict=True)
+        self._traits = [
+            pair_traits(*own, self._dof, restricted=self._restricted) for own in of_traits
+        ]
         self._compiled = False
-
-    def look_at(self, tile: Tile) -> None:
-        """Take the products of a tile."""
-        self.tile, cells = tile, tile.block.individuals.cells
-        if self._of is not tile.markers or self._markers is None:
-            self._of, self._markers = tile.markers, markers_in_cells(tile.markers, cells)
-        self._found, self._top = products(self._markers, tile.block.in_cells, cells)
-        self._used = (tile.block.traits >= 0) & np.asarray(tile.block.for_refit.fitted)
 
     def most_promising(self) -> _Some:
         """One pair of each trait."""
-        marker = np.asarray(self._top, dtype=int)
-        (trait,) = np.nonzero(self._used & (marker < self.tile.numbers.size))
-        return _Some(trait, marker[trait])
+        block, cells = self.block, self.block.individuals.cells
+        top, found = np.zeros(block.traits.size), np.full((2, block.traits.size), -1)
+        for number, markers in enumerate(self.markers):
+            cosine, place = map(
+                np.asarray,
+                most_promising(markers.usual, block.in_products, block.in_cells, cells),
+            )
+            better = self.used & (cosine > top) & (place < markers.numbers.size)
+            top[better], found[0, better], found[1, better] = cosine[better], number, place[better]
+        (trait,) = np.nonzero(found[0] >= 0)
+        return _Some(found[0, trait], found[1, trait], trait, np.ones(trait.size))
 
     def survivors(self, share: Float[np.ndarray, " T"]) -> _Some:
         """Pairs that may explain a share, as `share_of_score` has it."""
-        block = self.tile.block
-        assert self._markers is not None
+        parts = [self._survivors(number, share) for number in range(len(self.markers))]
+        return _Some(*(np.concatenate(of_parts) for of_parts in zip(*parts, strict=True)))
+
+    def _survivors(self, number: int, share: Float[np.ndarray, " T"]) -> _Some:
+        block, markers = self.block, self.markers[number]
+        found = products(markers.usual, block.in_products)
         mask = could_matter(
-            self._found,
-            self._markers,
+            found,
+            markers.usual,
             block.in_cells,
             block.individuals.cells,
             share,
-            jnp.asarray(float(block.dof)),
-            restricted=self.method.test == "wald",
+            self._dof,
+            restricted=self._restricted,
         )
-        mask = np.asarray(mask)[:, : self.tile.numbers.size] & self._used[:, None]
-        return _Some(*np.nonzero(mask))
+        mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
+        trait, marker = np.nonzero(mask)
+        left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
+        for level, cells in enumerate(self._cells):
+            of_pairs = markers.levels[level], self._traits[level]
+            for start in range(0, left.trait.size, BOUNDED_AT_ONCE):
+                some = left.at(slice(start, start + BOUNDED_AT_ONCE))
+                places = (_padded(x, BOUNDED_AT_ONCE) for x in (some.marker, some.trait))
+                most = largest_shares(found, *of_pairs, cells, *places, restricted=self._restricted)
+                some.most[:] = np.asarray(most)[: some.most.size]
+            left = left.at(~(left.most < share[left.trait]))
+        return left
 
     def fit(self, pairs: _Some) -> Iterator[tuple[_Some, Refit]]:
         """Fit pairs, some at a time."""
-        tile = self.tile
-        size = min(PAIRS_AT_ONCE, self._found[0].size)
-        how, traits = how_to_refit(tile.block, self.method), tile.block.for_refit
+        parts = [
+            pairs.at(slice(start, start + PAIRS_AT_ONCE))
+            for start in range(0, pairs.trait.size, PAIRS_AT_ONCE)
+        ]
+        how, traits = how_to_refit(self.block, self.method), self.block.for_refit
 
         def fit_some(some: _Some) -> Refit:
-            padded = [np.pad(places, (0, size - places.size)) for places in some]
-            marker, trait = padded[1], padded[0]
-            return refit_pairs(tile.markers, traits, marker, trait, self.method.tol, how=how)
+            markers, trait = self._rotated(some), _padded(some.trait, PAIRS_AT_ONCE)
+            every = np.arange(PAIRS_AT_ONCE)
+            return refit_pairs(markers, traits, every, trait, self.method.tol, how=how)
 
-        parts = [
-            _Some(*(places[start : start + size] for places in pairs))
-            for start in range(0, pairs.trait.size, size)
-        ]
         # A program of so few numbers keeps one core busy.
         together = cores() if on_cpu() else 1
         while parts:
@@ -122,40 +160,122 @@ class _Screen:
             parts, self._compiled = parts[len(some) :], True
             yield from zip(some, side_by_side(fit_some, some), strict=True)
 
+    def numbers(self, pairs: _Some) -> Int[np.ndarray, " pairs"]:
+        """Of their markers in the scan."""
+        of_block = zip(pairs.block, pairs.marker, strict=True)
+        return np.array([self.markers[k].numbers[place] for k, place in of_block], dtype=int)
 
-class BestRefit:
+    def _rotated(self, pairs: _Some) -> Markers:
+        """The marker of each pair, rotated."""
+        first = self.markers[0].block.rotated
+        values, squares, varies = (
+            np.zeros((PAIRS_AT_ONCE, *like.shape[axes:]), like.dtype)
+            for like, axes in ((first.values, 2), (first.squares, 3), (first.varies, 2))
+        )
+        for number in np.unique(pairs.block):
+            (own,) = np.nonzero(pairs.block == number)
+            markers, places = self.markers[number].block.rotated, pairs.marker[own]
+            if not on_cpu():  # there these arrays are NumPy's as well
+                size = 1 << (own.size - 1).bit_length()
+                markers, places = _taken(markers, _padded(places, size)), np.arange(own.size)
+            values[own] = np.asarray(markers.values)[0, places]
+            squares[own] = np.asarray(markers.squares)[0, 0, places]
+            varies[own] = np.asarray(markers.varies)[0, places]
+        of_pairs = values[None], squares[None, None], varies[None]
+        return Markers(*map(jnp.asarray, of_pairs))
+
+
+@jax.jit
+def _taken(markers: Markers, places: Int[Array, " some"]) -> Markers:
+    return markers.at(places)
+
+
+def _padded(places: Int[np.ndarray, " some"], size: int) -> Int[np.ndarray, " size"]:
+    return np.pad(places, (0, size - places.size))
+
+
+class _InCells:
+    """A block of markers in the cells of its individuals."""
+
+    def __init__(self, block: MarkerBlock) -> None:
+        self.block, self.numbers = block, block.numbers
+
+    @cached_property
+    def usual(self) -> MarkersInCells:
+        """In the usual cells."""
+        return markers_in_cells(self.block.rotated, self.block.individuals.cells)
+
+    @cached_property
+    def levels(self) -> list[PairMarkers]:
+        """For pairs that are looked at one by one, in the usual cells and in the finer ones."""
+        own = self.block.individuals
+        return [pair_markers(self.block.rotated, cells) for cells in (own.cells, own.fine_cells)]
+
+
+class _Refits(ABC):
+    """Lets tiles wait, and fits the pairs of many that can matter."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self._waiting: dict[int, _Waiting] = {}  # by block of traits
+        self._blocks: dict[int, _InCells] = {}  # of markers
+
+    def add(self, tile: Tile) -> None:
+        """Let a tile wait."""
+        own = id(tile.marker_block)
+        if own not in self._blocks:
+            sizes = (one.block.stored.size for one in self._blocks.values())
+            if self._blocks and sum(sizes) + tile.marker_block.stored.size > at_once().waiting:
+                self._look()
+            self._blocks[own] = _InCells(tile.marker_block)
+        block = tile.block
+        if id(block) not in self._waiting:
+            self._waiting[id(block)] = _Waiting(block, self.method)
+        self._waiting[id(block)].markers.append(self._blocks[own])
+
+    def _look(self) -> None:
+        """Fit the pairs that can matter of all tiles that wait."""
+        waiting, self._waiting, self._blocks = self._waiting, {}, {}
+        for of_block in waiting.values():
+            self._fit_what_matters(of_block)
+
+    @abstractmethod
+    def _fit_what_matters(self, waiting: _Waiting) -> None:
+        """Fit the pairs of a block of traits."""
+
+
+class BestRefit(_Refits):
     """The best marker of each trait."""
 
     def __init__(self, m: int, method: Method) -> None:
-        self.method = method
+        super().__init__(method)
         self.best = Refit(*np.full((len(Refit._fields), m), np.nan))
         self.marker = np.full(m, -1)
         self.score = np.full(m, -1.0)
         self.dof, self.n = np.full((2, m), 2.0)
-        self._screen = _Screen(method)
 
-    def add(self, tile: Tile) -> None:
-        """Compare the best of a tile with the best before."""
-        screen = self._screen
-        screen.look_at(tile)
-        left = screen.survivors(self._share(tile.block))
-        if left.trait.size > FEW * tile.block.traits.size:
-            self._fit(screen.most_promising())
-            left = screen.survivors(self._share(tile.block))
-        self._fit(left)
+    def _fit_what_matters(self, waiting: _Waiting) -> None:
+        self._fit(waiting, waiting.most_promising())
+        left = waiting.survivors(self._share(waiting.block))
+        left = left.at(np.lexsort((-left.most, left.trait)))
+        rank = np.arange(left.trait.size) - np.searchsorted(left.trait, left.trait)
+        left = left.at(np.argsort(rank, kind="stable"))
+        together = PAIRS_AT_ONCE * (cores() if on_cpu() else 1)
+        while left.trait.size:
+            self._fit(waiting, left.at(slice(together)))
+            left = left.at(slice(together, None))
+            left = left.at(~(left.most < self._share(waiting.block)[left.trait]))
 
     def _share(self, block: TraitBlock) -> Float[np.ndarray, " T"]:
         """Least share that matters for each trait of a block."""
         score = np.where(block.traits >= 0, self.score[block.traits], 0.0)
         return share_of_score(score, block.in_cells, float(block.dof), self.method)
 
-    def _fit(self, pairs: _Some) -> None:
-        tile, dof = self._screen.tile, float(self._screen.tile.block.dof)
-        for some, found in self._screen.fit(pairs):
+    def _fit(self, waiting: _Waiting, pairs: _Some) -> None:
+        block, dof = waiting.block, float(waiting.block.dof)
+        for some, found in waiting.fit(pairs):
             scores = np.asarray(refit_scores(found, dof, self.method))[: some.trait.size]
-            self._compare(
-                tile.block, tile.block.traits[some.trait], tile.numbers[some.marker], scores, found
-            )
+            self._compare(block, block.traits[some.trait], waiting.numbers(some), scores, found)
 
     def _compare(
         self,
@@ -184,33 +304,33 @@ class BestRefit:
 
     def pairs(self) -> tuple[Pairs, Numbers, None]:
         """Shapes (m,)."""
+        self._look()
         return tests_of_refits(self.best, self.dof, self.n, self.method), self.marker, None
 
 
-class RefitHits:
+class RefitHits(_Refits):
     """Pairs of -log10 p at least a threshold."""
 
     def __init__(self, threshold: float, method: Method) -> None:
-        self.threshold, self.method = threshold, method
+        super().__init__(method)
+        self.threshold = threshold
         self.found = PairsFound(method)
-        self._screen = _Screen(method)
 
-    def add(self, tile: Tile) -> None:
-        """Test the pairs of a tile that may be over the threshold."""
-        block = tile.block
-        least = least_share(self.threshold, float(block.n), float(block.dof), self.method)
+    def _fit_what_matters(self, waiting: _Waiting) -> None:
+        block = waiting.block
+        n, dof = float(block.n), float(block.dof)
+        least = least_share(self.threshold, n, dof, self.method)
         if least > 1:
             return
-        self._screen.look_at(tile)
-        for some, fits in self._screen.fit(
-            self._screen.survivors(np.full(block.traits.size, least))
-        ):
-            every = tests_of_refits(fits, float(block.dof), float(block.n), self.method)
+        for some, fits in waiting.fit(waiting.survivors(np.full(block.traits.size, least))):
+            every = tests_of_refits(fits, dof, n, self.method)
             log10p = np.asarray(every.log10p)[: some.trait.size]
             (over,) = np.nonzero(log10p >= self.threshold)
             pairs = every.map(lambda values: np.asarray(values)[over])  # noqa: B023
-            self.found.add(tile.numbers[some.marker[over]], block.traits[some.trait[over]], pairs)
+            kept = some.at(over)
+            self.found.add(waiting.numbers(kept), block.traits[kept.trait], pairs)
 
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
+        self._look()
         return self.found.in_order()

@@ -12,6 +12,10 @@ ratio where this is some number above l₀(ĥ₀). Both ask for a least |cos θ|
 the heritability; a pair that has it in none is done with. Kenward and Roger's F test, and the
 corrected likelihood ratio, are never more significant than the plain ones: the effect's variance
 grows by its bias, the degrees of freedom fall, and the ratio is divided by a factor above one.
+
+All pairs are looked at in the usual cells, with what any marker of a block can gain by its d. Those
+that are left are looked at one by one, there and in finer cells, with their own d: the maximum is
+at h only if the pair has there what it has in the middle of any other cell.
 """
 
 from __future__ import annotations
@@ -30,7 +34,19 @@ from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.cells import Cells, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
 
-__all__ = ["MarkersInCells", "could_matter", "markers_in_cells", "products", "share_of_score"]
+__all__ = [
+    "MarkersInCells",
+    "PairMarkers",
+    "PairTraits",
+    "could_matter",
+    "largest_shares",
+    "markers_in_cells",
+    "most_promising",
+    "pair_markers",
+    "pair_traits",
+    "products",
+    "share_of_score",
+]
 
 _TABLE = np.linspace(0.0, 19.0, 4001)
 """atanh of cosines at which p-values are known; each stands for those up to the next."""
@@ -39,6 +55,9 @@ _ROUNDING = 1e-9
 """Part by which scores are lowered, so that what ties with the best is looked at."""
 
 _SINGLE = 1e-6
+
+_SLACK = 1e-2
+"""Of log likelihoods in single precision, and for each degree of freedom `_SINGLE`."""
 
 
 class MarkersInCells(NamedTuple):
@@ -56,37 +75,105 @@ class MarkersInCells(NamedTuple):
 @jax.jit
 def markers_in_cells(markers: Markers, cells: Cells) -> MarkersInCells:
     """Markers of one column in the cells."""
-    values, varies = markers.values[0].astype(float), markers.varies[0]
-    unit = jnp.where(varies, jnp.sqrt(jnp.sum(values**2, axis=1)), jnp.inf)
-    d = cells.at_nodes @ (markers.squares[0, 0].astype(float) / unit[:, None] ** 2).T
-    there = varies & (d > 0)
-    log_d = jnp.log(jnp.where(there, d, 1.0))
+    log_d, there, unit = _log_squares(markers, cells)
+    varies = markers.varies[0]
 
     def least(of_cell: Array) -> Array:
         difference = jnp.where(varies, log_d - of_cell, jnp.inf)
         return jnp.min(difference, axis=1)
 
     return MarkersInCells(
-        (values / unit[:, None]).astype(jnp.float32),
-        jnp.where(there, 1 / jnp.sqrt(jnp.where(there, d, 1.0)), 0.0).astype(jnp.float32),
+        (markers.values[0].astype(float) / unit[:, None]).astype(jnp.float32),
+        jnp.where(there, jnp.exp(-log_d / 2), 0.0).astype(jnp.float32),
         lax.map(least, log_d).T,
     )
 
 
-@jax.jit
-def products(
-    markers: MarkersInCells, traits: TraitsInCells, cells: Cells
-) -> tuple[Float[Array, "J T B"], Int[Array, " T"]]:
-    """Products of which all cells' are made, and the most promising marker of each trait.
+class PairMarkers(NamedTuple):
+    """B markers in C cells, for single pairs and in single precision.
 
-    That is the one with the largest share in the cell of the trait's own heritability.
+    scale (B, C): 1/√d; half_log_d (B, C): of d, on the ways to h = 1 that of the cell before.
     """
-    J, T, q = traits.products.shape
-    rows = traits.products.reshape(J * T, q)
-    found = jnp.matmul(rows, markers.values.T, precision=lax.Precision.HIGHEST).reshape(J, T, -1)
+
+    scale: Float[Array, "B C"]
+    half_log_d: Float[Array, "B C"]
+
+
+class PairTraits(NamedTuple):
+    """T traits in C cells, for single pairs and in single precision.
+
+    scale (T, C): 1/√a; least, most (T, C): log likelihoods with a marker, in the middle of each
+    cell, and at most anywhere in it, without what is the marker's own or the pair's; dof (): the
+    factor of -log(1 - cos² θ) in the latter.
+    """
+
+    scale: Float[Array, "T C"]
+    least: Float[Array, "T C"]
+    most: Float[Array, "T C"]
+    dof: Float[Array, ""]
+
+
+@jax.jit
+def pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
+    """Markers of one column for `largest_shares`."""
+    log_d, there, _ = _log_squares(markers, cells)
+    scale = jnp.where(there, jnp.exp(-log_d / 2), 0.0)
+    half = log_d[_cell_before(cells)] / 2
+    return PairMarkers(scale.T.astype(jnp.float32), half.T.astype(jnp.float32))
+
+
+@partial(jax.jit, static_argnames="restricted")
+def pair_traits(traits: TraitsInCells, cells: Cells, dof: Array, *, restricted: bool) -> PairTraits:
+    """Traits for `largest_shares`."""
+    scale = jnp.where(traits.squares > 0, 1 / jnp.sqrt(traits.squares), 0.0)
+    least, most, factor = traits.middle, -traits.loss, traits.dof / 2
+    if restricted:
+        log_a = jnp.log(traits.squares)[_cell_before(cells)]
+        least, most = least + log_a / 2, most + log_a / 2 + cells.width / 4
+        factor = (dof - 1) / 2
+
+    def single(of_cells: Array) -> Array:
+        return of_cells.T.astype(jnp.float32)
+
+    return PairTraits(single(scale), single(least), single(most), factor.astype(jnp.float32))
+
+
+def _log_squares(markers: Markers, cells: Cells) -> tuple[Array, Array, Array]:
+    """Logarithm of d (C, B) of markers in units of their length, where there is any; the units."""
+    values, varies = markers.values[0].astype(float), markers.varies[0]
+    unit = jnp.where(varies, jnp.sqrt(jnp.sum(values**2, axis=1)), jnp.inf)
+    d = cells.at_nodes @ (markers.squares[0, 0].astype(float) / unit[:, None] ** 2).T
+    there = varies & (d > 0)
+    return jnp.log(jnp.where(there, d, 1.0)), there, unit
+
+
+@jax.jit
+def most_promising(
+    markers: MarkersInCells,
+    products: Float[Array, "J T q"],
+    traits: TraitsInCells,
+    cells: Cells,
+) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
+    """Largest |cos θ| in the cell of each trait's own heritability, and whose it is."""
     factors = jnp.asarray(cells.factors)[traits.own]
-    cosine = sum(factors[:, j, None] * found[j] for j in range(J)) * markers.scale[traits.own]
-    return found, lax.argmax(jnp.abs(cosine), 1, jnp.int32)
+    weighted = jnp.einsum("tj,jtq->tq", factors, products, precision=lax.Precision.HIGHEST)
+    scale = markers.scale[traits.own] / jnp.sqrt(
+        jnp.take_along_axis(traits.squares, traits.own[None], axis=0)[0, :, None]
+    ).astype(jnp.float32)
+    cosine = jnp.abs(_product(weighted, markers.values) * scale)
+    place = lax.argmax(cosine, 1, jnp.int32)
+    return jnp.take_along_axis(cosine, place[:, None], axis=1)[:, 0], place
+
+
+@jax.jit
+def products(markers: MarkersInCells, products: Float[Array, "J T q"]) -> Float[Array, "J T B"]:
+    """Products of which all cells' are made."""
+    J, T, q = products.shape
+    return _product(products.reshape(J * T, q), markers.values).reshape(J, T, -1)
+
+
+def _product(traits: Float[Array, "T q"], markers: Float[Array, "B q"]) -> Float[Array, "T B"]:
+    return jnp.matmul(traits, markers.T, precision=lax.Precision.HIGHEST)
 
 
 @partial(jax.jit, static_argnames="restricted")
@@ -124,9 +211,7 @@ def _least_cosines(
 ) -> Float[Array, "C T"]:
     """Computed cosines in the middle of each cell below which a pair does not matter there."""
     if restricted:
-        # The last cells, of the way to h = 1, begin where the last of the others ends.
-        regular = len(cells.factors) - (2 if cells.tail.size else 0)
-        number = jnp.minimum(jnp.arange(len(cells.factors)), regular - 1)
+        number = _cell_before(cells)
         log_a = jnp.log(traits.squares)
         ratio = markers.least[number][:, traits.own] - log_a[number]
         ratio = ratio + jnp.take_along_axis(log_a, traits.own[None], axis=0) - cells.width
@@ -138,6 +223,49 @@ def _least_cosines(
     cosine = jnp.minimum(jnp.sqrt(needed), 1 - 1e-15)
     away = jnp.arctanh(cosine) - cells.radius[:, None]
     return jnp.tanh(away) - cells.margin[:, None]
+
+
+@partial(jax.jit, static_argnames="restricted")
+def largest_shares(
+    found: Float[Array, "J T B"],
+    markers: PairMarkers,
+    traits: PairTraits,
+    cells: Cells,
+    marker: Int[Array, " P"],
+    trait: Int[Array, " P"],
+    *,
+    restricted: bool,
+) -> Float[Array, " P"]:
+    """What some pairs of a tile explain at most, as `share_of_score` has it, single."""
+    # By one number: a gather by three would turn all products around first.
+    place = trait * found.shape[2] + marker
+    each = np.arange(len(found)) * (found.shape[1] * found.shape[2])
+    of_pairs = found.ravel()[place[:, None] + each]
+    b = jnp.matmul(of_pairs, jnp.asarray(cells.factors).T, precision=lax.Precision.HIGHEST)
+    cosine = jnp.abs(b) * markers.scale[marker] * traits.scale[trait]
+    margin, way = (jnp.asarray(x, jnp.float32) for x in (cells.margin, jnp.tanh(cells.radius)))
+    most = cosine + margin
+    most = jnp.where(most < 1, (most + way) / (1 + most * way), 1.0)
+    slack = _SLACK + 2 * _SINGLE * traits.dof
+
+    def gain(cosine: Array) -> Array:
+        return -traits.dof * jnp.log((1 - cosine) * (1 + cosine))
+
+    at_most = traits.most[trait] + gain(most)
+    if not restricted:
+        best = jnp.max(at_most, axis=1) + slack
+        return -jnp.expm1(-jnp.maximum(best, 0.0) / traits.dof)
+    half_log_d = markers.half_log_d[marker]
+    least = jnp.clip(cosine - margin, 0.0, 1 - _SINGLE)
+    best = jnp.max(traits.least[trait] - half_log_d + gain(least), axis=1, keepdims=True)
+    ruled_out = at_most - half_log_d < best - slack
+    return jnp.max(jnp.where(ruled_out, 0.0, most**2), axis=1)
+
+
+def _cell_before(cells: Cells) -> Int[np.ndarray, " C"]:
+    """Number of each cell; the ways to h = 1 begin where the last of the others ends."""
+    number = np.arange(len(cells.factors))
+    return np.minimum(number, len(cells.middle) - 1)
 
 
 def share_of_score(

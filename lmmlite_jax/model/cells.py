@@ -23,7 +23,13 @@ from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import Skeleton, interval_skeleton
 
-__all__ = ["Cells", "TraitsInCells", "cells_of_spectrum", "traits_in_cells"]
+__all__ = [
+    "Cells",
+    "TraitsInCells",
+    "cells_of_spectrum",
+    "traits_in_cells",
+    "traits_in_products",
+]
 
 LONGEST_RADIUS = 0.03
 """What the longest way within a cell from its middle may change atanh |cos θ| by."""
@@ -67,6 +73,8 @@ class Cells(NamedTuple):
         Factors of coefficients (see `RefitTraits`) for such sums in the middle of each cell.
     radius, margin : (C,)
         By how much atanh |cos θ|, and computed values of cos θ, can be off.
+    middle : (C,) or (C - 2,)
+        Heritability in the middle of each cell that is no way to h = 1.
     width : ()
         Change of φ over a cell, which bounds that of the logarithm of a ratio of two sums.
     hsq : (F,)
@@ -90,6 +98,7 @@ class Cells(NamedTuple):
     at_nodes: Float[AnyArray, "C r_and_1"]
     radius: Float[AnyArray, " C"]
     margin: Float[AnyArray, " C"]
+    middle: Float[AnyArray, " regular"]
     width: Float[AnyArray, ""]
     hsq: Float[AnyArray, " F"]
     first: Int[AnyArray, " F_less_1"]
@@ -103,15 +112,15 @@ class Cells(NamedTuple):
 class TraitsInCells(NamedTuple):
     """T traits in C cells.
 
-    products (J, T, q): ỹ times the weights of each product, single; squares (C, T): Σ w ỹ² in the
-    middle of each cell; loss (C, T): what the log likelihood is at least below that at the null's
-    heritability, anywhere in a cell; own (T,): number of the cell of that heritability; dof ():
-    factor of log rss in twice the log likelihood.
+    squares (C, T): Σ w ỹ² in the middle of each cell; loss (C, T): what the log likelihood is at
+    least below that at the null's heritability, anywhere in a cell; middle (C, T): what it is above
+    that in the middle of one, -inf on the way to h = 1 or to a spike; own (T,): number of the cell
+    of the null's heritability; dof (): factor of log rss in twice the log likelihood.
     """
 
-    products: Float[Array, "J T q"]
     squares: Float[Array, "C T"]
     loss: Float[Array, "C T"]
+    middle: Float[Array, "C T"]
     own: Int[Array, " T"]
     dof: Float[Array, ""]
 
@@ -123,11 +132,13 @@ def cells_of_spectrum(
     smallest: float,
     dof: float,
     n: int,
+    parts: int = 1,
 ) -> Cells:
     """Cells for the eigenvalues of one pattern of missing values, of which some are real.
 
     ``smallest`` is the smallest positive eigenvalue that enters a likelihood of n individuals,
-    ``dof`` the factor of log rss in twice the log likelihood.
+    ``dof`` the factor of log rss in twice the log likelihood, ``parts`` into how many each of the
+    usual cells is divided, the products being the same.
     """
     rows, zero = int(real.sum()), real & (spectrum <= 0)
     values = spectrum[real & (spectrum > 0)]
@@ -137,7 +148,7 @@ def cells_of_spectrum(
     end = tail if singular else 0.0
     length = max(np.log((high + end) / (low_edge + end)), 1e-6)
     wanted = length / (4 * LONGEST_RADIUS) / STEP_OF_CELLS
-    count = int(min(MOST_CELLS, STEP_OF_CELLS * np.ceil(wanted)))
+    count = parts * int(min(MOST_CELLS, STEP_OF_CELLS * np.ceil(wanted)))
     width = length / count
     growth = np.expm1((np.arange(count) + 0.5) * width)
     deltas = (high - low_edge * (growth + 1)) / growth
@@ -194,6 +205,7 @@ def cells_of_spectrum(
         at_nodes=at_nodes,
         radius=radius,
         margin=margin,
+        middle=hsq,
         width=np.asarray(width),
         hsq=fine_hsq,
         first=cell[:-1],
@@ -237,8 +249,13 @@ def _margins(
 
 
 @jax.jit
+def traits_in_products(values: Float[Array, "T q"], cells: Cells) -> Float[Array, "J T q"]:
+    """Traits ỹ times the weights of each product, in single precision."""
+    return (jnp.asarray(cells.sources)[:, None] * values).astype(jnp.float32)
+
+
+@jax.jit
 def traits_in_cells(
-    values: Float[Array, "T q"],
     squares: Float[Array, "r_and_1 T"],
     profile: Profile,
     loglik: Float[Array, " T"],
@@ -250,16 +267,21 @@ def traits_in_cells(
     singular = cells.tail.size > 0
     count = len(cells.factors) - (2 if singular else 0)
     dof, zeros = jnp.asarray(profile.dof), profile.zeros[0]
-    h = jnp.asarray(cells.hsq)
-    in_null = jnp.where((h < 1) & singular, 1 / jnp.where(h < 1, 1 - h, 1.0), 0.0)
-    rss = jnp.concatenate([profile.skeleton.weights(h), in_null[None]]).T @ squares
-    known = -0.5 * (profile.log_determinant(h)[:, None] + dof * jnp.log(rss))
-    # On the way up to a spike there is no maximum.
-    spike = absorbed & ((1 - h) < cells.still * zeros / dof * h)[:, None]
-    known = jnp.where(spike, -jnp.inf, known)
-    most = jnp.maximum(known[:-1], known[1:]) + dof * cells.above[:, None]
+
+    def known(h: Array) -> tuple[Array, Array, Array]:
+        """Log likelihoods, residual sums of squares, and what the null space weighs."""
+        in_null = jnp.where((h < 1) & singular, 1 / jnp.where(h < 1, 1 - h, 1.0), 0.0)
+        rss = jnp.concatenate([profile.skeleton.weights(h), in_null[None]]).T @ squares
+        value = -0.5 * (profile.log_determinant(h)[:, None] + dof * jnp.log(rss))
+        # On the way up to a spike there is no maximum.
+        spike = absorbed & ((1 - h) < cells.still * zeros / dof * h)[:, None]
+        return jnp.where(spike, -jnp.inf, value), rss, in_null
+
+    at_points, rss, in_null = known(jnp.asarray(cells.hsq))
+    most = jnp.maximum(at_points[:-1], at_points[1:]) + dof * cells.above[:, None]
     of_cells = [jax.ops.segment_max(most, cell, count) for cell in (cells.first, cells.second)]
     loss = loglik - jnp.maximum(*of_cells)
+    middle = known(jnp.asarray(cells.middle))[0] - loglik
     span = jnp.where(hsq > 0, (1 - hsq) / jnp.where(hsq > 0, hsq, 1.0), jnp.inf)
     low, high = cells.edges
     phi = jnp.where(hsq > 0, jnp.log((high + span) / (low + span)), 0.0)
@@ -268,13 +290,14 @@ def traits_in_cells(
         # Beyond the last cell the likelihood falls where most of rss is in the null space.
         share = squares[-1] * in_null[-1] / rss[-1]
         falls = (dof - 1) * share >= zeros + cells.tail[1]
-        beyond = jnp.where(falls, loglik - known[-1], -jnp.inf)
+        beyond = jnp.where(falls, loglik - at_points[-1], -jnp.inf)
         loss = jnp.concatenate([loss, beyond[None], beyond[None]])
         loss = jnp.where(span < cells.tail[0], -jnp.inf, loss)
+        middle = jnp.pad(middle, ((0, 2), (0, 0)), constant_values=-jnp.inf)
     return TraitsInCells(
-        products=(jnp.asarray(cells.sources)[:, None] * values).astype(jnp.float32),
         squares=jnp.asarray(cells.at_nodes) @ squares,
         loss=loss,
+        middle=middle,
         own=own,
         dof=dof,
     )

@@ -13,7 +13,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.cells import Cells, TraitsInCells, cells_of_spectrum, traits_in_cells
+from lmmlite_jax.model.cells import (
+    Cells,
+    TraitsInCells,
+    cells_of_spectrum,
+    traits_in_cells,
+    traits_in_products,
+)
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group, Rotated
 from lmmlite_jax.model.left_out import among_more, left_out_of
@@ -42,6 +48,10 @@ __all__ = [
     "Whitened",
     "trait_blocks",
 ]
+
+
+PARTS_OF_A_CELL = 4
+"""Finer cells in each of the usual ones."""
 
 
 class Traits(NamedTuple):
@@ -155,6 +165,14 @@ class Individuals:
     @cached_property
     def cells(self) -> Cells:
         """Cells of the heritability for the eigenvalues of these individuals."""
+        return self._cells(1)
+
+    @cached_property
+    def fine_cells(self) -> Cells:
+        """Parts of these cells, for the few pairs that are worth it."""
+        return self._cells(PARTS_OF_A_CELL)
+
+    def _cells(self, parts: int) -> Cells:
         pattern = self._pattern
         return cells_of_spectrum(
             np.asarray(pattern.projection.Kva)[0],
@@ -163,6 +181,7 @@ class Individuals:
             float(np.asarray(pattern.smallest)[0]),
             float(self.dof if self._reml else self.n),
             self.n,
+            parts,
         )
 
     @cached_property
@@ -310,15 +329,22 @@ class TraitBlock:
     @cached_property
     def in_cells(self) -> TraitsInCells:
         """The traits in the cells of the heritability that their individuals have."""
-        traits = self.for_refit
+        return self._in(self.individuals.cells)
+
+    @cached_property
+    def in_fine_cells(self) -> TraitsInCells:
+        """The traits in the finer cells."""
+        return self._in(self.individuals.fine_cells)
+
+    @cached_property
+    def in_products(self) -> Float[Array, "J T q"]:
+        """The traits times the weights of each product of the cells, in single precision."""
+        return traits_in_products(self.for_refit.values, self.individuals.cells)
+
+    def _in(self, cells: Cells) -> TraitsInCells:
+        traits, hsq = self.for_refit, np.nan_to_num(self.hsq)
         return traits_in_cells(
-            traits.values,
-            traits.squares,
-            traits.profile,
-            traits.loglik,
-            traits.absorbed,
-            np.nan_to_num(self.hsq),
-            self.individuals.cells,
+            traits.squares, traits.profile, traits.loglik, traits.absorbed, hsq, cells
         )
 
     @cached_property

@@ -223,6 +223,21 @@ def test_refits_are_corrected_for_few_individuals(kinship, test):
     assert (np.max(information) < 4) == (kinship == "distant")
 
 
+@pytest.mark.parametrize("kinship", ["regular", "singular", "distant"])
+def test_a_corrected_pvalue_is_never_smaller_than_the_plain_one(kinship):
+    """The variance of an effect grows by its bias, and the degrees of freedom fall."""
+    K, Y, G, X = problem(2, kinship=kinship, M=6)
+    if kinship == "distant":
+        K = 0.7 * np.eye(40) + 0.3 * K
+    null = lmm.NullModel(K, Y, X)
+    corrected = lmm.scan(null, G, variance="refit", test="wald")
+    plain = lmm.scan(null, G, variance="refit", test="wald", asymptotic=True)
+    np.testing.assert_array_equal(corrected.beta / corrected.se, plain.beta / plain.se)
+    log10p, largest = (np.asarray(one.log10p) for one in (corrected, plain))
+    assert (log10p <= largest * (1 + 1e-9)).all()
+    assert np.median(log10p / largest) < 0.99
+
+
 def test_pvalues_hold_their_level_with_many_covariates():
     """40 hidden factors and 100 individuals: asymptotic laws reject 12 to 15% at a level of 5%."""
     rng = np.random.default_rng(40)
