@@ -1,0 +1,142 @@
+"""Every program compiles for NVIDIA cards that are described and not there, in a memory planned.
+
+Public functions run here with few individuals, markers and traits; what they call is compiled for
+the sizes that an accelerator is given. That a result is right there, and how long it takes, this
+cannot say.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from calls import CALLS, Block, Cohort
+from compiled import Compiled, Failure, card, compile_for
+from recorded import Program, as_on_an_accelerator, jitted_functions, recording
+
+from lmmlite_jax.model.at_once import at_once
+
+if not (find_spec("jax_cuda12_plugin") or find_spec("jax_cuda13_plugin")):
+    pytest.skip(
+        "no compiler for NVIDIA cards: install the extra gpu-check in an environment of its own",
+        allow_module_level=True,
+    )
+
+MIB = 2**20
+
+PLANNED = 600 * MIB
+"""Bytes that a screen of the largest block may use beside what it is given and gives."""
+
+WHOLE = "h100"
+"""The card that programs of all calls are compiled for; others have those of `ON_EVERY_CARD`."""
+
+ON_EVERY_CARD = ("fit", "fit by ML", "fit with gaps", "best", "hits")
+
+FEW_PAIRS = [name for name in CALLS if {"best", "hits"} & {*name.replace(",", "").split()}]
+FEW_PAIRS.remove("founders best")
+"""Calls that never hold all pairs of markers and traits in double precision."""
+
+INSIDE = {
+    "model.fit._null_directions",
+    "model.fit._without_absorbed",
+    "model.heritability._heritabilities",
+    "model.likelihood._fit_each",
+    "model.marker_rotation._part",
+    "model.rotation.project",
+    "model.screening.screen_traits",
+}
+"""Functions that are compiled inside of others, or for calls that are not among these."""
+
+
+class Called:
+    """Programs of all calls, at the sizes of an accelerator."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, Block] = {}
+        self.programs: dict[str, list[Program]] = {}
+        with as_on_an_accelerator():
+            cohort, limits = Cohort(), at_once()
+            largest = Block(limits.markers, limits.traits)
+            for name, call in CALLS.items():
+                with recording() as programs:
+                    call.run(cohort)
+                self.blocks[name] = call.block()
+                self.programs[name] = [
+                    program.widened(self.blocks[name].sizes()) for program in programs
+                ]
+                if name == "best":
+                    (screen,) = (one for one in programs if one.name.endswith(".group_maxima"))
+                    self.screen = screen.widened(largest.sizes())
+
+
+@pytest.fixture(scope="module")
+def called() -> Called:
+    return Called()
+
+
+class OnCard:
+    """Programs of some calls on a card: each once."""
+
+    def __init__(self, called: Called, name: str) -> None:
+        self.card = card(name)
+        calls = CALLS if name == WHOLE else ON_EVERY_CARD
+        programs = {one: called.programs[one] for one in calls}
+        distinct = list({one: None for some in programs.values() for one in some})
+        found = dict(zip(distinct, compile_for(self.card, distinct), strict=True))
+        self.failures = [one for one in found.values() if isinstance(one, Failure)]
+        self.compiled = {
+            call: [found[one] for one in some if isinstance(found[one], Compiled)]
+            for call, some in programs.items()
+        }
+        self.all = [one for one in found.values() if isinstance(one, Compiled)]
+
+
+@pytest.fixture(scope="module", params=[WHOLE, "a100", "rtx4090"])
+def on_card(called, request) -> OnCard:
+    found = OnCard(called, request.param)
+    print(
+        f"\n{len(found.all)} programs for {request.param}: MiB taken, given, and used beside them"
+    )
+    for one in sorted(found.all, key=lambda one: -one.temporaries)[:8]:
+        sizes = (one.arguments, one.results, one.temporaries)
+        print(f"  {one.name:40}", *(f"{size / MIB:9.1f}" for size in sizes))
+    return found
+
+
+def test_no_function_is_forgotten(called):
+    """A new jitted function needs a call in `calls.CALLS`."""
+    seen = {program.name for programs in called.programs.values() for program in programs}
+    assert {*jitted_functions()} - seen == INSIDE
+
+
+def test_every_program_compiles(on_card):
+    assert not on_card.failures
+
+
+def test_no_float32_product_is_left_to_the_card(on_card):
+    """It would be TF32, of 10 bits. Products of bfloat16 are meant, and have margins."""
+    loose = {one.name: one.loose for one in on_card.all if one.loose}
+    assert not loose
+
+
+def test_a_screen_has_the_memory_planned(called, on_card):
+    (screen,) = compile_for(on_card.card, [called.screen])
+    assert 0 < screen.temporaries < PLANNED
+
+
+def test_what_keeps_few_pairs_writes_no_doubles_of_all(called, on_card):
+    seen = 0
+    for call in on_card.compiled.keys() & {*FEW_PAIRS}:
+        block = called.blocks[call]
+        pairs = block.markers * block.traits
+        for one in on_card.compiled[call]:
+            seen += len(one.doubles)
+            assert not [size for size in one.doubles if size % pairs == 0], (call, one.name)
+    assert seen
+
+
+def test_doubles_of_all_pairs_are_seen(called, on_card):
+    if "all" not in on_card.compiled:
+        pytest.skip(f"all programs are compiled for {WHOLE} alone")
+    pairs = called.blocks["all"].markers * called.blocks["all"].traits
+    assert any(pairs in one.doubles for one in on_card.compiled["all"])
