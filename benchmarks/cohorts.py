@@ -113,6 +113,9 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "geuvadis": geuvadis,
 }
 
+SIMULATED = ("pedigree", "relatives")
+"""Cohorts that need no files."""
+
 
 def simulated_traits(K: np.ndarray, m: int, rng: Generator) -> np.ndarray:
     """Traits (n, m) of variance h² K + (1 - h²) I: a tenth of h² = 0, a tenth of h² = 1."""

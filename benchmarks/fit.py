@@ -1,13 +1,19 @@
 """What fits cost beside the rotation they need: time against n, p and m, and memory.
 
 Rival: the bare product of an n × n matrix and the phenotypes, which is what rotating them costs.
-``after`` is all that `fit_traits` does beyond one decomposition and one such product.
-Usage: ``python benchmarks/fit.py``; writes ``results/fit.json`` and ``results/fit.png``.
+``after`` is all that `fit_traits` does beyond one decomposition and one such product. First on
+markers drawn at random at many n, p and m, then on the kinships people have, where the whole call
+is compared with one ``numpy.linalg.eigh`` of the kinship as well.
+
+Usage: ``python benchmarks/fit.py [FOLDER]``, the folder of the real data, or LMMLITE_JAX_DATA names
+it; without, of the cohorts simulated relatives alone are measured, and the result says so. Writes
+``results/fit.json`` and ``results/fit.png``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -16,6 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from cohorts import COHORTS, SIMULATED
 from common import RESULTS, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -28,6 +35,11 @@ SHAPES = [
     *((n, 10, 20_000) for n in (250, 500, 2000)),
     *((1000, 10, m) for m in (1, 1000, 5000)),
 ]
+COHORT_MARKERS = 10_000
+"""Markers of which cohorts compute their kinship, those of `scan.py`."""
+
+LIKELIHOODS = ("REML", "ML")
+
 LMMLITE_MS = {"default": 0.59, "tol 1e-8": 1.0}
 """R/lmmlite's milliseconds a trait at n = 1,000 and p = 10, on one core, as its guide has them."""
 
@@ -57,12 +69,6 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
         },
         rounds,
     )
-    after = [
-        total - one - rotated
-        for total, one, rotated in zip(
-            warm["fit_traits"], warm["one"], warm["product"], strict=True
-        )
-    ]
     return {
         "n": shape[0],
         "p": shape[1],
@@ -70,10 +76,68 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
         "first": first,
         "warm": warm,
         "median": {name: statistics.median(times) for name, times in warm.items()},
-        "after_over_product": median_ratio(after, warm["product"]),
+        "after_over_product": after_over_product(warm, "fit_traits", "one"),
         "fit_lmm_over_product": median_ratio(warm["fit_lmm"], warm["product"]),
         "us_per_trait": 1e6 * statistics.median(warm["fit_traits"]) / shape[2],
     }
+
+
+def after_over_product(warm: dict[str, list[float]], fit: str, one: str) -> float:
+    """What a fit does beyond that of one trait and the product, over the product."""
+    after = [
+        total - of_one - product
+        for total, of_one, product in zip(warm[fit], warm[one], warm["product"], strict=True)
+    ]
+    return median_ratio(after, warm["product"])
+
+
+def on_cohort(name: str, data: Path | None, rounds: int) -> dict[str, Any]:
+    """`fit_traits` on a kinship that people have, as many traits as in `MAIN`."""
+    cohort = COHORTS[name](COHORT_MARKERS, MAIN[2], data)
+    K, Y, X = cohort.K, cohort.Y, cohort.X
+    product = jax.jit(lambda a, b: a @ b)
+    left, right = jax.device_put(np.linalg.eigh(K)[1].T.copy()), jax.device_put(Y)
+    first, warm = side_by_side(
+        {
+            "product": lambda: product(left, right),
+            "eigh": lambda: np.linalg.eigh(K),
+            "one REML": lambda: lmm.fit_traits(K, Y[:, :1], X),
+            "REML": lambda: lmm.fit_traits(K, Y, X),
+            "one ML": lambda: lmm.fit_traits(K, Y[:, :1], X, reml=False),
+            "ML": lambda: lmm.fit_traits(K, Y, X, reml=False),
+        },
+        rounds,
+    )
+    return {
+        "n": len(K),
+        "p": X.shape[1],
+        "m": Y.shape[1],
+        "first": first,
+        "warm": warm,
+        "median": {rival: statistics.median(times) for rival, times in warm.items()},
+        "after_over_product": {
+            fit: after_over_product(warm, fit, f"one {fit}") for fit in LIKELIHOODS
+        },
+        "over_eigh": {fit: median_ratio(warm[fit], warm["eigh"]) for fit in LIKELIHOODS},
+    }
+
+
+def on_cohorts(names: list[str], data: Path | None, rounds: int) -> dict[str, Any]:
+    """`on_cohort` of each, printed as a table."""
+    print(f"\n{'':24}{'after/product':>16}{'':8}{'whole/eigh':>16}{'':8}{'seconds':>12}")
+    print(f"{'':24}" + 3 * "".join(f"{fit:>12}" for fit in LIKELIHOODS))
+    found: dict[str, Any] = {}
+    for name in names:
+        if data is None and name not in SIMULATED:
+            found[name] = "not measured: no folder of real data was named"
+            continue
+        found[name] = row = on_cohort(name, data, rounds)
+        print(f"{name + ', n = ' + str(row['n']):24}", end="")
+        for numbers in (row["after_over_product"], row["over_eigh"], row["median"]):
+            print("".join(f"{numbers[fit]:12.2f}" for fit in LIKELIHOODS), end="")
+        print(flush=True)
+        jax.clear_caches()
+    return found
 
 
 def memory(fit: Callable[[], Any], size: int) -> float | None:
@@ -125,8 +189,11 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=os.environ.get("LMMLITE_JAX_DATA"))
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cohorts", nargs="*", default=list(COHORTS), choices=list(COHORTS))
+    options = parser.parse_args()
+    rounds = options.rounds
 
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
     K, Y, X = problem(*MAIN)
@@ -159,6 +226,7 @@ def main() -> None:
         "fit",
         {
             "shapes": rows,
+            "cohorts": on_cohorts(options.cohorts, options.folder, rounds),
             "p60_over_p1": covariates,
             "peak_memory_over_Y": peaks,
             "lmmlite_ms_a_trait": LMMLITE_MS,

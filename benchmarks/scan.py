@@ -21,16 +21,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, pedigree
+from cohorts import COHORTS, SIMULATED, pedigree
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping.kinship import kinship
 
 KINDS = ("best", "hits", "all", "fits", "refit best", "refit hits", "refit all")
-
-SIMULATED = ("pedigree", "relatives")
-"""Cohorts that need no files."""
 
 REFIT_ALL_MARKERS = 1000
 """Markers of which a refit keeps every pair: all statistics of more would fill the memory."""
