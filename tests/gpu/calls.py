@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.blocks import GROUP
+from lmmlite_jax.mapping.blocks import GROUP, WHOLE_TILES
 from lmmlite_jax.mapping.keep import REFIT_TRAITS
 from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS
 from lmmlite_jax.model.at_once import at_once
 
 __all__ = ["CALLS", "INDIVIDUALS", "Block", "Call", "Cohort"]
 
-N, P, M, T = 101, 3, 37 * GROUP, 59
+N, P, M, T = 101, 3, 5 * WHOLE_TILES, 59
 """Individuals, covariates, markers and traits of the calls: no other length is one of these."""
 
 INDIVIDUALS = 500

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest import mock
 
 import jax
 import numpy as np
@@ -21,15 +20,9 @@ WITH_PROGRAMS = ("model", "mapping")
 
 JITTED = type(jax.jit(np.sin))
 
-LIKE_A_CPU = {"one_by_one": True}
-"""Arguments that programs run with here: a CPU may wait for good on batches of decompositions."""
-
-
-@contextmanager
-def as_on_an_accelerator() -> Iterator[None]:
-    """Have the package choose programs and sizes as it does where JAX has an accelerator."""
-    with mock.patch.object(jax, "default_backend", return_value="gpu"):
-        yield
+LIKE_A_CPU = {"one_by_one": True, "product": "coarse"}
+"""Arguments that programs run with here: a CPU may wait for good on batches of decompositions, and
+has no kernels of a card."""
 
 
 @dataclass(frozen=True)
