@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import write_result
+from common import side_by_side, write_result
 from jax import lax
 
 import lmmlite_jax as lmm
@@ -43,12 +43,8 @@ RULERS = {
 
 def seconds(run: Callable[[], Any], rounds: int = ROUNDS) -> dict[str, float]:
     """Of the first call, compilation included, and the median of later ones."""
-    times = []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - started)
-    return {"first": times[0], "warm": statistics.median(times[1:])}
+    first, warm = side_by_side({"run": run}, rounds)
+    return {"first": first["run"], "warm": statistics.median(warm["run"])}
 
 
 def ceilings(size: int, n: int) -> dict[str, float]:
@@ -207,16 +203,12 @@ def times(small: bool) -> Iterator[tuple[str, Callable[[], Any], float]]:
     yield "refit, all", lambda: lmm.scan(few, G[:, : M // 1000], variance="refit"), 256 * M / 1000
     P = np.random.default_rng(4).dirichlet(np.ones(8), (n, M // 500)).astype(np.float64)
     yield "8 founders, best", lambda: lmm.scan(part, P, keep="best"), P.shape[1] * part.m
+    eight = lmm.NullModel(K, Y[:, :8], X)
     yield (
         "permutations, 1,000 of 8 traits",
-        lambda: lmm.permutation_threshold(few_of(K, Y, X, 8), G[:, some[0]], permutations=1000),
+        lambda: lmm.permutation_threshold(eight, G[:, some[0]], permutations=1000),
         8000 * M / 100,
     )
-
-
-def few_of(K: np.ndarray, Y: np.ndarray, X: np.ndarray, m: int) -> lmm.NullModel:
-    """Null model of the first traits."""
-    return lmm.NullModel(K, Y[:, :m], X)
 
 
 def main() -> None:

@@ -28,7 +28,6 @@ __all__ = ["Left", "Waiting", "group_maxima", "leaving"]
 FEWEST = 64
 """Groups of a block of markers for which there is room at least: a power of two, as all room is."""
 
-
 LANES = 64
 """Numbers of a row are filled up with zeros to a multiple of this, where they are bfloat16."""
 
@@ -188,15 +187,16 @@ def _over(maxima: list[Float[Array, "groups T"]], least: Float[np.ndarray, " T"]
     on_device = jax.device_put(least)
     counts = _fetched([_count(of_block, on_device) for of_block in maxima])
     ends = np.cumsum(counts)
-    room = max(FEWEST, _power_of_two(int(max(counts))))
-    places = jnp.zeros(_power_of_two(int(ends[-1]) + room), jnp.int32)
+    room = max(FEWEST, _rounded_up(int(max(counts))))
+    places = jnp.zeros(_rounded_up(int(ends[-1]) + room), jnp.int32)
     for of_block, first in zip(maxima, [0, *ends[:-1]], strict=True):
         places = _with_places(places, of_block, on_device, first, room=room)
     group, trait = np.divmod(np.asarray(places)[: ends[-1]], least.size)
     return _Over(group, trait, ends)
 
 
-def _power_of_two(least: int) -> int:
+def _rounded_up(least: int) -> int:
+    """To a power of two, so that programs are few."""
     return 1 << (int(least) - 1).bit_length() if least > 1 else 1
 
 
@@ -254,7 +254,7 @@ def _fetched(arrays: list[Array]) -> Shaped[np.ndarray, "arrays ..."]:
     """Arrays of one shape, stacked, in one transfer however many they are."""
     if on_cpu():
         return np.stack([np.asarray(array) for array in arrays])
-    repeated = [arrays[-1]] * (_power_of_two(len(arrays)) - len(arrays))
+    repeated = [arrays[-1]] * (_rounded_up(len(arrays)) - len(arrays))
     return np.asarray(jnp.stack(arrays + repeated))[: len(arrays)]
 
 

@@ -16,7 +16,8 @@ Product: TypeAlias = Literal["single", "coarse", "fused"]
 kernel that keeps the largest alone."""
 
 FUSED = ("NVIDIA H100", "NVIDIA H200")
-"""Devices on which the kernel was measured to be the faster one."""
+"""Devices that use the kernel: it was measured to be faster on the first, and the second has the
+same processor."""
 
 LEAST_MEMORY = 2**32
 """Bytes that an accelerator is taken to have where it does not say."""
