@@ -13,7 +13,8 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from lmmlite_jax.mapping.effects import effects_of_sums
-from lmmlite_jax.mapping.statistics import Method, Pairs, tests_of_effects
+from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.statistics import Pairs, tests_of_effects
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.known_kinship import fit_known
 from lmmlite_jax.model.null_model import NullModel

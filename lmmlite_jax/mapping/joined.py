@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.effects import effects_among_more
-from lmmlite_jax.mapping.statistics import Method, Pairs, tests_of_effects
+from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.statistics import Pairs, tests_of_effects
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.trait_block import AmongMore, TraitBlock, Traits
 

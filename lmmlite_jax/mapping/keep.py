@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -11,14 +11,15 @@ from jaxtyping import Int, Shaped
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
 from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
+from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, BestRefit, RefitHits
 from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
+from lmmlite_jax.mapping.share_tests import least_share, tabulated
 from lmmlite_jax.mapping.statistics import (
-    Method,
     Pairs,
     PairsFound,
     empty_pairs,
-    least_share,
+    every_test,
     pair_statistics,
     tests_of_effects,
 )
@@ -72,6 +73,14 @@ def traits_at_once(keep: str | float, variance: str) -> int:
     return REFIT_TRAITS if keep == "all" else SCREENED_TRAITS
 
 
+class _Computed(NamedTuple):
+    """Tests of markers with traits, on the device."""
+
+    numbers: Int[np.ndarray, " B"]
+    traits: Int[np.ndarray, " T"]
+    pairs: Pairs
+
+
 class All:
     """Every pair."""
 
@@ -79,6 +88,7 @@ class All:
         self.method = method
         self.kept = empty_pairs((M, m), method)
         self._waiting: list[Tile] = []
+        self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None
 
     def add(self, tile: Tile) -> None:
@@ -99,10 +109,22 @@ class All:
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
         for tile in waiting:
-            pairs = pair_statistics(tile.markers, tile.block, self.method)
-            self._keep(tile.numbers, tile.block.traits, pairs)
+            self._keep(tile.numbers, tile.block.traits, self._tests(tile))
+
+    def _tests(self, tile: Tile) -> Pairs:
+        block, method = tile.block, self.method
+        if method.variance == "refit":
+            return pair_statistics(tile.markers, block, method)
+        table = tabulated(float(block.dof), float(block.n), method)
+        return every_test(tile.markers, block.at_null, table, method)
 
     def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Pairs) -> None:
+        """Write what was computed before, while the device computes this."""
+        before, self._computed = self._computed, _Computed(numbers, traits, pairs)
+        if before is not None:
+            self._write(*before)
+
+    def _write(self, numbers: np.ndarray, traits: np.ndarray, pairs: Pairs) -> None:
         places = np.flatnonzero(traits >= 0)
         if places.size == 0:
             return
@@ -114,6 +136,8 @@ class All:
     def pairs(self) -> tuple[Pairs, None, None]:
         """Shapes (M, m)."""
         self._test()
+        if self._computed is not None:
+            self._write(*self._computed)
         return self.kept, None, None
 
 

@@ -25,7 +25,7 @@ from lmmlite_jax.mapping.blocks import (
 from lmmlite_jax.mapping.effects import best_of_block
 from lmmlite_jax.mapping.genotypes import DosageReader, as_genotypes
 from lmmlite_jax.mapping.orders import permuted
-from lmmlite_jax.mapping.statistics import LN10
+from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel

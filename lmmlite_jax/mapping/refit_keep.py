@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
+from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
 from lmmlite_jax.mapping.share_bound import (
     MarkersInCells,
@@ -32,12 +33,11 @@ from lmmlite_jax.mapping.share_bound import (
     products,
     share_of_score,
 )
+from lmmlite_jax.mapping.share_tests import least_share
 from lmmlite_jax.mapping.statistics import (
-    Method,
     Pairs,
     PairsFound,
     how_to_refit,
-    least_share,
     refit_scores,
     tests_of_refits,
 )

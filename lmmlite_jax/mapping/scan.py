@@ -22,7 +22,7 @@ from lmmlite_jax.mapping.blocks import (
 from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_genotypes
 from lmmlite_jax.mapping.keep import keeper, traits_at_once
-from lmmlite_jax.mapping.statistics import Method, check_choices
+from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame

@@ -22,14 +22,9 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.mapping.blocks import GROUP, Tile
 from lmmlite_jax.mapping.effects import Effects, effects_of_sums
 from lmmlite_jax.mapping.leaving import Left, Waiting, leaving
-from lmmlite_jax.mapping.statistics import (
-    PAIRS_AT_ONCE,
-    Method,
-    Pairs,
-    PairsFound,
-    least_share,
-    tests_of_effects,
-)
+from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.share_tests import PAIRS_AT_ONCE, least_share
+from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.screening import WIDEST_MARGIN

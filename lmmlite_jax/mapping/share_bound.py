@@ -29,7 +29,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.statistics import Method
+from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.cells import Cells, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers

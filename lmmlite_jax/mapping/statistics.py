@@ -3,66 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
+from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit import HowToRefit, Refit, refit_block
+from lmmlite_jax.mapping.share_tests import (
+    LN10,
+    Number,
+    Tabulated,
+    share_tests,
+    tabulated_share_tests,
+)
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import TraitBlock
+from lmmlite_jax.model.trait_block import TraitBlock, Traits
 
 __all__ = [
-    "LN10",
-    "PAIRS_AT_ONCE",
-    "Method",
     "Pairs",
     "PairsFound",
-    "check_choices",
     "empty_pairs",
+    "every_test",
     "how_to_refit",
-    "least_share",
     "pair_statistics",
     "refit_scores",
     "refit_tile",
     "tests_of_effects",
     "tests_of_refits",
 ]
-
-Number = AnyArray | float
-
-LN10 = float(np.log(10))
-
-PAIRS_AT_ONCE = 512
-"""Pairs that are tested together, where they are few."""
-
-_ROUNDING = 1e-5  # of single precision, with room
-
-_ROUNDS = 6  # each leaves a part in PAIRS_AT_ONCE of the interval
-
-
-class Method(NamedTuple):
-    """What is tested, and how, with k columns a marker; ``asymptotic`` as in `scan`."""
-
-    variance: str
-    test: str
-    columns: int
-    dtype: str
-    tol: float
-    asymptotic: bool = False
-
-    def reml(self, asked: bool) -> bool:
-        """Whether traits are fitted by REML without markers; for refits the test decides."""
-        if self.variance == "null":
-            return asked
-        return self.test == "wald" or not self.asymptotic
 
 
 class Pairs(NamedTuple):
@@ -78,22 +53,6 @@ class Pairs(NamedTuple):
         """Change every statistic there is."""
         hsq = None if self.hsq is None else change(self.hsq)
         return Pairs(change(self.beta), change(self.se), change(self.lod), change(self.log10p), hsq)
-
-
-def check_choices(variance: str, test: str, keep: str | float, columns: int) -> None:
-    """Refuse what a scan cannot do."""
-    if variance not in ("null", "refit"):
-        raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
-    tests = ("wald", "lrt", "score") if variance == "null" else ("wald", "lrt")
-    if test not in tests:
-        hint = ": the score test fits no pair, use variance='null'" if test == "score" else ""
-        raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}{hint}.")
-    if variance == "refit" and columns > 1:
-        raise ValueError("variance='refit' is for markers of one column: use variance='null'.")
-    if isinstance(keep, str) and keep not in ("all", "best"):
-        raise ValueError(f"keep must be 'all', 'best' or the least -log10 p, got {keep!r}.")
-    if not isinstance(keep, str) and not keep > 0:
-        raise ValueError(f"keep must be a positive -log10 p, got {keep}.")
 
 
 def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
@@ -151,65 +110,24 @@ def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     )
 
 
+@partial(jax.jit, static_argnames="method")
+def every_test(markers: Markers, traits: Traits, table: Tabulated, method: Method) -> Pairs:
+    """As `pair_statistics`, h² fixed, for many markers: one program, p-values from a table."""
+    found = effects_of_block(markers, traits)
+    lod, log10p = tabulated_share_tests(found.share, found.rank, table, method)
+    return _pairs(found, lod, log10p, method)
+
+
 def tests_of_effects(found: Effects, dof: Number, n: Number, method: Method) -> Pairs:
     """LOD scores and p-values of `Effects` or a `Best` of one pattern, h² fixed."""
-    lod, log10p = _share_tests(found.share, found.rank, dof, n, method)
+    lod, log10p = share_tests(found.share, found.rank, dof, n, method)
+    return _pairs(found, lod, log10p, method)
+
+
+def _pairs(found: Effects, lod: AnyArray, log10p: AnyArray, method: Method) -> Pairs:
     several = method.columns > 1
     beta, se = (x if several else x[..., 0] for x in (found.beta, found.se))
     return Pairs(beta, se, lod, log10p, None)
-
-
-@partial(jax.jit, static_argnames="method")
-def _share_tests(
-    share: AnyArray, rank: AnyArray, dof: Number, n: Number, method: Method
-) -> tuple[AnyArray, AnyArray]:
-    """LOD score and -log10 p where a marker explains a share of the residual sum of squares.
-
-    Given h² the share is Beta(df/2, (dof - df)/2) under the null. Wald's F, the score and the
-    likelihood ratio are functions of it that grow with it: referred to their own laws they have one
-    p-value. The asymptotic laws are GEMMA's.
-    """
-    share = jnp.minimum(jnp.asarray(share, dtype=float), 1.0)
-    none = ~(share >= 0)
-    share = jnp.where(none, 0.5, share)
-    log_ratio = -jnp.log1p(-share)  # log(rss0 / rss1)
-    log10p = jnp.zeros_like(share)
-
-    def of_rank(df: int) -> AnyArray:
-        if method.asymptotic and method.test == "lrt":
-            return log10p_chi2(n * log_ratio, df)
-        if method.asymptotic and method.test == "score":
-            return log10p_f(n * share / (dof - df), df, dof - df)
-        return log10p_f(share / (1 - share), df, dof - df)
-
-    for df in range(1, method.columns + 1):
-        log10p = lax.cond(
-            jnp.any(rank == df),
-            lambda log10p, df=df: jnp.where(rank == df, of_rank(df), log10p),
-            lambda log10p: log10p,
-            log10p,
-        )
-    return (
-        jnp.where(none, jnp.nan, n / 2 * log_ratio / LN10),
-        jnp.where(none | (rank == 0), jnp.nan, log10p),
-    )
-
-
-@lru_cache(maxsize=1024)
-def least_share(threshold: float, n: float, dof: float, method: Method) -> float:
-    """Share of the residual sum of squares just below that with this -log10 p; infinite if none.
-
-    Sought among as many shares as pairs are tested together, by the program that tests them.
-    """
-    low, high, rank = 0.0, 1.0, np.ones(PAIRS_AT_ONCE, dtype=int)
-    for _ in range(_ROUNDS):
-        shares = np.linspace(low, high, PAIRS_AT_ONCE)
-        _, log10p = _share_tests(shares, rank, dof, n, method)
-        over = np.flatnonzero(np.asarray(log10p) >= threshold)
-        if over.size == 0:  # an asymptotic p-value of all that there is to explain
-            return np.inf
-        low, high = float(shares[max(over[0] - 1, 0)]), float(shares[over[0]])
-    return low * (1 - _ROUNDING)
 
 
 def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pairs:

@@ -22,7 +22,7 @@ from lmmlite_jax.mapping.blocks import (
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
 from lmmlite_jax.mapping.keep import keeper, traits_at_once
-from lmmlite_jax.mapping.statistics import Method, check_choices
+from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel

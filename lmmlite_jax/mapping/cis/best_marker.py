@@ -19,7 +19,7 @@ from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood, each_nei
 from lmmlite_jax.mapping.effects import effects_of_block
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.orders import permuted
-from lmmlite_jax.mapping.statistics import LN10
+from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers

@@ -20,7 +20,7 @@ from lmmlite_jax.mapping.cis.near import (
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.effects import effects_of_block
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages, interacting_column
-from lmmlite_jax.mapping.statistics import LN10
+from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int
 from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.blocks import Piece, Tile, markers_of_kinships, tiles
 from lmmlite_jax.mapping.genotypes import Genotypes
-from lmmlite_jax.mapping.statistics import Method, Pairs, empty_pairs, pair_statistics
+from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.statistics import Pairs, empty_pairs, pair_statistics
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel

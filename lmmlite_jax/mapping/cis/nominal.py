@@ -16,7 +16,7 @@ from lmmlite_jax.mapping.cis.near import (
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
-from lmmlite_jax.mapping.statistics import Method, check_choices
+from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
