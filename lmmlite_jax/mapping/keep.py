@@ -12,7 +12,7 @@ from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
 from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
 from lmmlite_jax.mapping.method import Method
-from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, BestRefit, RefitHits
+from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, TIE, BestRefit, RefitHits
 from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
 from lmmlite_jax.mapping.share_tests import least_share, tabulated
 from lmmlite_jax.mapping.statistics import (
@@ -28,10 +28,14 @@ from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import TraitBlock
 
-__all__ = ["All", "Best", "Hits", "Keeper", "keeper", "traits_at_once"]
+__all__ = ["All", "Best", "Hits", "Keeper", "OfAll", "keeper", "traits_at_once"]
 
 REFIT_TRAITS = 64
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
+
+PAIRS_ALL_REFITTED = 2**17
+"""Pairs of which all are fitted, whatever is kept: a bound that spares most of them has programs of
+its own to compile."""
 
 TRAITS_LOOKED_INTO = 32
 """Traits of which all pairs are tested together, where the best of each is over a threshold."""
@@ -59,6 +63,8 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
     if keep == "all":
         return All(M, m, method)
     if method.variance == "refit":
+        if m * M <= PAIRS_ALL_REFITTED:
+            return OfAll(keep, M, m, method)
         return BestRefit(m, method) if best else RefitHits(float(keep), method)
     enough = m >= TRAITS_TO_SCREEN * null.patterns or M >= MARKERS_TO_SCREEN
     if enough and method.columns == 1 and method.dtype == "float64":
@@ -66,11 +72,11 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
     return Best(m, method) if best else Hits(float(keep), method)
 
 
-def traits_at_once(keep: str | float, variance: str) -> int:
+def traits_at_once(kept: Keeper, variance: str) -> int:
     """Traits worked on together."""
     if variance == "null":
         return at_once().traits
-    return REFIT_TRAITS if keep == "all" else SCREENED_TRAITS
+    return REFIT_TRAITS if isinstance(kept, All | OfAll) else SCREENED_TRAITS
 
 
 class _Computed(NamedTuple):
@@ -139,6 +145,32 @@ class All:
         if self._computed is not None:
             self._write(*self._computed)
         return self.kept, None, None
+
+
+class OfAll:
+    """The best marker of each trait or the pairs over a threshold, where all pairs are tested."""
+
+    def __init__(self, keep: str | float, M: int, m: int, method: Method) -> None:
+        self.keep, self.every = keep, All(M, m, method)
+
+    def add(self, tile: Tile) -> None:
+        """Test all pairs of a tile."""
+        self.every.add(tile)
+
+    def pairs(self) -> tuple[Pairs, Numbers, Numbers]:
+        """Shapes (m,); or (hits,), by marker and trait."""
+        pairs, *_ = self.every.pairs()
+        if self.keep != "best":
+            marker, trait = np.nonzero(np.asarray(pairs.log10p) >= float(self.keep))
+            return pairs.map(lambda values: values[marker, trait]), marker, trait
+        M, m = np.shape(pairs.log10p)
+        # A row that no marker has: chosen where none has a test.
+        pairs = pairs.map(lambda values: np.concatenate([values, np.full((1, m), np.nan)]))
+        score = np.where(np.isnan(pairs.log10p), -1.0, pairs.log10p)
+        first = np.argmax(score >= score.max(axis=0) * (1 - TIE), axis=0)
+        first = np.where(score.max(axis=0) < 0, M, first)
+        best = pairs.map(lambda values: values[first, np.arange(m)])
+        return best, np.where(first < M, first, -1), None
 
 
 class Best:

@@ -213,7 +213,7 @@ def scan(
     kept, fits = keeper(keep, genotypes.markers, null, method), Fits(null, len(served))
     width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
     missing = np.zeros(genotypes.markers, dtype=np.int64)
-    for batch in fits.note(batches(null, served, traits_at_once(keep, variance))):
+    for batch in fits.note(batches(null, served, traits_at_once(kept, variance))):
         pieces = every(batch.blocks, batch.markers, width)
         missing = np.maximum(missing, collect(kept, genotypes, pieces))
     pairs, marker, trait = kept.pairs()

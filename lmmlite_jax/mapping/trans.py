@@ -21,7 +21,7 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
-from lmmlite_jax.mapping.keep import keeper, traits_at_once
+from lmmlite_jax.mapping.keep import Keeper, keeper, traits_at_once
 from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -203,7 +203,7 @@ class _Trans(NamedTuple):
     ) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""
         null, width = self.null, _width(self.null.n)
-        at_once = traits_at_once(self.least, self.method.variance)
+        at_once = traits_at_once(self.keeper(), self.method.variance)
         fits = Fits(null, len(served))
         for batch in fits.note(batches(null, served, at_once)):
             traits = np.concatenate([block.traits[block.traits >= 0] for block in batch.blocks])
@@ -227,6 +227,10 @@ class _Trans(NamedTuple):
                     traits=null.traits,
                 )
 
+    def keeper(self) -> Keeper:
+        """What keeps the pairs of a piece of the work."""
+        return keeper(self.least, self.genotypes.markers, self.null, self.method)
+
     def pairs(
         self,
         batch: Batch,
@@ -237,7 +241,7 @@ class _Trans(NamedTuple):
         """Columns of the pairs of some markers, in order, and their missing genotypes."""
         null = self.null
         width = block_width(null, 1, [_width(null.n)])
-        kept = keeper(self.least, self.genotypes.markers, null, self.method)
+        kept = self.keeper()
         missing = collect(kept, part, every(batch.blocks, np.arange(numbers.size), width))
         tests, *places = kept.pairs()
         own, trait = (np.asarray(place) for place in places)

@@ -18,6 +18,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxtyping import config as jaxtyping_config
 from recorded import Program
 
+from lmmlite_jax.mapping import keep
 from lmmlite_jax.model.threads import cores
 
 __all__ = ["Card", "Compiled", "Failure", "compile_for"]
@@ -81,6 +82,7 @@ class Card:
         with (
             patch.object(jax, "default_backend", return_value="gpu"),
             patch.object(jax, "devices", return_value=[device]),
+            patch.object(keep, "PAIRS_ALL_REFITTED", 0),  # calls have few pairs of many shapes
         ):
             yield
 

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
+from lmmlite_jax.mapping import keep
 from lmmlite_jax.mapping.genotypes import as_genotypes
 from lmmlite_jax.model.trait_block import Individuals
 
@@ -267,7 +268,8 @@ def test_without_kinship_it_is_ordinary_regression():
             assert_pair(result, j, t, np.zeros((40, 40)), Y[:, t], G[:, [j]], X, 0.0)
 
 
-def test_pairs_of_more_traits_than_are_refitted_together_come_once():
+def test_pairs_of_more_traits_than_are_refitted_together_come_once(monkeypatch):
+    monkeypatch.setattr(keep, "PAIRS_ALL_REFITTED", 0)
     K, Y, G, X = problem(9, n=24, m=100, M=4)
     hits = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", keep=1e-9)
     assert {*zip(hits.marker.tolist(), hits.trait.tolist(), strict=True)} == {

@@ -58,6 +58,7 @@ def nulls() -> dict[str, tuple[lmm.NullModel, np.ndarray]]:
 @pytest.fixture(autouse=True)
 def every_scan_is_screened(monkeypatch):
     monkeypatch.setattr(keep, "TRAITS_TO_SCREEN", 0)
+    monkeypatch.setattr(keep, "PAIRS_ALL_REFITTED", 0)
 
 
 def same(one: lmm.ScanResult, other: lmm.ScanResult) -> None:

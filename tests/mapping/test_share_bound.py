@@ -7,9 +7,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import refit_keep
+from lmmlite_jax.mapping import keep, refit_keep
 
 N, MARKERS, TRAITS = 40, 120, 30
+
+
+@pytest.fixture(autouse=True)
+def few_pairs_are_screened_as_well(monkeypatch):
+    monkeypatch.setattr(keep, "PAIRS_ALL_REFITTED", 0)
 
 
 def problem(seed, kinship):
@@ -70,6 +75,20 @@ def assert_kept(null, G, every, options):
         kept = np.transpose([hits.marker, hits.trait])
         np.testing.assert_array_equal(kept, np.transpose(np.nonzero(log10p >= threshold)))
         assert len(kept) >= 5
+
+
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_so_is_what_is_kept_of_few_pairs_that_are_all_fitted(test, monkeypatch):
+    K, Y, G, X = problem(4, "twins")
+    null, options = lmm.NullModel(K, Y, X), {"variance": "refit", "test": test}
+    every = lmm.scan(null, G, **options)
+    monkeypatch.setattr(keep, "PAIRS_ALL_REFITTED", Y.shape[1] * MARKERS)
+    monkeypatch.setattr(keep, "BestRefit", None)  # what screens is not called
+    monkeypatch.setattr(keep, "RefitHits", None)
+    assert_kept(null, G, every, options)
+    none = lmm.scan(null, np.ones((N, 2)), keep="best", **options)
+    assert np.isnan(none.log10p).all()
+    assert (none.marker == -1).all()
 
 
 def test_each_chromosome_has_its_own_kinship():
