@@ -2,6 +2,7 @@
 
 from lmmlite_jax.data.chromosomes import match_chromosomes
 from lmmlite_jax.data.cohort import Cohort
+from lmmlite_jax.data.covariates import read_covariates, read_interaction, read_samples_map
 from lmmlite_jax.data.genotypes import Block, FileDosages, GenotypeFile, open_genotypes
 from lmmlite_jax.data.kinship_files import (
     read_kinship,
@@ -11,10 +12,7 @@ from lmmlite_jax.data.kinship_files import (
 from lmmlite_jax.data.phenotypes import (
     Phenotypes,
     read_annotation,
-    read_covariates,
-    read_interaction,
     read_phenotypes,
-    read_samples_map,
 )
 from lmmlite_jax.data.recla import load_recla
 from lmmlite_jax.data.samples import (

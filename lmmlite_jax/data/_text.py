@@ -20,6 +20,7 @@ __all__ = [
     "check_delimiter",
     "check_readable",
     "decoded",
+    "delimiter_of",
     "is_gzip",
     "is_number",
     "numbers",
@@ -46,6 +47,14 @@ def check_readable(path: Path) -> None:
 def is_gzip(path: Path) -> bool:
     """Tell a gzip file by its name."""
     return path.suffix.lower() == ".gz"
+
+
+def delimiter_of(path: Path, first: str) -> str:
+    """As `read_table` tells it: by the name, and in .txt by the first line."""
+    ending = Path(path.stem).suffix if is_gzip(path) else path.suffix
+    if ending.lower() == ".csv":
+        return ","
+    return "\t" if ending.lower() == ".tsv" or "\t" in first else " "
 
 
 def decoded(path: Path) -> str:

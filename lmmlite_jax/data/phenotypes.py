@@ -1,9 +1,9 @@
-"""Phenotypes with their places on the genome, covariates, interactions and maps of ids."""
+"""Phenotypes with their places on the genome."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +16,7 @@ from lmmlite_jax.data._text import (
     check_delimiter,
     check_readable,
     decoded,
-    is_gzip,
-    is_number,
+    delimiter_of,
     numbers,
     parse,
     row_ids,
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Phenotypes",
     "read_annotation",
-    "read_covariates",
-    "read_interaction",
     "read_phenotypes",
-    "read_samples_map",
 ]
 
 _BED = (".bed", ".bed.gz", ".bed.parquet")
@@ -172,7 +168,7 @@ def read_annotation(path: str | os.PathLike[str]) -> pd.DataFrame:
     path = Path(path)
     check_readable(path)
     text = decoded(path)
-    delimiter = _delimiter(path, text.partition("\n")[0])
+    delimiter = delimiter_of(path, text.partition("\n")[0])
     if delimiter == " ":
         text, delimiter = "\n".join("\t".join(line.split()) for line in text.split("\n")), "\t"
     names = [name.strip().strip('"') for name in text.partition("\n")[0].split(delimiter)]
@@ -186,151 +182,6 @@ def read_annotation(path: str | os.PathLike[str]) -> pd.DataFrame:
     table = parse(text, names, delimiter, path)
     ids = row_ids(table["feature_id"], path, "feature")
     return _places(table, ids, ("chromosome", "start", "end"), "feature_id", path)
-
-
-def read_covariates(path: str | os.PathLike[str], samples: Collection[str]) -> pd.DataFrame:
-    r"""Read covariates, whichever way round the table is.
-
-    Parameters
-    ----------
-    path : path
-        A table as for `read_table`, or transposed (covariates × samples, tensorQTL's form), or
-        R/qtl2's zip or control file, of which the covariates that are numbers are taken, and sex
-        as 0 (female) and 1 (male).
-    samples : collection of str
-        Ids that samples may have; they tell the rows from the columns.
-
-    Returns
-    -------
-    (samples × covariates) pandas.DataFrame
-        float64, NaN where missing; no intercept is added.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If neither rows nor columns are known samples, or the table cannot be read.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from lmmlite_jax.data import read_covariates
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "covariates.tsv"
-    >>> _ = path.write_text("id\ts1\ts2\nPC1\t0.5\t-0.5\nsex\t0\t1\n")
-    >>> read_covariates(path, ["s1", "s2", "s3"])
-        PC1  sex
-    s1  0.5  0.0
-    s2 -0.5  1.0
-    """
-    if is_qtl2(path):
-        return Qtl2Cross(path).covariates()[0]
-    return _samples_in_rows(read_rows(path, "row"), samples, path)
-
-
-def read_interaction(path: str | os.PathLike[str], samples: Collection[str]) -> pd.DataFrame:
-    r"""Read interaction terms: one value a sample, or several under a header.
-
-    Parameters
-    ----------
-    path : path
-        A table as for `read_covariates`, or tensorQTL's form without a header: a sample's id and
-        its value in each line; the term is then named ``interaction``.
-    samples : collection of str
-        Ids that samples may have.
-
-    Returns
-    -------
-    (samples × terms) pandas.DataFrame
-        float64, NaN where missing.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If neither rows nor columns are known samples, or the table cannot be read.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from lmmlite_jax.data import read_interaction
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "monocytes.tsv"
-    >>> _ = path.write_text("s1\t0.2\ns2\t0.7\n")
-    >>> read_interaction(path, ["s1", "s2"])
-        interaction
-    s1          0.2
-    s2          0.7
-    """
-    path = Path(path)
-    check_readable(path)
-    if path.suffix.lower() == ".parquet":
-        return read_covariates(path, samples)
-    text = decoded(path)
-    first = text.partition("\n")[0]
-    delimiter = _delimiter(path, first)
-    cells = first.split() if delimiter == " " else first.split(delimiter)
-    if len(cells) != 2 or not (cells[0] in set(samples) or is_number(cells[1].strip())):
-        return read_covariates(path, samples)
-    if delimiter == " ":
-        text, delimiter = "\n".join("\t".join(line.split()) for line in text.split("\n")), "\t"
-    table = parse(f"header\n{text}", ["id", "interaction"], delimiter, path)
-    ids = row_ids(table["id"], path)
-    pd = require("pandas", "io")
-    frame = pd.DataFrame(
-        {"interaction": numbers(table["interaction"], "interaction", ids, path)},
-        index=pd.Index(ids, dtype="str"),
-    )
-    return _samples_in_rows(frame, samples, path)
-
-
-def read_samples_map(path: str | os.PathLike[str]) -> dict[str, str]:
-    r"""Read which sample of the genotypes each sample of the phenotypes is.
-
-    Parameters
-    ----------
-    path : path
-        Two columns without a header, separated by tabs or spaces: the id in the genotypes, and the
-        id in the phenotypes (LIMIX's form).
-
-    Returns
-    -------
-    dict of str to str
-        Id in the genotypes, by id in the phenotypes.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a line has not two ids, or an id is repeated.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> from lmmlite_jax.data import read_samples_map
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "samples.tsv"
-    >>> _ = path.write_text("NA06985\tERR188327\n")
-    >>> read_samples_map(path)
-    {'ERR188327': 'NA06985'}
-    """
-    path = Path(path)
-    check_readable(path)
-    pairs = [line.split() for line in decoded(path).split("\n")]
-    for number, cells in enumerate(pairs, start=1):
-        if len(cells) != 2:
-            raise ValueError(
-                f"{path}: line {number} has {len(cells)} cells, expected two separated by a tab or "
-                "spaces, the id in the genotypes and the id in the phenotypes."
-            )
-    for column, of in enumerate(("genotypes", "phenotypes")):
-        twice = repeated(cells[column] for cells in pairs)
-        if twice:
-            raise ValueError(
-                f"{path}: ids of the {of} appear more than once ({few(twice)}): one sample goes "
-                "with one."
-            )
-    return {phenotype: genotype for genotype, phenotype in pairs}
 
 
 def _read_bed(path: Path) -> Phenotypes:
@@ -424,27 +275,3 @@ def _ends(values: np.ndarray, name: str, ids: Sequence[str], path: Path) -> np.n
     return base_pairs(
         values, lambda row: f"the {name} of feature {ids[row]!r} is {values[row]:g}", path
     )
-
-
-def _samples_in_rows(
-    table: pd.DataFrame, samples: Collection[str], path: str | os.PathLike[str]
-) -> pd.DataFrame:
-    known = set(samples)
-    in_rows, in_columns = (
-        sum(name in known for name in side) for side in (table.index, table.columns)
-    )
-    if not in_rows and not in_columns:
-        raise ValueError(
-            f"{path} names no sample of the other files in its rows ({few(table.index)}) or its "
-            f"columns ({few(table.columns)}); theirs are {few(samples)}."
-        )
-    upright = table if in_rows >= in_columns else table.T
-    return upright.rename_axis(index=None, columns=None)
-
-
-def _delimiter(path: Path, first: str) -> str:
-    """As `read_table` tells it: by the name, and in .txt by the first line."""
-    ending = Path(path.stem).suffix if is_gzip(path) else path.suffix
-    if ending.lower() == ".csv":
-        return ","
-    return "\t" if ending.lower() == ".tsv" or "\t" in first else " "

@@ -18,13 +18,14 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import status_of_counts
 from lmmlite_jax.model.screening import ScreenMarkers
 from lmmlite_jax.model.threads import on_cpu
-from lmmlite_jax.model.trait_block import Individuals, TraitBlock
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
     "GROUP",

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import AmongMore, Traits
+from lmmlite_jax.model.tested_traits import AmongMore, Traits
 
 __all__ = [
     "BestOfBlock",

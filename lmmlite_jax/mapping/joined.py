@@ -13,7 +13,8 @@ from lmmlite_jax.mapping.effects import effects_among_more
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.statistics import Pairs, tests_of_effects
 from lmmlite_jax.model.marker_rotation import Markers
-from lmmlite_jax.model.trait_block import AmongMore, TraitBlock, Traits
+from lmmlite_jax.model.tested_traits import AmongMore, Traits
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["JoinedTraits", "are_joined"]
 

@@ -30,7 +30,7 @@ from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64
-from lmmlite_jax.model.trait_block import Traits, Whitened
+from lmmlite_jax.model.tested_traits import Traits, Whitened
 
 __all__ = ["permutation_threshold"]
 

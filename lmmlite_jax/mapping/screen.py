@@ -28,7 +28,8 @@ from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.screening import WIDEST_MARGIN
-from lmmlite_jax.model.trait_block import TraitBlock, Traits
+from lmmlite_jax.model.tested_traits import Traits
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["ScreenedBest", "ScreenedHits"]
 

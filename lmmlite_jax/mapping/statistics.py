@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.method import Method
-from lmmlite_jax.mapping.refit import HowToRefit, Refit, refit_block
+from lmmlite_jax.mapping.refit import Refit, refit_block
+from lmmlite_jax.mapping.refit_maximum import HowToRefit
 from lmmlite_jax.mapping.share_tests import (
     LN10,
     Number,
@@ -24,7 +25,8 @@ from lmmlite_jax.mapping.share_tests import (
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import TraitBlock, Traits
+from lmmlite_jax.model.tested_traits import Traits
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
     "Pairs",

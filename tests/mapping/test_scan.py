@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import keep
 from lmmlite_jax.mapping.genotypes import as_genotypes
-from lmmlite_jax.model.trait_block import Individuals
+from lmmlite_jax.model.individuals import Individuals
 
 
 def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):

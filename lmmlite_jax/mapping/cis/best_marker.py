@@ -26,7 +26,7 @@ from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.options import check_dtype
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import Traits, Whitened
+from lmmlite_jax.model.tested_traits import Traits, Whitened
 
 __all__ = [
     "BestMarkers",

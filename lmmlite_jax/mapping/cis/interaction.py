@@ -26,7 +26,7 @@ from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.model.trait_block import Traits
+from lmmlite_jax.model.tested_traits import Traits
 
 __all__ = ["CisInteractions", "map_cis_interaction"]
 
