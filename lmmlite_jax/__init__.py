@@ -12,6 +12,7 @@ __all__ = [
     "CisPairs",
     "CisResult",
     "Cohort",
+    "Colocalization",
     "ComponentsFit",
     "CredibleSets",
     "FineMapping",
@@ -27,6 +28,7 @@ __all__ = [
     "TransPairs",
     "calc_ll",
     "cis_windows",
+    "coloc",
     "eigen_rotation",
     "fit_components",
     "fit_lmm",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
     from lmmlite_jax.mapping.permutation import permutation_threshold
     from lmmlite_jax.mapping.scan import ScanResult, scan
+    from lmmlite_jax.mapping.susie.colocalization import Colocalization, coloc
     from lmmlite_jax.mapping.susie.result import CredibleSets, FineMapping
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.model.components import ComponentsFit, fit_components
@@ -91,6 +94,7 @@ else:
         "CisPairs": "mapping.cis.nominal",
         "CisResult": "mapping.cis.map_cis",
         "Cohort": "data.cohort",
+        "Colocalization": "mapping.susie.colocalization",
         "ComponentsFit": "model.components",
         "CredibleSets": "mapping.susie.result",
         "FineMapping": "mapping.susie.result",
@@ -106,6 +110,7 @@ else:
         "TransPairs": "mapping.trans",
         "calc_ll": "model.likelihood",
         "cis_windows": "mapping.cis.windows",
+        "coloc": "mapping.susie.colocalization",
         "eigen_rotation": "model.rotation",
         "fit_components": "model.components",
         "fit_lmm": "model.fit",
