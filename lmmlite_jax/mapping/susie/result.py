@@ -17,7 +17,18 @@ from lmmlite_jax.model.precision import AnyArray
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CredibleSets", "FineMapping", "credible_sets_of"]
+__all__ = ["SET_COLUMNS", "CredibleSets", "FineMapping", "credible_sets_of"]
+
+SET_COLUMNS = (
+    "size",
+    "coverage",
+    "lbf",
+    "prior_variance",
+    "min_abs_corr",
+    "mean_abs_corr",
+    "median_abs_corr",
+)
+"""Fields with one number a credible set, in the order of a table."""
 
 
 @jax.tree_util.register_dataclass
@@ -173,8 +184,7 @@ class FineMapping:
             "cs_id": np.asarray(sets.cs_id),
             "variant_id": names_at(self.markers, np.asarray(sets.lead)),
         }
-        columns = ("size", "coverage", "lbf", "prior_variance", *_CORRELATIONS)
-        return pd.DataFrame(names | {name: np.asarray(getattr(sets, name)) for name in columns})
+        return pd.DataFrame(names | {name: np.asarray(getattr(sets, name)) for name in SET_COLUMNS})
 
     def genes_to_pandas(self) -> pd.DataFrame:
         """Return a table of all genes, with the reasons of those without a result."""
@@ -191,6 +201,3 @@ class FineMapping:
                 "reason": list(self.reasons),
             }
         )
-
-
-_CORRELATIONS = ("min_abs_corr", "mean_abs_corr", "median_abs_corr")
