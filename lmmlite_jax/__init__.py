@@ -12,7 +12,10 @@ __all__ = [
     "CisPairs",
     "CisResult",
     "Cohort",
+    "Colocalization",
     "ComponentsFit",
+    "CredibleSets",
+    "FineMapping",
     "LMMFit",
     "MLSolution",
     "NullModel",
@@ -25,6 +28,7 @@ __all__ = [
     "TransPairs",
     "calc_ll",
     "cis_windows",
+    "coloc",
     "eigen_rotation",
     "fit_components",
     "fit_lmm",
@@ -40,6 +44,7 @@ __all__ = [
     "map_cis_independent",
     "map_cis_interaction",
     "map_cis_nominal",
+    "map_cis_susie",
     "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
@@ -60,12 +65,15 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
     from lmmlite_jax.mapping.cis.map_cis import CisResult, map_cis
     from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
+    from lmmlite_jax.mapping.cis.susie import map_cis_susie
     from lmmlite_jax.mapping.cis.windows import cis_windows
     from lmmlite_jax.mapping.kinship import kinship
     from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_values
     from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
     from lmmlite_jax.mapping.permutation import permutation_threshold
     from lmmlite_jax.mapping.scan import ScanResult, scan
+    from lmmlite_jax.mapping.susie.colocalization import Colocalization, coloc
+    from lmmlite_jax.mapping.susie.result import CredibleSets, FineMapping
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.model.components import ComponentsFit, fit_components
     from lmmlite_jax.model.fit import fit_lmm
@@ -86,7 +94,10 @@ else:
         "CisPairs": "mapping.cis.nominal",
         "CisResult": "mapping.cis.map_cis",
         "Cohort": "data.cohort",
+        "Colocalization": "mapping.susie.colocalization",
         "ComponentsFit": "model.components",
+        "CredibleSets": "mapping.susie.result",
+        "FineMapping": "mapping.susie.result",
         "LMMFit": "model.result",
         "MLSolution": "model.likelihood",
         "NullModel": "model.null_model",
@@ -99,6 +110,7 @@ else:
         "TransPairs": "mapping.trans",
         "calc_ll": "model.likelihood",
         "cis_windows": "mapping.cis.windows",
+        "coloc": "mapping.susie.colocalization",
         "eigen_rotation": "model.rotation",
         "fit_components": "model.components",
         "fit_lmm": "model.fit",
@@ -114,6 +126,7 @@ else:
         "map_cis_independent": "mapping.cis.independent",
         "map_cis_interaction": "mapping.cis.interaction",
         "map_cis_nominal": "mapping.cis.nominal",
+        "map_cis_susie": "mapping.cis.susie",
         "map_trans": "mapping.trans",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",

@@ -54,7 +54,9 @@ class Mode(StrEnum):
     cis = "cis"
     cis_nominal = "cis_nominal"
     cis_independent = "cis_independent"
+    cis_susie = "cis_susie"
     trans = "trans"
+    trans_susie = "trans_susie"
 
 
 class Suffix(StrEnum):
@@ -289,6 +291,17 @@ def map_qtl(
     asymptotic: Annotated[
         bool, typer.Option("--asymptotic", help="GEMMA's p-values, with the variance refit.")
     ] = False,
+    max_effects: Annotated[
+        int, typer.Option(help="Most effects of a feature that susie modes look for")
+    ] = 10,
+    coverage: Annotated[float, typer.Option(help="Coverage of their credible sets")] = 0.95,
+    min_abs_corr: Annotated[
+        float, typer.Option(help="Least correlation of two variants of a credible set")
+    ] = 0.5,
+    susie_loci: Annotated[
+        Path | None,
+        typer.Option(help="Loci for trans_susie: phenotype_id, chr, and pos or start and end."),
+    ] = None,
     clip_kinship: ClipKinship = False,
     scale_kinship: ScaleKinship = False,
     output_dir: Annotated[
@@ -303,7 +316,7 @@ def map_qtl(
     compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Map QTL from files: cis, cis_nominal, cis_independent or trans."""
+    """Map QTL from files: cis, cis_nominal, cis_independent, trans, cis_susie or trans_susie."""
     from lmmlite_jax.pipeline import map_files
 
     log = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
@@ -327,6 +340,10 @@ def map_qtl(
             fdr=fdr,
             variance=variance.value,
             asymptotic=asymptotic,
+            max_effects=max_effects,
+            coverage=coverage,
+            min_abs_corr=min_abs_corr,
+            susie_loci=susie_loci,
             clip_kinship=clip_kinship,
             scale_kinship=scale_kinship,
             output_text=output_text,

@@ -36,6 +36,11 @@ def cis_of_permutations():
     return lmm.map_cis(lmm.NullModel(K, Y, X), G, windows, permutations=20)
 
 
+def fine_mapping():
+    windows = np.column_stack([np.zeros(T, int), np.full(T, M)])
+    return lmm.map_cis_susie(lmm.NullModel(K, Y, X, dtype="float32"), G, windows, max_effects=2)
+
+
 def gradient_of_log_likelihood():
     """Its backward pass runs after the function has returned, in single precision."""
     single = [jnp.asarray(a, jnp.float32) for a in (0.4, K, Y[:, 0], X)]
@@ -59,10 +64,18 @@ CALLS = {
     "permutation_threshold": partial(permuted_maxima, "float64"),
     "permutation_threshold in float32": partial(permuted_maxima, "float32"),
     "map_cis": cis_of_permutations,
+    "map_cis_susie in float32": fine_mapping,
     "gradient of log_likelihood": gradient_of_log_likelihood,
 }
 
-WITH_SINGLE = ("fit_traits in float32", "scan in float32", "best", "refit", "map_cis")
+WITH_SINGLE = (
+    "fit_traits in float32",
+    "scan in float32",
+    "best",
+    "refit",
+    "map_cis",
+    "map_cis_susie in float32",
+)
 """Calls of which some work is done in float32: the first of each kind, which compile it."""
 
 

@@ -9,6 +9,7 @@ from lmmlite_jax.data.kinship_files import (
     read_loco_kinship,
     write_kinship,
 )
+from lmmlite_jax.data.loci import read_loci
 from lmmlite_jax.data.phenotypes import (
     Phenotypes,
     read_annotation,
@@ -45,6 +46,7 @@ __all__ = [
     "read_covariates",
     "read_interaction",
     "read_kinship",
+    "read_loci",
     "read_loco_kinship",
     "read_phenotypes",
     "read_samples_map",

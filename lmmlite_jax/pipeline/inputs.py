@@ -20,6 +20,7 @@ from lmmlite_jax.data import (
     read_covariates,
     read_interaction,
     read_kinship,
+    read_loci,
     read_loco_kinship,
     read_phenotypes,
     read_samples_map,
@@ -64,6 +65,8 @@ class Inputs:
         With an intercept.
     interaction : (n × terms) pandas.DataFrame or None
         Interaction terms.
+    loci : (loci × 4) pandas.DataFrame or None
+        As from `read_loci`.
     kinship : (n, n) array, dict of them by chromosome, or None
         None for ordinary regression, and where it is to be computed from the genotypes.
     report : MatchReport
@@ -81,6 +84,7 @@ class Inputs:
     positions: pd.DataFrame | None
     covariates: pd.DataFrame
     interaction: pd.DataFrame | None
+    loci: pd.DataFrame | None
     kinship: Kinship
     report: MatchReport
     files: tuple[Path, ...]
@@ -120,6 +124,7 @@ def read_inputs(
     kinship: str | os.PathLike[str] | None = None,
     samples_map: str | os.PathLike[str] | None = None,
     annotation: str | os.PathLike[str] | None = None,
+    loci: str | os.PathLike[str] | None = None,
     near: bool = True,
     log: Log = lambda line: None,
 ) -> Inputs:
@@ -131,8 +136,8 @@ def read_inputs(
         As from `open_genotypes`.
     phenotypes, annotation
         As for `read_phenotypes`.
-    covariates, interaction, samples_map : path, optional
-        As for `read_covariates`, `read_interaction` and `read_samples_map`.
+    covariates, interaction, samples_map, loci : path, optional
+        As for `read_covariates`, `read_interaction`, `read_samples_map` and `read_loci`.
     kinship : path, optional
         As for `read_kinship`, or for `read_loco_kinship` if it holds several.
     near : bool
@@ -190,7 +195,7 @@ def read_inputs(
         here = np.ix_(rows["kinship"], rows["kinship"])
         chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
         matrix = chosen.get("", chosen)
-    given = (phenotypes, annotation, covariates, interaction, kinship, samples_map)
+    given = (phenotypes, annotation, covariates, interaction, kinship, samples_map, loci)
     return Inputs(
         matched.samples,
         genotypes,
@@ -201,6 +206,7 @@ def read_inputs(
         positions,
         with_intercept(table),
         None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
+        None if loci is None else read_loci(loci),
         matrix,
         matched.report,
         (*genotypes.files, *dict.fromkeys(Path(path) for path in given if path is not None)),

@@ -35,8 +35,13 @@ __all__ = ["map_files"]
 
 _WINDOWS = {"trans": 5_000_000}
 _WINDOW = 1_000_000
-# Two modes write the best variant of each feature.
-_WRITERS = {"cis_independent": ("cis", "cis_independent")}
+# Two modes write the best variant of each feature, and two credible sets.
+_WRITERS = {
+    "cis_independent": ("cis", "cis_independent"),
+    **dict.fromkeys(("cis_susie", "trans_susie"), ("cis_susie", "trans_susie")),
+}
+# Modes of features that need no place.
+_EVERYWHERE = ("trans", "trans_susie")
 _PACKAGES = ("lmmlite-jax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
@@ -60,6 +65,10 @@ def map_files(
     fdr: float = 0.05,
     variance: str = "null",
     asymptotic: bool = False,
+    max_effects: int = 10,
+    coverage: float = 0.95,
+    min_abs_corr: float = 0.5,
+    susie_loci: str | os.PathLike[str] | None = None,
     clip_kinship: bool = False,
     scale_kinship: bool = False,
     output_text: bool = False,
@@ -77,9 +86,10 @@ def map_files(
         As for `read_phenotypes`. The modes that begin with cis need places.
     prefix : path
         Of the names of the files that are written.
-    mode : {"cis", "cis_nominal", "cis_independent", "trans"}
+    mode : {"cis", "cis_nominal", "cis_independent", "cis_susie", "trans", "trans_susie"}
         The best variant near each feature with permutations; every pair within the window; several
-        signals a feature, each given the others; or all pairs over a threshold but for those near.
+        signals a feature, each given the others; fine-mapping of the window; all pairs over a
+        threshold but for those near; or fine-mapping of ``susie_loci``.
     kinship : path, "auto", "loco" or "none"
         A file for `read_kinship` or `read_loco_kinship`; the kinship computed from the genotypes,
         of all variants or for each chromosome of those on all others; or ordinary regression.
@@ -105,6 +115,10 @@ def map_files(
         As for `scan`; "refit" is for "cis_nominal" and "trans".
     asymptotic : bool
         GEMMA's p-values with "refit", as for `scan`.
+    max_effects, coverage, min_abs_corr
+        As for `map_cis_susie`, in "cis_susie" and "trans_susie".
+    susie_loci : path, optional
+        Loci for "trans_susie", as for `read_loci`; the window is around each of them.
     clip_kinship, scale_kinship : bool
         ``clip_negative`` and ``scale_kinship`` of `scan`.
     output_text : bool
@@ -150,7 +164,7 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, asymptotic, interaction, output_text)
+    _check_options(mode, variance, asymptotic, interaction, susie_loci, output_text)
     check_ranges(
         window=window,
         maf_threshold=maf_threshold,
@@ -159,6 +173,9 @@ def map_files(
         seed=seed,
         pval_threshold=pval_threshold,
         fdr=fdr,
+        max_effects=max_effects,
+        coverage=coverage,
+        min_abs_corr=min_abs_corr,
     )
     lines: list[str] = []
 
@@ -181,11 +198,14 @@ def map_files(
         fdr,
         variance,
         asymptotic,
+        max_effects,
+        coverage,
+        min_abs_corr,
         clip_kinship,
         scale_kinship,
     )
     computed = str(kinship) in ("auto", "loco", "none")
-    given = (phenotypes, covariates, interaction, samples_map, annotation)
+    given = (phenotypes, covariates, interaction, samples_map, annotation, susie_loci)
     for path in (*given, None if computed else kinship):
         if path is not None:
             check_readable(Path(path))
@@ -199,7 +219,8 @@ def map_files(
             kinship=None if computed else kinship,
             samples_map=samples_map,
             annotation=annotation,
-            near=mode != "trans",
+            loci=susie_loci,
+            near=mode not in _EVERYWHERE,
             log=say,
         )
         files = [_described(path) for path in inputs.files]
@@ -281,7 +302,12 @@ def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[
 
 
 def _check_options(
-    mode: str, variance: str, asymptotic: bool, interaction: Any, output_text: bool
+    mode: str,
+    variance: str,
+    asymptotic: bool,
+    interaction: Any,
+    susie_loci: Any,
+    output_text: bool,
 ) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
@@ -289,6 +315,10 @@ def _check_options(
         raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
     if interaction is not None and mode != "cis_nominal":
         raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+    if mode == "trans_susie" and susie_loci is None:
+        raise ValueError("The mode trans_susie needs the loci to fine-map: give susie_loci.")
+    if mode != "trans_susie" and susie_loci is not None:
+        raise ValueError(f"susie_loci are for the mode trans_susie, not {mode}.")
     if asymptotic and variance != "refit":
         raise ValueError("asymptotic p-values are for the variance 'refit' alone.")
     if interaction is not None and variance == "refit":

@@ -49,6 +49,9 @@ RANGES = {
     "seed": Range(0),
     "pval_threshold": Range(0, 1, low_included=False),
     "fdr": Range(0, 1, low_included=False, high_included=False),
+    "max_effects": Range(1),
+    "coverage": Range(0, 1, low_included=False, high_included=False),
+    "min_abs_corr": Range(0, 1),
     "interval": Range(0.5, 0.999),
 }
 """By the option's name. A confidence level above 0.999 takes more than 10,000 simulations."""

@@ -48,6 +48,9 @@ class Settings:
     fdr: float
     variance: str
     asymptotic: bool
+    max_effects: int
+    coverage: float
+    min_abs_corr: float
     clip_negative: bool
     scale_kinship: bool
 

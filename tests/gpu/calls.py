@@ -107,6 +107,7 @@ CALLS = {
     "founders best": Call(lambda of: lmm.scan(of.null, of.founders, keep="best"), columns=8),
     "permutations": Call(lambda of: lmm.permutation_threshold(of.null, of.G, permutations=20)),
     "cis": Call(lambda of: lmm.map_cis(of.null, of.G, of.windows, permutations=20)),
+    "cis susie": Call(lambda of: lmm.map_cis_susie(of.with_gaps, of.G, of.windows)),
     "cis interactions": Call(Cohort.interactions),
     "components": Call(lambda of: lmm.fit_components([of.K, of.household], of.Y[:, :4], of.X)),
     "one trait": Call(Cohort.one_trait),

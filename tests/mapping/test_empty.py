@@ -37,6 +37,15 @@ def cis(Y, G, windows):
     return [result.to_pandas(), found.to_pandas()]
 
 
+def susie(Y, G, windows):
+    found = lmm.map_cis_susie(lmm.NullModel(K, Y, X), G, windows, max_effects=2)
+    return [
+        found.to_pandas()[:0],
+        found.sets_to_pandas()[:0],
+        lmm.coloc(found, found).to_pandas()[:0],
+    ]
+
+
 def each(search, *more, **options):
     def tables(Y, G, windows):
         given = more if search is lmm.map_trans else (windows, *more)
@@ -61,6 +70,7 @@ TABLES = {
     "cis": cis,
     "nominal": each(lmm.map_cis_nominal),
     "cis interaction": each(lmm.map_cis_interaction, E),
+    "susie": susie,
     "trans": each(lmm.map_trans, threshold=0.9),
     "fits": fits,
     "components": lambda Y, G, windows: [lmm.fit_components([K], Y, X).to_pandas()],

@@ -224,6 +224,8 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
         (["--kinship", "absent.csv"], "absent.csv"),
         (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
         (["--kinship", "none", "--asymptotic"], "are for the variance 'refit' alone"),
+        (["--kinship", "none", "--mode", "trans_susie"], "give susie_loci"),
+        (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
         (["--kinship", "none", "-o", "absent"], "there is no folder"),
@@ -247,6 +249,9 @@ def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, optio
         ("maf-threshold", "0.5", "maf_threshold must be at least 0 and below 0.5, got 0.5."),
         ("maf-threshold-interaction", "-1", "maf_threshold_interaction must be at least 0 and"),
         ("pval-threshold", "0", "pval_threshold must be above 0 and at most 1, got 0.0."),
+        ("max-effects", "0", "max_effects must be at least 1, got 0."),
+        ("coverage", "1", "coverage must be above 0 and below 1, got 1.0."),
+        ("min-abs-corr", "2", "min_abs_corr must be at least 0 and at most 1, got 2.0."),
         ("seed", "-1", "seed must be at least 0, got -1."),
         ("window", "-5", "window must be at least 0 and at most 1,000,000,000,000, got -5."),
         ("kinship", "absent.csv", "absent.csv: there is no such file."),
@@ -298,10 +303,68 @@ def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_p
     assert "there is no finished run of the mode trans" in never.output
 
 
-def test_a_full_disk_ends_the_run_and_what_is_done_can_be_resumed(small, tmp_path, monkeypatch):
+SUSIE_FILES = ["features.txt.gz", "lbf.1.parquet", "sets.txt.gz", "summary.parquet"]
+
+
+def test_fine_mapping_near_features_is_that_of_arrays(small, tmp_path):
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    said = succeed("map", *files, "--mode", "cis_susie", "--max-effects", 3, "--min-abs-corr", 0.2)
+    assert "1 credible sets of 1 of 3 features" in said
+    prefix = tmp_path / "run.SuSiE"
+    members = pd.read_parquet(f"{prefix}_summary.parquet")
+    assert list(members.columns) == ["phenotype_id", "variant_id", "pip", "af", "cs_id"]
+    bed = pd.read_csv(small / "y.bed", sep="\t")
+    K = pd.read_csv(small / "kinship.csv", index_col=0)
+    values = bed.set_index("gene_id")[K.index].T
+    with lmm.data.open_genotypes(small / "g") as file:
+        G = file.read(np.arange(60), np.arange(40)).astype(float)
+    windows = np.array([[0, 60], [0, 60], [0, 0]])
+    options = {"max_effects": 3, "min_abs_corr": 0.2}
+    expected = lmm.map_cis_susie(lmm.NullModel(K, values), G, windows, **options).to_pandas()
+    np.testing.assert_allclose(members["pip"], expected["pip"], atol=1e-9)
+    np.testing.assert_allclose(members["af"], expected["af"], atol=1e-9)
+    lbf = pd.read_parquet(f"{prefix}_lbf.1.parquet")
+    assert list(lbf.columns) == ["phenotype_id", "variant_id", "cs_id", "pip", "posterior", "lbf"]
+    assert lbf.loc[lbf["lbf"].idxmax(), "variant_id"] == "rs20"
+    assert len(lbf) == 59  # one variant has no call
+    (sets,) = pd.read_csv(f"{prefix}_sets.txt.gz", sep="\t").to_dict("records")
+    assert (sets["phenotype_id"], sets["variant_id"], sets["size"]) == ("a", "rs20", len(members))
+    features = pd.read_csv(f"{prefix}_features.txt.gz", sep="\t", index_col=0)
+    assert features["sets"].to_dict() == {"a": 1, "b": 0, "elsewhere": 0}
+    assert features.loc["elsewhere", "reason"] == "no variant in the window"
+
+
+def test_fine_mapping_of_loci_has_those_of_a_feature_apart(small, tmp_path):
+    loci = tmp_path / "loci.tsv"
+    loci.write_text("phenotype_id\tchr\tpos\na\tchr1\t50000\na\tchr1\t20000\nz\tchr1\t1\n")
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    options = ["--mode", "trans_susie", "--susie-loci", loci, "--window", 8000]
+    said = succeed("map", *files, *options)
+    assert "1 loci of features without a phenotype are left out (z)" in said
+    members = pd.read_parquet(tmp_path / "run.SuSiE_summary.parquet")
+    assert list(members.columns[:4]) == ["phenotype_id", "locus", "locus_id", "variant_id"]
+    assert {*members["locus_id"]} == {"a_2"}
+    assert "rs20" in {*members["variant_id"]}
+    features = pd.read_csv(tmp_path / "run.SuSiE_features.txt.gz", sep="\t")
+    assert list(features["locus"]) == [1, 2]
+    assert list(features["num_var"]) == [16, 16]
+    summary = json.loads((tmp_path / "run.trans_susie.summary.json").read_text())
+    assert any(one["path"].endswith("loci.tsv") for one in summary["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "written"),
+    [
+        ("cis_nominal", ["cis_qtl_pairs.1.parquet"]),
+        ("cis_susie", [f"SuSiE_{name}" for name in SUSIE_FILES]),
+    ],
+)
+def test_a_full_disk_ends_the_run_and_what_is_done_can_be_resumed(
+    small, tmp_path, monkeypatch, mode, written
+):
     """Writing fails once results are there: the parts stay, and no result is half written."""
     arguments = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
-    arguments += ["--mode", "cis_nominal"]
+    arguments += ["--mode", mode]
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "run.cis_qtl_pairs.1.parquet")
@@ -311,7 +374,7 @@ def test_a_full_disk_ends_the_run_and_what_is_done_can_be_resumed(small, tmp_pat
         result = run("map", *arguments)
     assert result.exit_code == 2
     assert "No space left on device" in result.output
-    assert [path.name for path in tmp_path.iterdir()] == ["run.cis_nominal.parts"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"run.{mode}.parts"]
     assert "pieces of the work are done" in succeed("map", *arguments, "--resume")
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["run.cis_nominal.summary.json", "run.cis_qtl_pairs.1.parquet"]
+    assert left == sorted(f"run.{name}" for name in (f"{mode}.summary.json", *written))

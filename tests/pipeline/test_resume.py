@@ -84,7 +84,7 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("mode", ["trans", "cis_nominal", "cis_independent"])
+@pytest.mark.parametrize("mode", ["trans", "cis_nominal", "cis_independent", "cis_susie"])
 def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
     cohort, environment, tmp_path, mode
 ):
