@@ -7,6 +7,7 @@ process.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lmmlite_jax.data.cohort import Cohort
+    from lmmlite_jax.pipeline import Share
 
 __all__ = ["app"]
 
@@ -313,6 +315,18 @@ def map_qtl(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same command was interrupted.")
     ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="Share the work with the other processes of srun or mpirun."
+        ),
+    ] = False,
+    num_processes: Annotated[
+        int | None, typer.Option(help="Processes that share the work, each started by hand")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="Number of this one of them, from 0")
+    ] = None,
     compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
@@ -348,9 +362,21 @@ def map_qtl(
             scale_kinship=scale_kinship,
             output_text=output_text,
             resume=resume,
+            share=_share(distributed, num_processes, process_id),
             log=log.print,
             bar=partial(_bar, log),
         )
+
+
+def _share(distributed: bool, count: int | None, index: int | None) -> Share:
+    """Part of the work that is this process's."""
+    from lmmlite_jax.pipeline import ALONE, Share, share_of_environment
+
+    if (count is None) != (index is None):
+        raise ValueError("--num-processes and --process-id go together: give both, or neither.")
+    if count is not None and index is not None:
+        return Share(index, count)
+    return share_of_environment(os.environ) if distributed else ALONE
 
 
 @app.command(cls=_Command, context_settings={"token_normalize_func": _with_hyphens})

@@ -7,5 +7,14 @@ require("pandas", "io")
 from lmmlite_jax.pipeline.inputs import Inputs, read_inputs  # noqa: E402
 from lmmlite_jax.pipeline.kinship import genotype_kinship  # noqa: E402
 from lmmlite_jax.pipeline.map_files import map_files  # noqa: E402
+from lmmlite_jax.pipeline.processes import ALONE, Share, share_of_environment  # noqa: E402
 
-__all__ = ["Inputs", "genotype_kinship", "map_files", "read_inputs"]
+__all__ = [
+    "ALONE",
+    "Inputs",
+    "Share",
+    "genotype_kinship",
+    "map_files",
+    "read_inputs",
+    "share_of_environment",
+]

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["one_run"]
+__all__ = ["is_held", "one_run"]
 
 _BEAT = 30.0  # seconds after which a run shows that it is alive
 _SILENCE = 180.0  # seconds without a sign of life after which a run elsewhere is taken for dead
@@ -45,6 +45,14 @@ def one_run(locks: Sequence[Path]) -> Iterator[None]:
         held.callback(beats.join)
         held.callback(over.set)
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether there is a lock whose run goes on."""
+    try:
+        return _is_alive(path, _parsed(path.read_bytes()))
+    except FileNotFoundError:
+        return False
 
 
 def _take(path: Path) -> bytes:

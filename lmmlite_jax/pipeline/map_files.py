@@ -26,6 +26,7 @@ from lmmlite_jax.pipeline.lock import one_run
 from lmmlite_jax.pipeline.modes import MODES
 from lmmlite_jax.pipeline.options import check_ranges
 from lmmlite_jax.pipeline.parts import Parts
+from lmmlite_jax.pipeline.processes import ALONE, Processes, Share
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def map_files(
     scale_kinship: bool = False,
     output_text: bool = False,
     resume: bool = False,
+    share: Share = ALONE,
     log: Log | None = None,
     bar: Bar | None = None,
 ) -> dict[str, Any]:
@@ -125,21 +127,25 @@ def map_files(
         Whether "trans" writes text in place of Parquet.
     resume : bool
         Whether to go on where the same run was interrupted.
+    share : Share
+        The part of the work that this process does, where several do it at the same time: all are
+        called with the same arguments, and see the same folders. The first makes the tables.
     log, bar : function, optional
         Told lines of the log; and a context that gives a function told of progress.
 
     Returns
     -------
     dict
-        The summary, which is in ``PREFIX.MODE.summary.json`` too.
+        The summary, which is in ``PREFIX.MODE.summary.json`` too; where several processes do the
+        work, the first's.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If a file or an option cannot be used, nothing can be mapped, parts are of another run, or
-        another run is writing the same files.
+        If a file or an option cannot be used, nothing can be mapped, parts are of another run,
+        another run is writing the same files, or another process has ended too early.
 
     Examples
     --------
@@ -180,6 +186,7 @@ def map_files(
     lines: list[str] = []
 
     def say(line: str) -> None:
+        line = line if share.count == 1 else f"process {share.index} of {share.count}: {line}"
         lines.append(line)
         if log is not None:
             log(line)
@@ -210,7 +217,11 @@ def map_files(
         if path is not None:
             check_readable(Path(path))
     locks = [_beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
-    with one_run(locks), open_genotypes(genotypes) as file:
+    of_others = [_beside(prefix, f"{mode}.{i}.lock") for i in range(1, share.count)]
+    folder = _beside(prefix, f"{mode}.parts")
+    processes = Processes(share, [locks[-1], *of_others], folder)
+    own = locks if share.index == 0 else [of_others[share.index - 1]]
+    with one_run(own), open_genotypes(genotypes) as file:
         inputs = read_inputs(
             file,
             phenotypes,
@@ -232,13 +243,14 @@ def map_files(
             "version": version("lmmlite-jax"),
         }
         bar = _no_bar if bar is None else bar
-        folder = _beside(prefix, f"{mode}.parts")
-        with inputs.dosages, Parts(folder, fingerprint, resume=resume) as parts:
+        at_work = Parts(folder, fingerprint, resume=resume, processes=processes)
+        with inputs.dosages, at_work as parts:
             if resume:
                 say(f"resumed: {parts.resumed} pieces of the work are done")
             matrix = inputs.kinship
             if str(kinship) in ("auto", "loco"):
                 matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
+            parts.announce()
             run = Run(inputs, settings, matrix, parts, bar, say)
             written = _written(run, prefix, output_text)
             clock.append(time.perf_counter())
@@ -258,9 +270,10 @@ def map_files(
                 **_summary(run, written, clock),
                 "log": lines,
             }
-            with whole_file(_beside(prefix, f"{mode}.summary.json")) as stream:
-                stream.write((json.dumps(summary, indent=1) + "\n").encode())
-            parts.remove()
+            if share.index == 0:
+                with whole_file(_beside(prefix, f"{mode}.summary.json")) as stream:
+                    stream.write((json.dumps(summary, indent=1) + "\n").encode())
+                parts.remove()
     return summary
 
 
@@ -298,6 +311,7 @@ def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[
             "total": round(time.perf_counter() - started, 3),
         },
         "resumed": run.parts.resumed > 0,
+        "processes": run.share.count,
     }
 
 

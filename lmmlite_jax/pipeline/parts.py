@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lmmlite_jax._optional import require
 from lmmlite_jax.data.tables import whole_file
+from lmmlite_jax.pipeline.processes import Processes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,8 @@ class Parts:
         Inputs and options on which results depend, as JSON holds them.
     resume : bool
         Whether to go on with what is there; it is removed otherwise.
+    processes : Processes
+        Those that share the work. All but the first take what it leaves in the folder.
 
     Attributes
     ----------
@@ -55,6 +58,8 @@ class Parts:
         Results are written when so much time has passed since they last were.
     resumed : int
         How many pieces of work were in files at the beginning.
+    processes : Processes
+        As given.
 
     Raises
     ------
@@ -64,12 +69,36 @@ class Parts:
 
     seconds = 10.0
 
-    def __init__(self, folder: Path, fingerprint: Mapping[str, Any], *, resume: bool) -> None:
-        self.folder = folder
-        self._done: Facts = {}
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: Mapping[str, Any],
+        *,
+        resume: bool,
+        processes: Processes,
+    ) -> None:
+        self.folder, self.processes = folder, processes
         self._frames: dict[str, list[pd.DataFrame]] = {}
         self._unwritten: Facts = {}
-        known = folder / _FINGERPRINT
+        if self._is_first:
+            self._prepare(fingerprint, resume)
+            files = self._files()
+        else:
+            files = [folder / name for name in processes.join()]
+            known = json.loads((folder / _FINGERPRINT).read_text(encoding="utf-8"))
+            _check_same(known, fingerprint, folder)
+        self._done = self._begun = _facts(files)
+        self.resumed = len(self._done)
+        self._number = max((int(file.name[:6]) for file in files), default=0)
+        self._written = time.monotonic()
+
+    @property
+    def _is_first(self) -> bool:
+        return self.processes.share.index == 0
+
+    def _prepare(self, fingerprint: Mapping[str, Any], resume: bool) -> None:
+        """Make the folder, or go on with it."""
+        folder, known = self.folder, self.folder / _FINGERPRINT
         if folder.exists() and not known.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} holds something else than parts of a run: move it away.")
         try:
@@ -88,11 +117,27 @@ class Parts:
             folder.mkdir()
             with whole_file(known) as stream:
                 stream.write(json.dumps(fingerprint, indent=1).encode())
-        for file in self._files():
-            self._done |= _facts_of(file)
-        self.resumed = len(self._done)
-        self._number = max((int(file.name[:6]) for file in self._files()), default=0)
-        self._written = time.monotonic()
+
+    def announce(self) -> None:
+        """Let other processes begin, if this is the first: all that they need is in the folder."""
+        if self._is_first:
+            self.processes.announce([file.name for file in self._files()])
+
+    def gather(self, stage: str, *, last: bool = True) -> bool:
+        """Wait until all processes have done their shares of a stage, and take their results.
+
+        Of the ``last`` stage that is for the first alone, which makes the tables: whether this
+        process is to go on.
+        """
+        self.write()
+        if not self.processes.finish(stage, last=last):
+            return False
+        self._done = _facts(self._files())
+        return True
+
+    def begun(self, stage: str) -> set[tuple[int, ...]]:
+        """Pieces of work of a stage that were done when the run, or its resumption, began."""
+        return {key.numbers for key in self._begun if key.stage == stage}
 
     def done(self, stage: str) -> dict[tuple[int, ...], Any]:
         """Pieces of work of a stage whose results are here, with the fact each came with."""
@@ -113,6 +158,8 @@ class Parts:
 
     def write(self) -> None:
         """Write what is in memory."""
+        if self._frames:
+            self.processes.check()
         pd, arrow = require("pandas", "io"), require("pyarrow", "io")
         parquet = require("pyarrow.parquet", "io")
         for kind, frames in self._frames.items():
@@ -120,7 +167,8 @@ class Parts:
             facts = json.dumps([[*key, fact] for key, fact in self._unwritten.items()]).encode()
             noted = {**(table.schema.metadata or {}), b"facts": facts}
             self._number += 1
-            with whole_file(self.folder / f"{self._number:06d}.{kind}.parquet") as stream:
+            own = f"{self._number:06d}-{self.processes.share.index}.{kind}.parquet"
+            with whole_file(self.folder / own) as stream:
                 parquet.write_table(table.replace_schema_metadata(noted), stream)
         self._done |= self._unwritten
         self._frames, self._unwritten = {}, {}
@@ -155,17 +203,26 @@ class Parts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and not self._files():
+        if error is not None and self._is_first and not self._files():
             shutil.rmtree(self.folder)
 
     def _files(self, kind: str = "*") -> list[Path]:
         return sorted(self.folder.glob(f"[0-9]*.{kind}.parquet"))
 
 
-def _facts_of(file: Path) -> Facts:
-    schema = require("pyarrow.parquet", "io").read_schema(file)
-    rows = json.loads(schema.metadata[b"facts"])
-    return {Key(stage, tuple(numbers)): fact for stage, numbers, fact in rows}
+def _facts(files: Sequence[Path]) -> Facts:
+    """What is known of the pieces of work in files, each of which is in one."""
+    parquet, facts = require("pyarrow.parquet", "io"), Facts()
+    for file in files:
+        rows = json.loads(parquet.read_schema(file).metadata[b"facts"])
+        of_file = {Key(stage, tuple(numbers)): fact for stage, numbers, fact in rows}
+        if facts.keys() & of_file.keys():
+            raise ValueError(
+                f"{file} holds what another file beside it holds as well: two runs have written "
+                "there, start again without --resume."
+            )
+        facts |= of_file
+    return facts
 
 
 def _check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:

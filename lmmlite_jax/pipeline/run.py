@@ -18,6 +18,7 @@ from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship
 from lmmlite_jax.pipeline.parts import Parts
+from lmmlite_jax.pipeline.processes import Share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,10 +145,15 @@ class Run:
         )
 
     def left(self, stage: str) -> Bool[np.ndarray, " m"]:
-        """Which features are still to be mapped."""
+        """Which features this process is to map: its share of those left."""
         left = np.ones(len(self.inputs.features), dtype=bool)
-        left[[feature for (feature,) in self.parts.done(stage)]] = False
-        return left
+        left[[feature for (feature,) in self.parts.begun(stage)]] = False
+        return self.share.of(left)
+
+    @property
+    def share(self) -> Share:
+        """The part of the work that this process does."""
+        return self.parts.processes.share
 
     def found(self, kind: str) -> pd.DataFrame:
         """Rows of a kind that are finished, of which there must be some."""

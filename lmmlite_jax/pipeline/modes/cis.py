@@ -15,22 +15,25 @@ from lmmlite_jax.mapping.tables import BEST_COLUMNS, best_table
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
-__all__ = ["best_of_features", "map_best", "named"]
+__all__ = ["BEST", "best_of_features", "find_best", "map_best", "named"]
 
-STAGE = "feature"
+BEST = "feature"
+"""Stage of the work."""
 
 
 def map_best(run: Run) -> Iterator[Table]:
     """Do what is left of the best variants, and make their table."""
-    yield Table("cis_qtl.txt.gz", best_of_features(run))
+    find_best(run)
+    if run.parts.gather(BEST):
+        yield Table("cis_qtl.txt.gz", best_of_features(run))
 
 
-def best_of_features(run: Run) -> pd.DataFrame:
-    """Rows of all features, mapped or found finished, with q-values."""
+def find_best(run: Run) -> None:
+    """Do what is left of the best variants."""
     settings, null = run.settings, run.null
     genotypes = as_dosages(run.inputs.dosages, null)
     windows = as_windows(run.windows, null.m, genotypes.markers)
-    left, mappable = run.left(STAGE), windows[:, 1] > windows[:, 0]
+    left, mappable = run.left(BEST), windows[:, 1] > windows[:, 0]
     work = best_markers(
         null,
         genotypes,
@@ -44,12 +47,20 @@ def best_of_features(run: Run) -> pd.DataFrame:
         advance(int((mappable & ~left).sum()))
         for near, best in each_in_float64(work):
             frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
+            frame = frame[left[best.genes]]  # neighbours may be another process's
             status = near.block.status[near.block.traits >= 0]
             fitted = zip(near.genes.tolist(), status.tolist(), strict=True)
-            run.parts.add("best", frame, STAGE, {(gene,): int(code) for gene, code in fitted})
+            facts: dict[tuple[int, ...], int] = {
+                (gene,): int(code) for gene, code in fitted if left[gene]
+            }
+            run.parts.add("best", frame, BEST, facts)
             advance(near.genes.size)
+
+
+def best_of_features(run: Run) -> pd.DataFrame:
+    """Rows of all features, mapped or found finished, with q-values."""
     status = run.status_of_counts()
-    for (gene,), code in run.parts.done(STAGE).items():
+    for (gene,), code in run.parts.done(BEST).items():
         status[gene] = code
     run.note_features(status)
     found = run.found("best").sort_values("gene", ignore_index=True)

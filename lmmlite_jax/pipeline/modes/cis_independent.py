@@ -13,7 +13,7 @@ from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.cis.stepwise import Search, signals_of_genes
 from lmmlite_jax.mapping.genotypes import as_dosages
 from lmmlite_jax.model.precision import each_in_float64
-from lmmlite_jax.pipeline.modes.cis import best_of_features, named
+from lmmlite_jax.pipeline.modes.cis import BEST, best_of_features, find_best, named
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
 __all__ = ["map_independent"]
@@ -23,13 +23,13 @@ STAGE = "signals"
 
 def map_independent(run: Run) -> Iterator[Table]:
     """Do what is left of best variants and of independent signals, and make their tables."""
+    find_best(run)
+    run.parts.gather(BEST, last=False)
     table = best_of_features(run)
-    yield Table("cis_qtl.txt.gz", table)
     settings, null = run.settings, run.null
     best = run.found("best")
     cis = _over_all(best, null.m)
     significant = table.loc[table["qval"] <= settings.fdr, "pval_beta"]
-    signals = None
     if len(significant):
         threshold = float(significant.max())
         run.log(f"signals have pval_beta of at most {threshold:.6g}")
@@ -47,7 +47,10 @@ def map_independent(run: Run) -> Iterator[Table]:
             for gene, of_gene in each_in_float64(work):
                 run.parts.add("signals", pd.DataFrame(of_gene), STAGE, {(gene,): 0})
                 advance(1)
-        signals = run.parts.frame("signals")
+    if not run.parts.gather(STAGE):
+        return
+    yield Table("cis_qtl.txt.gz", table)
+    signals = run.parts.frame("signals")
     if signals is None:
         signals = best[:0].assign(rank=0)
     signals = signals.sort_values(["gene", "rank"], ignore_index=True)

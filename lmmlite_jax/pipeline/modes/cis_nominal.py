@@ -35,12 +35,15 @@ def map_nominal(run: Run) -> Iterator[Table]:
             frame = pd.DataFrame(
                 {"gene": pairs.gene, "marker": pairs.marker, **pairs.columns()}
             ).assign(chrom=chrom[pairs.gene])
+            frame = frame[left[pairs.gene]]  # neighbours may be another process's
             tests = _effective_tests(run, pairs) if interacting else {}
             facts: dict[tuple[int, ...], int | None] = {
-                (gene,): tests.get(gene) for gene in pairs.genes.tolist()
+                (gene,): tests.get(gene) for gene in pairs.genes.tolist() if left[gene]
             }
             run.parts.add("pairs", frame, STAGE, facts)
             advance(pairs.genes.size)
+    if not run.parts.gather(STAGE):
+        return
     run.note_features(status)
     yield from _tables(run, interacting)
 

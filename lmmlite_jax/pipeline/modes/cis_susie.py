@@ -45,6 +45,8 @@ class LocusFact(TypedDict):
 def fine_map_near(run: Run) -> Iterator[Table]:
     """Do what is left of fine-mapping near features, and make its tables."""
     fine_map(run, 1, run.windows)
+    if not run.parts.gather(STAGE):
+        return
     status = run.status_of_counts()
     for (_, gene), fact in run.parts.done(STAGE).items():
         status[gene] = fact["status"]
@@ -58,7 +60,8 @@ def fine_map(run: Run, locus: int, windows: Int[np.ndarray, "m 2"]) -> None:
     genotypes = as_dosages(run.inputs.dosages, null)
     windows = as_windows(windows, null.m, genotypes.markers)
     left = np.ones(null.m, dtype=bool)
-    left[[gene for number, gene in run.parts.done(STAGE) if number == locus]] = False
+    left[[gene for number, gene in run.parts.begun(STAGE) if number == locus]] = False
+    left = run.share.of(left)
     chrom = run.inputs.chromosome()
     search = as_search(
         settings.max_effects, settings.coverage, settings.min_abs_corr, TOL, MOST_STEPS
@@ -70,10 +73,12 @@ def fine_map(run: Run, locus: int, windows: Int[np.ndarray, "m 2"]) -> None:
     with run.bar("features", int(mappable.sum())) as advance:
         advance(int((mappable & ~left).sum()))
         for near, genes in each_in_float64(work):
-            frame = pd.concat([_effects(one, locus) for one in (*genes, _NOBODY)])
+            # Neighbours may be another process's.
+            own = [_effects(one, locus) for one in genes if left[one.gene]]
+            frame = pd.concat([*own, _effects(_NOBODY, locus)])
             frame["chrom"] = chrom[near.first]
             facts: dict[tuple[int, ...], LocusFact] = {
-                (locus, gene): fact for gene, fact in _facts(run, near, genes).items()
+                (locus, gene): fact for gene, fact in _facts(run, near, genes).items() if left[gene]
             }
             run.parts.add("effects", frame, STAGE, facts)
             advance(near.genes.size)

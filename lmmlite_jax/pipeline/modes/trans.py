@@ -36,6 +36,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
         windows = inputs.windows(settings.window)
         run.log(f"pairs within {settings.window:,} base pairs are left out as cis")
     done: Mapping[tuple[int, ...], UnitFact] = dict(run.parts.done(STAGE))
+    own = run.share.in_turn()
     work = map_trans(
         run.null,
         inputs.dosages,
@@ -45,7 +46,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
         asymptotic=settings.asymptotic,
         maf_threshold=settings.maf_threshold,
         chromosome=run.chromosome,
-        wanted=lambda unit: tuple(unit) not in done,
+        wanted=lambda unit: tuple(unit) not in done and own(),
     )
     with run.bar("variants", len(inputs.variants)) as advance:
         advance(sum(fact["tested"] for unit, fact in done.items() if _counts(unit)))
@@ -55,6 +56,8 @@ def map_pairs(run: Run) -> Iterator[Table]:
             run.parts.add("pairs", frame, STAGE, {tuple(pairs.unit): _fact(pairs)})
             if _counts(pairs.unit):
                 advance(pairs.tested_markers.size)
+    if not run.parts.gather(STAGE):
+        return
     found = run.parts.frame("pairs")
     if found is None:
         raise ValueError("No feature could be tested: too few samples are left.")

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from lmmlite_jax.data import match_chromosomes
 from lmmlite_jax.data._names import few
 from lmmlite_jax.mapping.cis.windows import cis_windows
-from lmmlite_jax.pipeline.modes.cis_susie import fine_map, fine_mapping_tables
+from lmmlite_jax.pipeline.modes.cis_susie import STAGE, fine_map, fine_mapping_tables
 from lmmlite_jax.pipeline.run import Run, Table
 
 __all__ = ["fine_map_loci"]
@@ -21,6 +21,8 @@ def fine_map_loci(run: Run) -> Iterator[Table]:
     rounds = _rounds(run)
     for number, windows in enumerate(rounds, 1):
         fine_map(run, number, windows)
+    if not run.parts.gather(STAGE):
+        return
     run.note_reasons(run.status_of_counts())
     yield from fine_mapping_tables(run, rounds, loci=True)
 

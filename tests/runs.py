@@ -1,0 +1,28 @@
+"""Runs of ``lmmlite-jax map`` in processes of their own, and what they write."""
+
+import sys
+
+# Results are written at once, and pieces of the work are small.
+PROGRAM = """
+from lmmlite_jax.cli import app
+from lmmlite_jax.mapping import trans
+from lmmlite_jax.pipeline.parts import Parts
+Parts.seconds = 0
+trans._MOST_MARKERS = 512
+app()
+"""
+
+
+def command(cohort, prefix, mode, *more):
+    options = ["--kinship", "auto", "--mode", mode, "--window", "60000", "--permutations", "100"]
+    files = [str(cohort / "g"), str(cohort / "y.bed"), str(prefix)]
+    limit = ["--pval-threshold", "1e-3"]
+    return [sys.executable, "-c", PROGRAM, "map", *files, *options, *limit, *more]
+
+
+def contents(folder):
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if not path.name.endswith(".summary.json")
+    }
