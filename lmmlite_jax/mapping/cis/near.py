@@ -31,6 +31,7 @@ __all__ = [
     "each_neighbourhood",
     "genes_of_kinships",
     "neighbourhoods",
+    "padded_size",
     "pairs_nearby",
 ]
 
@@ -232,7 +233,7 @@ def _pieces(
             first, last = windows[genes, 0].min(), windows[genes, 1].max()
             empty = np.full(width - run.size, -1)
             part = block.part(np.concatenate([run, empty]))
-            yield Piece([part], np.arange(first, last), _padded(int(last - first)))
+            yield Piece([part], np.arange(first, last), padded_size(int(last - first)))
 
 
 def _runs(
@@ -252,6 +253,6 @@ def _runs(
         low = high
 
 
-def _padded(count: int) -> int:
+def padded_size(count: int) -> int:
     """Size of an array for so many markers: a power of two."""
     return max(FEWEST_MARKERS, 2 ** int(np.ceil(np.log2(count))))

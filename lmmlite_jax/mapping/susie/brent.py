@@ -14,8 +14,8 @@ __all__ = ["smallest"]
 
 GOLDEN = (3 - 5**0.5) / 2
 
-TOLERANCE = 1e-7
-"""Of the place of the minimum; its value is then as good as rounding."""
+TOLERANCE = 0.03
+"""Of the place of the minimum."""
 
 RELATIVE = 2.0**-26
 """Of places that are large: the square root of a double's last digit."""

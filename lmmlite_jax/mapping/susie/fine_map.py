@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.alleles import allele_statistics
-from lmmlite_jax.mapping.cis.near import Neighbourhood, each_neighbourhood
+from lmmlite_jax.mapping.cis.near import Neighbourhood, each_neighbourhood, padded_size
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.susie.kernel import Loci, State, improve, some_genes, start
 from lmmlite_jax.mapping.susie.sets import CredibleSet, credible_sets
@@ -22,8 +21,11 @@ from lmmlite_jax.model.trait_block import Traits, Whitened
 
 __all__ = ["NO_MARKER", "FineMapped", "Search", "as_search", "each_fine_mapped", "reason_of"]
 
-WIDTHS = (2, 8, 32)
+WIDTHS = (1, 4, 12, 32)
 """Genes of one program. Those that are left after a few steps go on in a smaller one."""
+
+MOST_WORK = 1.6
+"""Genes go together while that multiplies the markers of all of them by no more."""
 
 NO_MARKER = "no marker in the window varies beside the covariates"
 """Why a gene that is fitted has no result."""
@@ -118,17 +120,53 @@ def each_fine_mapped(
 
 
 def _fine_map(near: Neighbourhood, search: Search) -> list[FineMapped]:
-    """Genes of a neighbourhood, by their places in its block."""
-    traits = near.block.at_null
+    """Genes of a neighbourhood that can be fine-mapped."""
     tested = near.inside() & np.asarray(near.markers.varies)[0][:, None]
-    fitted = (near.block.traits >= 0) & np.isfinite(np.asarray(traits.rss))
+    fitted = (near.block.traits >= 0) & np.isfinite(np.asarray(near.block.at_null.rss))
     genes = np.flatnonzero(tested.any(axis=0) & fitted)
-    if not genes.size:
-        return []
+    af = near.dosages.mean(axis=0) / 2
+    return [
+        one
+        for some in _together(genes, near.start, near.stop)
+        for one in _fine_map_some(near, some, tested, af, search)
+    ]
+
+
+def _together(
+    genes: Int[np.ndarray, " genes"], start: Int[np.ndarray, " T"], stop: Int[np.ndarray, " T"]
+) -> Iterator[Int[np.ndarray, " some"]]:
+    """Genes, by their windows, in parts whose windows overlap enough."""
+    genes = genes[np.lexsort((stop[genes], start[genes]))]
+    sizes = stop[genes] - start[genes]
+    low = 0
+    while low < genes.size:
+        high = low + 1
+        while high < genes.size:
+            some = slice(low, high + 1)
+            union = stop[genes[some]].max() - start[genes[low]]
+            if union * (high + 1 - low) > MOST_WORK * sizes[some].sum():
+                break
+            high += 1
+        yield genes[low:high]
+        low = high
+
+
+def _fine_map_some(
+    near: Neighbourhood,
+    genes: Int[np.ndarray, " some"],
+    tested: Bool[np.ndarray, "S T"],
+    af: Float[np.ndarray, " size"],
+    search: Search,
+) -> list[FineMapped]:
+    """Genes in some places of a neighbourhood, with the markers from the first to the last."""
+    first, last = int(near.start[genes].min()), int(near.stop[genes].max())
+    size = min(_size(last - first), near.kept.size)
+    first = min(first, near.kept.size - size)
+    markers, tested = near.markers.part(first, size), tested[first : first + size]
     padded = np.resize(genes, _width(genes.size))
-    loci = _loci(near.markers, traits, near.block.whitened, padded, tested.T[padded])
-    alleles = allele_statistics(near.dosages).af
-    values, roots = np.asarray(near.markers.values[0]), np.asarray(loci.roots)
+    block = near.block
+    loci = _loci(markers, block.at_null, block.whitened, padded, tested.T[padded])
+    values, roots = np.asarray(loci.values), np.asarray(loci.roots)
     found = {}
     for place, solved in _solved(loci, genes.size, search):
         marker = np.flatnonzero(tested[:, genes[place]])
@@ -141,9 +179,9 @@ def _fine_map(near: Neighbourhood, search: Search) -> list[FineMapped]:
             return values[of_gene[members]] * roots[place]
 
         found[place] = FineMapped(
-            gene=int(near.block.traits[genes[place]]),
-            marker=near.first + marker,
-            af=alleles[marker],
+            gene=int(block.traits[genes[place]]),
+            marker=near.first + first + marker,
+            af=af[first + marker],
             **_posterior(solved, marker, search, columns),
         )
     return [found[place] for place in range(genes.size)]
@@ -252,6 +290,12 @@ def _posterior(
         "converged": solved.converged,
         "sets": sets,
     }
+
+
+def _size(count: int) -> int:
+    """Size of an array for so many markers: a power of two, or three quarters of one."""
+    size = padded_size(count)
+    return 3 * size // 4 if count <= 3 * size // 4 else size
 
 
 def _width(count: int) -> int:

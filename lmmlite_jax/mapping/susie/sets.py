@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 __all__ = ["CredibleSet", "credible_sets"]
 
+FEW = 64
+
 
 class CredibleSet(NamedTuple):
     """Markers of which one has the effect.
@@ -66,7 +68,7 @@ def credible_sets(
         if members.tobytes() in seen:
             continue
         seen.add(members.tobytes())
-        correlations = _correlations(columns, members, int(order[0]), min_abs_corr)
+        correlations = _correlations(columns, members, order[:size], min_abs_corr)
         if correlations is not None:
             found.append(CredibleSet(effect + 1, members, float(reached[size - 1]), *correlations))
     return found
@@ -75,18 +77,25 @@ def credible_sets(
 def _correlations(
     columns: Callable[[Int[np.ndarray, " size"]], Float[np.ndarray, "size q"]],
     members: Int[np.ndarray, " size"],
-    lead: int,
+    order: Int[np.ndarray, " size"],
     least: float,
 ) -> tuple[float, float, float] | None:
-    """Smallest, mean and median |correlation| of any two members; None where one is too small."""
+    """Smallest, mean and median |correlation| of any two members; None where one is too small.
+
+    ``order`` has the members from the likeliest to the least.
+    """
     if members.size == 1:
         return 1.0, 1.0, 1.0
-    values = columns(members)
-    values = values / np.linalg.norm(values, axis=1, keepdims=True)
-    # The likeliest marker with the others first: a set without an effect can have thousands.
-    if np.abs(values @ values[np.searchsorted(members, lead)]).min() < least:
+    # The likeliest marker with some others first: a set without an effect can have thousands.
+    first = columns(np.concatenate([order[:1], order[-FEW:]]))
+    if np.abs(_unit(first) @ _unit(first)[0]).min() < least:
         return None
+    values = _unit(columns(members))
     pairs = np.abs(values @ values.T)[np.triu_indices(members.size, 1)]
     if pairs.min() < least:
         return None
     return float(pairs.min()), float(pairs.mean()), float(np.median(pairs))
+
+
+def _unit(values: Float[np.ndarray, "size q"]) -> Float[np.ndarray, "size q"]:
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
