@@ -253,8 +253,8 @@ def test_the_command_can_be_piped_into_one_that_stops_reading(files):
 
 
 def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_DEMO_INDIVIDUALS", 200)
-    monkeypatch.setattr(cli, "_DEMO_TRAITS", 100)
+    monkeypatch.setattr(cli.demo, "_DEMO_INDIVIDUALS", 200)
+    monkeypatch.setattr(cli.demo, "_DEMO_TRAITS", 100)
     outcome = run("demo", "--out", tmp_path / "demo", "--seed", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
