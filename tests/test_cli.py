@@ -190,7 +190,7 @@ def test_kinship_of_a_genotype_file_is_written_with_its_samples(tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     assert outcome.stdout == ""
     assert "11 samples, 23 variants" in outcome.stderr
-    assert "1 variants without an id are named chrom_pos_a0_a1" in outcome.stderr
+    assert "1 variant without an id is named chrom_pos_a0_a1" in outcome.stderr
     found = read_kinship(tmp_path / "k.tsv")
     assert tuple(found.index) == SAMPLES
     np.testing.assert_allclose(found, lmm.kinship(calls, "centered"), atol=1e-13)

@@ -131,7 +131,7 @@ def one_sentence_errors() -> Iterator[None]:
 
 def fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
     """Say how many traits were fitted, and for what reason others were not."""
-    from lmmlite_jax.data._names import few
+    from lmmlite_jax.data._names import counted, few
 
     not_fitted: dict[str, list[str]] = {}
     for trait, reason in zip(traits, reasons, strict=True):
@@ -139,6 +139,8 @@ def fitted_summary(traits: Sequence[str], reasons: Sequence[str]) -> str:
             not_fitted.setdefault(reason, []).append(trait)
     count = sum(map(len, not_fitted.values()))
     if count == 0:
-        return f"all {len(traits)} traits fitted"
+        return "the trait is fitted" if len(traits) == 1 else f"all {len(traits)} traits fitted"
     lines = [f"{len(names)}: {reason} ({few(names)})" for reason, names in not_fitted.items()]
-    return "\n  ".join([f"{count} of {len(traits)} traits without a regular fit", *lines])
+    return "\n  ".join(
+        [f"{count} of {counted(len(traits), 'trait')} without a regular fit", *lines]
+    )

@@ -54,6 +54,7 @@ def herit(
 ) -> None:
     """Estimate the heritability of every phenotype in a table."""
     from lmmlite_jax.data import match_samples, read_kinship, read_table, write_table
+    from lmmlite_jax.data._names import counted
     from lmmlite_jax.data.tables import check_writable
     from lmmlite_jax.pipeline.inputs import with_intercept
     from lmmlite_jax.pipeline.options import check_ranges
@@ -71,7 +72,7 @@ def herit(
             None if covar is None else read_table(covar),
         )
         log.print(str(matched.report))
-        with log.status(f"fitting {matched.pheno.shape[1]} traits"):
+        with log.status(f"fitting {counted(matched.pheno.shape[1], 'trait')}"):
             fit = lmm.fit_traits(
                 matched.kinship,
                 matched.pheno,

@@ -47,14 +47,14 @@ def kinship(
     from lmmlite_jax.data import open_genotypes, write_kinship
     from lmmlite_jax.data.kinship_files import check_kinship_writable
     from lmmlite_jax.pipeline import genotype_kinship
+    from lmmlite_jax.pipeline.inputs import opened_genotypes
 
     log = standard_error(quiet=quiet)
     with one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_kinship_writable(out, loco=loco)
         with open_genotypes(genotypes) as file:
-            log.print(f"{genotypes}: {len(file.samples)} samples, {len(file.variants)} variants")
-            for note in file.notes:
-                log.print(f"  {note}")
+            for line in opened_genotypes(file):
+                log.print(line)
             with progress_bar(log, "variants", len(file.variants)) as advance:
                 result = genotype_kinship(file, method.value, loco=loco, progress=advance)
         write_kinship(result, out)

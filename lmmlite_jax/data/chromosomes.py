@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data._names import counted, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def match_chromosomes(
     ['1', 'chrX']
     >>> print("\n".join(notes))
     chromosomes of features are renamed as those of variants are (chr1 to 1)
-    1 features are on chromosomes without variants (chrX: 1)
+    1 feature is on chromosomes without variants (chrX: 1)
     chromosomes without features: 2
     """
     ours = _by_plain_name(variants, "variants")
@@ -70,9 +70,8 @@ def match_chromosomes(
     if alone:
         each = ", ".join(f"{name}: {counts[name]}" for name in alone)
         count = sum(counts[name] for name in alone)
-        notes.append(
-            f"{count} features are on chromosomes without variants ({each}){_hint(ours, theirs)}"
-        )
+        some = counted(count, "feature is", "features are")
+        notes.append(f"{some} on chromosomes without variants ({each}){_hint(ours, theirs)}")
     empty = [name for plain, name in ours.items() if plain not in theirs]
     if empty:
         notes.append(f"chromosomes without features: {', '.join(empty)}")

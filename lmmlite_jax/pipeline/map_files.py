@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from lmmlite_jax.data import open_genotypes
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
@@ -246,7 +247,8 @@ def map_files(
         at_work = Parts(folder, fingerprint, resume=resume, processes=processes)
         with inputs.dosages, at_work as parts:
             if resume:
-                say(f"resumed: {parts.resumed} pieces of the work are done")
+                pieces = counted(parts.resumed, "piece of the work is", "pieces of the work are")
+                say(f"resumed: {pieces} done")
             matrix = inputs.kinship
             if str(kinship) in ("auto", "loco"):
                 matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
@@ -255,7 +257,7 @@ def map_files(
             written = _written(run, prefix, output_text)
             clock.append(time.perf_counter())
             for target, rows in written.items():
-                say(f"{target}: {rows} rows")
+                say(f"{target}: {counted(rows, 'row')}")
             command = {
                 "genotypes": str(genotypes),
                 "phenotypes": str(phenotypes),

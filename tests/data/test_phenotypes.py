@@ -167,7 +167,7 @@ def test_phenotypes_that_cannot_be_right_are_refused(file, name, content, messag
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\tlate\n", "holds 'late' for feature 'g1'"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\t4\n", "ends at 4, before its start at 5"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\tinf\n", "end of feature 'g1' is inf"),
-        ("feature_id\tchromosome\tstart\tend\ng9\t1\t5\t6\n", "none of the 1 features"),
+        ("feature_id\tchromosome\tstart\tend\ng9\t1\t5\t6\n", "none of the 1 feature of"),
         ("feature_id,chromosome,start,end\ng1,1,5,6\n", "wrong delimiter"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\t6\ng1\t1\t5\t6\n", "more than once"),
         ("", "is empty"),
@@ -294,7 +294,9 @@ def test_samples_that_cannot_be_matched_are_refused():
         match_ids({"genotypes": ["a"], "phenotypes": ["p"]})
     with pytest.raises(ValueError, match=r"genotypes: a; phenotypes: p.*in its first column ids"):
         match_ids({"genotypes": ["a"], "phenotypes": ["p"]}, {"a": "p"})
-    with pytest.raises(ValueError, match="All 1 samples in common have a missing value in the cov"):
+    with pytest.raises(
+        ValueError, match="Each of the 1 sample in common has a missing value in the cov"
+    ):
         match_ids({"genotypes": ["a"], "phenotypes": ["a"]}, incomplete={"cov": ["a"]})
 
 

@@ -309,7 +309,7 @@ SUSIE_FILES = ["features.txt.gz", "lbf.1.parquet", "sets.txt.gz", "summary.parqu
 def test_fine_mapping_near_features_is_that_of_arrays(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     said = succeed("map", *files, "--mode", "cis_susie", "--max-effects", 3, "--min-abs-corr", 0.2)
-    assert "1 credible sets of 1 of 3 features" in said
+    assert "1 credible set of 1 of 3 features" in said
     prefix = tmp_path / "run.SuSiE"
     members = pd.read_parquet(f"{prefix}_summary.parquet")
     assert list(members.columns) == ["phenotype_id", "variant_id", "pip", "af", "cs_id"]
@@ -340,7 +340,7 @@ def test_fine_mapping_of_loci_has_those_of_a_feature_apart(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     options = ["--mode", "trans_susie", "--susie-loci", loci, "--window", 8000]
     said = succeed("map", *files, *options)
-    assert "1 loci of features without a phenotype are left out (z)" in said
+    assert "1 locus is of a feature without a phenotype and left out (z)" in said
     members = pd.read_parquet(tmp_path / "run.SuSiE_summary.parquet")
     assert list(members.columns[:4]) == ["phenotype_id", "locus", "locus_id", "variant_id"]
     assert {*members["locus_id"]} == {"a_2"}
