@@ -313,13 +313,27 @@ def test_chromosomes_with_and_without_chr_are_one():
     assert notes == ()
 
 
+@pytest.mark.parametrize(
+    ("variants", "features", "renamed"),
+    [
+        (["1", "23", "26"], ["chr1", "chrX", "chrM"], ["1", "23", "26"]),
+        (["chr1", "chrX", "chrY"], ["1", "23", "24"], ["chr1", "chrX", "chrY"]),
+        (["1", "23", "X"], ["1", "X", "23"], ["1", "X", "23"]),  # two chromosomes
+        (["1", "23", "29"], ["1", "X", "29"], ["1", "X", "29"]),  # cattle
+    ],
+)
+def test_plinks_numbers_of_sex_chromosomes_are_their_letters(variants, features, renamed):
+    genes = pd.DataFrame({"chrom": features, "start": 1, "end": 2})
+    positions, _ = match_chromosomes(variants, genes)
+    assert list(positions["chrom"]) == renamed
+
+
 def test_a_chromosome_on_one_side_only_is_said():
     genes = pd.DataFrame({"chrom": ["1", "X", "X"], "start": 1, "end": 2})
-    positions, notes = match_chromosomes(["1", "2", "23"], genes)
+    positions, notes = match_chromosomes(["1", "2", "23", "30"], genes)
     assert list(positions["chrom"]) == ["1", "X", "X"]
     assert notes[0].startswith("2 features are on chromosomes without variants (X: 2)")
-    assert "plink2 --output-chr" in notes[0]
-    assert notes[1] == "chromosomes without features: 2, 23"
+    assert notes[1] == "chromosomes without features: 2, 23, 30"
     with pytest.raises(ValueError, match=r"No chromosome has both variants \(2\) and features"):
         match_chromosomes(["2"], genes)
     with pytest.raises(ValueError, match="variants have two names for one chromosome, 1 and chr1"):

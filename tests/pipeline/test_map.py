@@ -151,6 +151,16 @@ def test_a_kinship_of_the_variants_tested_is_pointed_out(small, tmp_path, chromo
         assert warning not in said("loco")
 
 
+def test_the_folder_of_the_results_is_made_and_removed_where_a_run_fails(small, tmp_path):
+    folder = tmp_path / "results" / "first"
+    arguments = [small / "g", small / "y.bed", "run", "--kinship", "none", "--permutations", 20]
+    failed = run("map", *arguments, "--window", 10, "--output-dir", folder)
+    assert failed.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+    succeed("map", *arguments, "--output-dir", folder)
+    assert (folder / "run.cis_qtl.txt.gz").exists()
+
+
 def truncate_bed(folder):
     path = folder / "g.bed"
     path.write_bytes(path.read_bytes()[:-20])
@@ -228,7 +238,7 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
         (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
-        (["--kinship", "none", "-o", "absent"], "there is no folder"),
+        (["--kinship", "none", "-o", "/proc/absent"], "/proc/absent cannot be made ("),
     ],
 )
 def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, options, message):
