@@ -29,9 +29,6 @@ BELOW = {
 OF_THE_MODEL = ("decomposition", "missing", "engine")
 """Modules of model/ that nothing outside of it knows."""
 
-COMMANDS = {"cli"}
-"""Commands are reached through their app."""
-
 
 def name_of(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -186,5 +183,4 @@ def test_all_names_what_is_public(name):
     names = listed[0] if listed else []
     assert sorted({*names}) == sorted(names)
     assert {*names} <= {*bound}
-    if name not in COMMANDS:
-        assert defined(name) <= {*names}
+    assert defined(name) <= {*names}

@@ -190,7 +190,7 @@ def test_kinship_of_a_genotype_file_is_written_with_its_samples(tmp_path):
     assert outcome.exit_code == 0, outcome.stderr
     assert outcome.stdout == ""
     assert "11 samples, 23 variants" in outcome.stderr
-    assert "1 variants without an id are named chrom_pos_a0_a1" in outcome.stderr
+    assert "1 variant without an id is named chrom_pos_a0_a1" in outcome.stderr
     found = read_kinship(tmp_path / "k.tsv")
     assert tuple(found.index) == SAMPLES
     np.testing.assert_allclose(found, lmm.kinship(calls, "centered"), atol=1e-13)
@@ -253,8 +253,8 @@ def test_the_command_can_be_piped_into_one_that_stops_reading(files):
 
 
 def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_DEMO_INDIVIDUALS", 200)
-    monkeypatch.setattr(cli, "_DEMO_TRAITS", 100)
+    monkeypatch.setattr(cli.demo, "_DEMO_INDIVIDUALS", 200)
+    monkeypatch.setattr(cli.demo, "_DEMO_TRAITS", 100)
     outcome = run("demo", "--out", tmp_path / "demo", "--seed", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [

@@ -4,7 +4,16 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 
-__all__ = ["few", "repeated"]
+__all__ = ["counted", "few", "repeated"]
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Write how many there are of something, whose plural ends in s unless it is given.
+
+    >>> counted(1, "sample"), counted(2, "sample"), counted(2, "locus", "loci")
+    ('1 sample', '2 samples', '2 loci')
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def few(names: Iterable[object], limit: int = 3) -> str:

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 from lmmlite_jax.data.tables import (
     check_place,
     check_writable,
@@ -291,7 +291,10 @@ def _read_square_table(path: Path) -> tuple[np.ndarray, list[str]]:
     table = read_table(path)
     rows, columns = list(table.index), list(table.columns)
     if len(rows) != len(columns):
-        raise ValueError(f"{path} is not square: {len(rows)} rows and {len(columns)} columns.")
+        raise ValueError(
+            f"{path} is not square: {counted(len(rows), 'row')} and "
+            f"{counted(len(columns), 'column')}."
+        )
     differing = sorted(set(rows) ^ set(columns))
     if differing:
         raise ValueError(

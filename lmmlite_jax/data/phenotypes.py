@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 from lmmlite_jax.data._text import (
     base_pairs,
     check_delimiter,
@@ -126,7 +126,8 @@ def read_phenotypes(
     known = values.index[values.index.isin(places.index)]
     if known.empty:
         raise ValueError(
-            f"{annotation} has none of the {len(values)} features of {path} ({few(values.index)}; "
+            f"{annotation} has none of the {counted(len(values), 'feature')} of {path} "
+            f"({few(values.index)}; "
             f"its own: {few(places.index)}): give places of the same features, one row each, and "
             "phenotypes with features in rows."
         )
@@ -215,7 +216,7 @@ def _read_bed(path: Path) -> Phenotypes:
             "id and the samples' ids."
         )
     if len(names) < 5:
-        raise ValueError(f"{path} has {len(names)} columns and so no sample.")
+        raise ValueError(f"{path} has {counted(len(names), 'column')} and so no sample.")
     ids = row_ids(table[names[3]], path, "feature")
     columns = [numbers(table[name], name, ids, path, "feature") for name in names[4:]]
     pd = require("pandas", "io")

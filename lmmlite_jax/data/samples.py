@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ class MatchReport:
     order_assumed: bool
 
     def __str__(self) -> str:
-        lines = [f"{self.kept} samples matched"]
+        lines = [f"{counted(self.kept, 'sample')} matched"]
         if self.order_assumed:
             lines.append("kinship: no ids, its rows are taken in the phenotypes' order")
         return "\n  ".join([*lines, *map(str, self.dropped)])
@@ -133,8 +133,8 @@ def match_samples(
     kept = shared[~shared.isin(incomplete)]
     if kept.empty:
         raise ValueError(
-            f"All {len(shared)} samples in common have a missing covariate ({few(shared)}): leave "
-            "out the covariate that is missing."
+            f"Each of the {counted(len(shared), 'sample')} in common has a missing covariate "
+            f"({few(shared)}): leave out the covariate that is missing."
         )
     reasons = {"with a missing covariate": set(incomplete)}
     report = MatchReport(len(kept), tuple(_dropped(indexes, reasons)), order_assumed)
@@ -229,7 +229,7 @@ def match_ids(
     kept = shared[~shared.isin(list(set().union(*lacking.values())))]
     if kept.empty:
         raise ValueError(
-            f"All {len(shared)} samples in common have a missing value in the "
+            f"Each of the {counted(len(shared), 'sample')} in common has a missing value in the "
             f"{' or the '.join(lacking)} ({few(shared)}): leave out the column that is missing."
         )
     reasons = {f"with a missing value in the {name}": own for name, own in lacking.items()}

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 from lmmlite_jax.data._text import (
     check_delimiter,
     check_readable,
@@ -240,7 +240,9 @@ def _read_text(path: Path, kind: str) -> tuple[Any, int]:
 def _check_header(names: Sequence[str], path: Path) -> int:
     """Check the names of the columns and return the position of the ids."""
     if len(names) < 2:
-        raise ValueError(f"{path} has {len(names)} columns, expected ids and at least one more.")
+        raise ValueError(
+            f"{path} has {counted(len(names), 'column')}, expected ids and at least one more."
+        )
     if "" in names[1:]:
         raise ValueError(f"{path}: column {names.index('', 1) + 1} has no name in the first line.")
     twice = repeated(names)

@@ -25,14 +25,14 @@ from lmmlite_jax.data import (
     read_phenotypes,
     read_samples_map,
 )
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.cis.windows import cis_windows
 from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Inputs", "Kinship", "read_inputs", "with_intercept"]
+__all__ = ["Inputs", "Kinship", "opened_genotypes", "read_inputs", "with_intercept"]
 
 Kinship = np.ndarray | dict[str, np.ndarray] | None
 """One matrix (n, n), one for each chromosome, or none."""
@@ -156,11 +156,11 @@ def read_inputs(
     ValueError
         If a file cannot be used, or samples or places do not match.
     """
-    log(f"{genotypes.path}: {len(genotypes.samples)} samples, {len(genotypes.variants)} variants")
-    for note in genotypes.notes:
-        log(f"  {note}")
+    for line in opened_genotypes(genotypes):
+        log(line)
     values, positions = read_phenotypes(phenotypes, annotation)
-    log(f"{phenotypes}: {len(values)} features, {len(values.columns)} samples")
+    features, columns = counted(len(values), "feature"), counted(len(values.columns), "sample")
+    log(f"{phenotypes}: {features}, {columns}")
     links = None if samples_map is None else read_samples_map(samples_map)
     ids: dict[str, list[str]] = {
         "genotypes": list(genotypes.samples),
@@ -213,6 +213,16 @@ def read_inputs(
     )
 
 
+def opened_genotypes(genotypes: GenotypeFile) -> list[str]:
+    """Lines of the log about a genotype file."""
+    samples = counted(len(genotypes.samples), "sample")
+    variants = counted(len(genotypes.variants), "variant")
+    return [
+        f"{genotypes.path}: {samples}, {variants}",
+        *(f"  {note}" for note in genotypes.notes),
+    ]
+
+
 def with_intercept(covariates: pd.DataFrame) -> pd.DataFrame:
     """Covariates with an intercept before them, unless one is constant."""
     first = covariates.iloc[0]
@@ -249,20 +259,21 @@ def _read_kinships(path: Path, genotypes: GenotypeFile, log: Log) -> dict[str, p
             several = any(name.startswith("without_") for name in stored.files)
         if several:
             found = read_loco_kinship(path)
-            log(f"{path}: kinships without each of {len(found)} chromosomes")
+            log(f"{path}: kinships without each of {counted(len(found), 'chromosome')}")
             return found
     kinship = read_kinship(path)
     pd = require("pandas", "io")
     if isinstance(kinship.index, pd.RangeIndex):
         if len(kinship) != len(genotypes.samples):
             raise ValueError(
-                f"{path} names no samples and has {len(kinship)} rows, the genotypes have "
-                f"{len(genotypes.samples)} samples: use a kinship that names its samples."
+                f"{path} names no samples and has {counted(len(kinship), 'row')}, the genotypes "
+                f"have {counted(len(genotypes.samples), 'sample')}: use a kinship that names its "
+                "samples."
             )
         log(f"{path}: no ids, its rows are taken in the genotypes' order")
         names = pd.Index(genotypes.samples)
         kinship = kinship.set_axis(names, axis=0).set_axis(names, axis=1)
-    log(f"{path}: kinship of {len(kinship)} samples")
+    log(f"{path}: kinship of {counted(len(kinship), 'sample')}")
     return {"": kinship}
 
 
@@ -287,8 +298,8 @@ def _placed(
     if near and (nowhere & placed).any():
         names = genotypes.variants.index[nowhere & placed]
         raise ValueError(
-            f"{genotypes.path}: {len(names)} variants have no position in base pairs "
-            f"({few(names)}), which cis mapping needs: give a physical map."
+            f"{genotypes.path}: {counted(len(names), 'variant has', 'variants have')} no position "
+            f"in base pairs ({few(names)}), which cis mapping needs: give a physical map."
         )
     positions, notes = match_chromosomes(genotypes.variants["chrom"], positions)
     for note in notes:
@@ -296,7 +307,8 @@ def _placed(
     without = values.index[~values.index.isin(positions.index)]
     if len(without):
         fate = "left out" if near else "tested against all variants"
-        log(f"{len(without)} features without a place are {fate} ({few(without)})")
+        some = counted(len(without), "feature without a place is", "features without a place are")
+        log(f"{some} {fate} ({few(without)})")
     if near:
         return values.loc[positions.index], positions
     whole = positions.reindex(values.index)

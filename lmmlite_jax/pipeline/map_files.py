@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
 import platform
@@ -19,18 +17,20 @@ import jax
 import numpy as np
 
 from lmmlite_jax.data import open_genotypes
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.data._text import check_readable
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
 from lmmlite_jax.pipeline.lock import one_run
 from lmmlite_jax.pipeline.modes import MODES
 from lmmlite_jax.pipeline.options import check_ranges
+from lmmlite_jax.pipeline.output import beside, described, folder_of, write_frame
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.processes import ALONE, Processes, Share
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["map_files"]
 
@@ -87,7 +87,7 @@ def map_files(
     phenotypes, annotation
         As for `read_phenotypes`. The modes that begin with cis need places.
     prefix : path
-        Of the names of the files that are written.
+        Prefix of the output files; their folder is made where there is none.
     mode : {"cis", "cis_nominal", "cis_independent", "cis_susie", "trans", "trans_susie"}
         The best variant near each feature with permutations; every pair within the window; several
         signals a feature, each given the others; fine-mapping of the window; all pairs over a
@@ -142,7 +142,7 @@ def map_files(
     Raises
     ------
     FileNotFoundError
-        If there is no such file or folder.
+        If there is no such file.
     ValueError
         If a file or an option cannot be used, nothing can be mapped, parts are of another run,
         another run is writing the same files, or another process has ended too early.
@@ -192,8 +192,6 @@ def map_files(
             log(line)
 
     prefix = Path(prefix)
-    if not prefix.parent.is_dir():
-        raise FileNotFoundError(f"{prefix}: there is no folder {prefix.parent} to write to.")
     settings = Settings(
         mode,
         _WINDOWS.get(mode, _WINDOW) if window is None else window,
@@ -216,12 +214,12 @@ def map_files(
     for path in (*given, None if computed else kinship):
         if path is not None:
             check_readable(Path(path))
-    locks = [_beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
-    of_others = [_beside(prefix, f"{mode}.{i}.lock") for i in range(1, share.count)]
-    folder = _beside(prefix, f"{mode}.parts")
+    locks = [beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
+    of_others = [beside(prefix, f"{mode}.{i}.lock") for i in range(1, share.count)]
+    folder = beside(prefix, f"{mode}.parts")
     processes = Processes(share, [locks[-1], *of_others], folder)
     own = locks if share.index == 0 else [of_others[share.index - 1]]
-    with one_run(own), open_genotypes(genotypes) as file:
+    with open_genotypes(genotypes) as file, folder_of(prefix), one_run(own):
         inputs = read_inputs(
             file,
             phenotypes,
@@ -234,7 +232,7 @@ def map_files(
             near=mode not in _EVERYWHERE,
             log=say,
         )
-        files = [_described(path) for path in inputs.files]
+        files = [described(path) for path in inputs.files]
         clock = [started, time.perf_counter()]
         fingerprint = {
             **asdict(settings),
@@ -246,7 +244,8 @@ def map_files(
         at_work = Parts(folder, fingerprint, resume=resume, processes=processes)
         with inputs.dosages, at_work as parts:
             if resume:
-                say(f"resumed: {parts.resumed} pieces of the work are done")
+                pieces = counted(parts.resumed, "piece of the work is", "pieces of the work are")
+                say(f"resumed: {pieces} done")
             matrix = inputs.kinship
             if str(kinship) in ("auto", "loco"):
                 matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
@@ -255,7 +254,7 @@ def map_files(
             written = _written(run, prefix, output_text)
             clock.append(time.perf_counter())
             for target, rows in written.items():
-                say(f"{target}: {rows} rows")
+                say(f"{target}: {counted(rows, 'row')}")
             command = {
                 "genotypes": str(genotypes),
                 "phenotypes": str(phenotypes),
@@ -271,7 +270,7 @@ def map_files(
                 "log": lines,
             }
             if share.index == 0:
-                with whole_file(_beside(prefix, f"{mode}.summary.json")) as stream:
+                with whole_file(beside(prefix, f"{mode}.summary.json")) as stream:
                     stream.write((json.dumps(summary, indent=1) + "\n").encode())
                 parts.remove()
     return summary
@@ -282,8 +281,10 @@ def _written(run: Run, prefix: Path, output_text: bool) -> dict[Path, int]:
     rows = {}
     for table in MODES[run.settings.mode](run):
         ending = table.ending.replace(".parquet", ".txt.gz") if output_text else table.ending
-        target = _beside(prefix, ending)
-        _write(table.frame, run.parts.place(target), indexed=table.frame.index.name is not None)
+        target = beside(prefix, ending)
+        write_frame(
+            table.frame, run.parts.place(target), indexed=table.frame.index.name is not None
+        )
         rows[target] = len(table.frame)
     for target in rows:
         os.replace(run.parts.place(target), target)
@@ -298,7 +299,7 @@ def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[
         "variants": len(inputs.variants),
         "features": len(inputs.features),
         "covariates": list(inputs.covariates.columns),
-        "results": {**run.facts, "files": [_described(path) for path in written]},
+        "results": {**run.facts, "files": [described(path) for path in written]},
         "versions": {name: version(name) for name in _PACKAGES},
         "machine": {
             "python": platform.python_version(),
@@ -371,31 +372,11 @@ def _computed(
     return matrices if loco else matrices[""]
 
 
-def _write(frame: pd.DataFrame, path: Path, *, indexed: bool) -> None:
-    """Write a table as tensorQTL does."""
-    with whole_file(path) as stream:
-        if path.suffix == ".parquet":
-            frame.to_parquet(stream, index=indexed)
-            return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
-            frame.to_csv(packed, sep="\t", index=indexed, float_format="%.6g", lineterminator="\n")
-
-
-def _described(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"path": str(path.resolve()), "bytes": path.stat().st_size, "sha256": digest}
-
-
 def _samples(inputs: Inputs) -> dict[str, Any]:
     return {
         "kept": inputs.report.kept,
         "dropped": [asdict(one) for one in inputs.report.dropped],
     }
-
-
-def _beside(prefix: Path, ending: str) -> Path:
-    return prefix.with_name(f"{prefix.name}.{ending}")
 
 
 @contextmanager

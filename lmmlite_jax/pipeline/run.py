@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy.typing import ArrayLike
 
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.tables import Places
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
@@ -127,8 +127,9 @@ class Run:
         count = int((windows[:, 1] == windows[:, 0]).sum())
         if count == len(windows):
             raise ValueError(
-                f"None of the {count} features has a variant within {self.settings.window} base "
-                "pairs: see that positions are of the same genome build, or widen the window."
+                f"None of the {counted(count, 'feature')} has a variant within "
+                f"{self.settings.window:,} base pairs: see that "
+                "positions are of the same genome build, or widen the window."
             )
         return windows
 
@@ -183,7 +184,7 @@ class Run:
                 continue
             having = names[reasons == reason]
             counts[reason] = len(having)
-            self.log(f"{len(having)} features: {reason} ({few(having)})")
+            self.log(f"{counted(len(having), 'feature')}: {reason} ({few(having)})")
         self.facts["irregular"] = counts
 
     def status_of_counts(self) -> Int[np.ndarray, " m"]:

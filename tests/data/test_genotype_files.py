@@ -336,7 +336,7 @@ def test_variants_with_more_alleles_are_left_out_and_counted(tmp_path):
     with open_genotypes(path) as genotypes:
         assert list(genotypes.variants.index) == ["rs0", "rs2"]
         np.testing.assert_array_equal(genotypes.read([1, 0]), [[1, 0], [2, 1]])
-        assert "1 variants that have not exactly two alleles" in genotypes.notes[0]
+        assert "1 variant that has not exactly two alleles" in genotypes.notes[0]
     (tmp_path / "y.pvar").write_text(
         "#CHROM\tPOS\tID\tREF\tALT\n1\t1\ta\tA\tC\n1\t2\tb\tA\tC,G\n1\t3\tc\tA\tT\n"
     )
@@ -408,7 +408,7 @@ def test_qtl2_says_what_it_takes_as_missing_and_leaves_out(tmp_path):
     unlisted = (CALLS[:, 1:] == 2).sum()
     assert genotypes.notes == (
         f"{unlisted} genotypes 'TT' are taken as missing",
-        "1 markers on no map are left out (rs0)",
+        "1 marker on no map is left out (rs0)",
     )
     np.testing.assert_array_equal(genotypes.read(), np.where(CALLS == 2, np.nan, CALLS)[:, 1:])
 

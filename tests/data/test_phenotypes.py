@@ -167,7 +167,7 @@ def test_phenotypes_that_cannot_be_right_are_refused(file, name, content, messag
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\tlate\n", "holds 'late' for feature 'g1'"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\t4\n", "ends at 4, before its start at 5"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\tinf\n", "end of feature 'g1' is inf"),
-        ("feature_id\tchromosome\tstart\tend\ng9\t1\t5\t6\n", "none of the 1 features"),
+        ("feature_id\tchromosome\tstart\tend\ng9\t1\t5\t6\n", "none of the 1 feature of"),
         ("feature_id,chromosome,start,end\ng1,1,5,6\n", "wrong delimiter"),
         ("feature_id\tchromosome\tstart\tend\ng1\t1\t5\t6\ng1\t1\t5\t6\n", "more than once"),
         ("", "is empty"),
@@ -294,7 +294,9 @@ def test_samples_that_cannot_be_matched_are_refused():
         match_ids({"genotypes": ["a"], "phenotypes": ["p"]})
     with pytest.raises(ValueError, match=r"genotypes: a; phenotypes: p.*in its first column ids"):
         match_ids({"genotypes": ["a"], "phenotypes": ["p"]}, {"a": "p"})
-    with pytest.raises(ValueError, match="All 1 samples in common have a missing value in the cov"):
+    with pytest.raises(
+        ValueError, match="Each of the 1 sample in common has a missing value in the cov"
+    ):
         match_ids({"genotypes": ["a"], "phenotypes": ["a"]}, incomplete={"cov": ["a"]})
 
 
@@ -311,13 +313,27 @@ def test_chromosomes_with_and_without_chr_are_one():
     assert notes == ()
 
 
+@pytest.mark.parametrize(
+    ("variants", "features", "renamed"),
+    [
+        (["1", "23", "26"], ["chr1", "chrX", "chrM"], ["1", "23", "26"]),
+        (["chr1", "chrX", "chrY"], ["1", "23", "24"], ["chr1", "chrX", "chrY"]),
+        (["1", "23", "X"], ["1", "X", "23"], ["1", "X", "23"]),  # two chromosomes
+        (["1", "23", "29"], ["1", "X", "29"], ["1", "X", "29"]),  # cattle
+    ],
+)
+def test_plinks_numbers_of_sex_chromosomes_are_their_letters(variants, features, renamed):
+    genes = pd.DataFrame({"chrom": features, "start": 1, "end": 2})
+    positions, _ = match_chromosomes(variants, genes)
+    assert list(positions["chrom"]) == renamed
+
+
 def test_a_chromosome_on_one_side_only_is_said():
     genes = pd.DataFrame({"chrom": ["1", "X", "X"], "start": 1, "end": 2})
-    positions, notes = match_chromosomes(["1", "2", "23"], genes)
+    positions, notes = match_chromosomes(["1", "2", "23", "30"], genes)
     assert list(positions["chrom"]) == ["1", "X", "X"]
     assert notes[0].startswith("2 features are on chromosomes without variants (X: 2)")
-    assert "plink2 --output-chr" in notes[0]
-    assert notes[1] == "chromosomes without features: 2, 23"
+    assert notes[1] == "chromosomes without features: 2, 23, 30"
     with pytest.raises(ValueError, match=r"No chromosome has both variants \(2\) and features"):
         match_chromosomes(["2"], genes)
     with pytest.raises(ValueError, match="variants have two names for one chromosome, 1 and chr1"):

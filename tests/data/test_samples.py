@@ -71,7 +71,9 @@ def test_phenotypes_with_samples_in_columns_are_recognised():
 
 def test_covariates_missing_for_everyone_are_the_reason_given():
     covar = pd.DataFrame({"sex": [np.nan, np.nan]}, index=["a", "b"])
-    with pytest.raises(ValueError, match=r"All 2 samples in common have a missing covariate"):
+    with pytest.raises(
+        ValueError, match=r"Each of the 2 samples in common has a missing covariate"
+    ):
         match_samples(pheno("a", "b"), kinship("a", "b"), covar)
 
 

@@ -151,6 +151,16 @@ def test_a_kinship_of_the_variants_tested_is_pointed_out(small, tmp_path, chromo
         assert warning not in said("loco")
 
 
+def test_the_folder_of_the_results_is_made_and_removed_where_a_run_fails(small, tmp_path):
+    folder = tmp_path / "results" / "first"
+    arguments = [small / "g", small / "y.bed", "run", "--kinship", "none", "--permutations", 20]
+    failed = run("map", *arguments, "--window", 10, "--output-dir", folder)
+    assert failed.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+    succeed("map", *arguments, "--output-dir", folder)
+    assert (folder / "run.cis_qtl.txt.gz").exists()
+
+
 def truncate_bed(folder):
     path = folder / "g.bed"
     path.write_bytes(path.read_bytes()[:-20])
@@ -228,7 +238,7 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
         (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
-        (["--kinship", "none", "-o", "absent"], "there is no folder"),
+        (["--kinship", "none", "-o", "/proc/absent"], "/proc/absent cannot be made ("),
     ],
 )
 def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, options, message):
@@ -309,7 +319,7 @@ SUSIE_FILES = ["features.txt.gz", "lbf.1.parquet", "sets.txt.gz", "summary.parqu
 def test_fine_mapping_near_features_is_that_of_arrays(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     said = succeed("map", *files, "--mode", "cis_susie", "--max-effects", 3, "--min-abs-corr", 0.2)
-    assert "1 credible sets of 1 of 3 features" in said
+    assert "1 credible set of 1 of 3 features" in said
     prefix = tmp_path / "run.SuSiE"
     members = pd.read_parquet(f"{prefix}_summary.parquet")
     assert list(members.columns) == ["phenotype_id", "variant_id", "pip", "af", "cs_id"]
@@ -340,7 +350,7 @@ def test_fine_mapping_of_loci_has_those_of_a_feature_apart(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     options = ["--mode", "trans_susie", "--susie-loci", loci, "--window", 8000]
     said = succeed("map", *files, *options)
-    assert "1 loci of features without a phenotype are left out (z)" in said
+    assert "1 locus is of a feature without a phenotype and left out (z)" in said
     members = pd.read_parquet(tmp_path / "run.SuSiE_summary.parquet")
     assert list(members.columns[:4]) == ["phenotype_id", "locus", "locus_id", "variant_id"]
     assert {*members["locus_id"]} == {"a_2"}

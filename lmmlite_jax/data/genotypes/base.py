@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 from lmmlite_jax.data._text import base_pairs, check_readable
 
 if TYPE_CHECKING:
@@ -170,8 +170,9 @@ class GenotypeFile(ABC):
         self.close()
 
     def __repr__(self) -> str:
-        n, M = len(self.samples), len(self.variants)
-        return f"{type(self).__name__}({str(self.path)!r}: {n} samples, {M} variants)"
+        samples = counted(len(self.samples), "sample")
+        variants = counted(len(self.variants), "variant")
+        return f"{type(self).__name__}({str(self.path)!r}: {samples}, {variants})"
 
     @abstractmethod
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
@@ -198,7 +199,10 @@ def variant_table(
     nameless = names.isin(_NO_ID).to_numpy()
     notes = []
     if nameless.any():
-        notes.append(f"{nameless.sum()} variants without an id are named chrom_pos_a0_a1")
+        some = counted(
+            int(nameless.sum()), "variant without an id is", "variants without an id are"
+        )
+        notes.append(f"{some} named chrom_pos_a0_a1")
         rows = table[nameless]
         names[nameless] = (
             rows["chrom"] + "_" + rows["pos"].astype("str") + "_" + rows["a0"] + "_" + rows["a1"]
@@ -220,8 +224,9 @@ def multiallelic_note(count: int) -> list[str]:
     if count == 0:
         return []
     return [
-        f"{count} variants that have not exactly two alleles are left out (to keep each alternate "
-        "allele, split them, for instance with bcftools norm -m-)"
+        counted(count, "variant that has", "variants that have")
+        + f" not exactly two alleles {'is' if count == 1 else 'are'} left out (to keep each "
+        "alternate allele, split them, for instance with bcftools norm -m-)"
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.data.genotypes.base import GenotypeFile, variant_table
 from lmmlite_jax.data.qtl2_files import Qtl2Cross
 
@@ -61,7 +61,8 @@ class Qtl2File(GenotypeFile):
             for number in np.flatnonzero(np.isnan(values))
         ]
         if len(unplaced):
-            notes.append(f"{len(unplaced)} markers on no map are left out ({few(unplaced)})")
+            some = counted(len(unplaced), "marker on no map is", "markers on no map are")
+            notes.append(f"{some} left out ({few(unplaced)})")
         super().__init__(path, [str(name) for name in geno.index], variants, notes)
         self._dosages = dosages
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import as_permutations, best_markers
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
@@ -89,7 +90,7 @@ def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     significant = int(np.sum(qvalue <= fdr))
     run.facts |= {"pi0": float(proportion), "significant": significant}
     run.log(
-        f"{significant} of {len(table)} features at a false discovery rate of {fdr:g} "
+        f"{significant} of {counted(len(table), 'feature')} at a false discovery rate of {fdr:g} "
         f"(proportion of true null hypotheses {proportion:.3g})"
     )
     insert_before(table, "log10p", "qval", qvalue)

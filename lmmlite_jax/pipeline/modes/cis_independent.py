@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pandas as pd
 
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.cis.stepwise import Search, signals_of_genes
@@ -55,7 +56,8 @@ def map_independent(run: Run) -> Iterator[Table]:
         signals = best[:0].assign(rank=0)
     signals = signals.sort_values(["gene", "rank"], ignore_index=True)
     run.facts["signals"] = len(signals)
-    run.log(f"{len(signals)} independent signals of {signals['gene'].nunique()} features")
+    features = counted(signals["gene"].nunique(), "feature")
+    run.log(f"{counted(len(signals), 'independent signal')} of {features}")
     independent = named(run, signals)
     insert_before(independent, "log10p", "rank", signals["rank"].to_numpy())
     yield Table("cis_independent_qtl.txt.gz", independent.reset_index())

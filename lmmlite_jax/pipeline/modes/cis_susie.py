@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.cis.near import Neighbourhood, as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
 from lmmlite_jax.mapping.susie.fine_map import (
@@ -270,7 +271,9 @@ def _note(run: Run, sets: pd.DataFrame, features: pd.DataFrame) -> None:
         "with_sets": having,
         "not_converged": len(short),
     }
-    run.log(f"{len(sets)} credible sets of {having} of {len(features)} features")
+    found = counted(len(sets), "credible set")
+    run.log(f"{found} of {having} of {counted(len(features), 'feature')}")
     if len(short):
-        few = ", ".join(short["phenotype_id"].head(3))
-        run.log(f"{len(short)} have not converged in {MOST_STEPS} steps, and have no set ({few})")
+        some = counted(len(short), "feature has", "features have")
+        names = few(short["phenotype_id"])
+        run.log(f"{some} not converged in {MOST_STEPS} steps, and no credible set ({names})")

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import pandas as pd
 
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.mapping.trans import TransPairs, TransUnit, map_trans
 from lmmlite_jax.model.result import Status
@@ -100,5 +101,7 @@ def _note(run: Run, units: Mapping[tuple[int, ...], UnitFact], pairs: int) -> No
     run.facts |= {"pairs": pairs, "missing_genotypes": missing}
     if missing:
         gaps = sum(fact["gaps"] for fact in first)
-        run.log(f"{missing} missing genotypes of {gaps} variants are replaced by the mean")
-    run.log(f"{pairs} pairs with p of at most {run.settings.pval_threshold:g}")
+        some = counted(missing, "missing genotype")
+        verb = "is" if missing == 1 else "are"
+        run.log(f"{some} of {counted(gaps, 'variant')} {verb} replaced by the mean")
+    run.log(f"{counted(pairs, 'pair')} with p of at most {run.settings.pval_threshold:g}")

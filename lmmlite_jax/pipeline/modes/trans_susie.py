@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lmmlite_jax.data import match_chromosomes
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.cis.windows import cis_windows
 from lmmlite_jax.pipeline.modes.cis_susie import STAGE, fine_map, fine_mapping_tables
 from lmmlite_jax.pipeline.run import Run, Table
@@ -38,7 +38,8 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
     known = loci["phenotype_id"].isin(numbers)
     if not known.all():
         lost = loci["phenotype_id"][~known].unique()
-        run.log(f"{(~known).sum()} loci of features without a phenotype are left out ({few(lost)})")
+        some = counted(int((~known).sum()), "locus is of a feature", "loci are of features")
+        run.log(f"{some} without a phenotype and left out ({few(lost)})")
     loci = loci[known]
     if loci.empty:
         raise ValueError("No locus is of a feature that has a phenotype: give the same ids.")
@@ -52,14 +53,16 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
     )
     empty = windows[:, 0] == windows[:, 1]
     if empty.any():
-        run.log(f"{empty.sum()} loci have no variant within {run.settings.window:,} base pairs")
+        some = counted(int(empty.sum()), "locus has", "loci have")
+        run.log(f"{some} no variant within {run.settings.window:,} base pairs")
     gene = loci["phenotype_id"].map(numbers).to_numpy()
     rank = loci.groupby("phenotype_id").cumcount().to_numpy()
     rounds = np.zeros((rank.max() + 1, len(numbers), 2), dtype=np.int64)
     rounds[rank, gene] = windows
     if empty.all():
         raise ValueError(
-            f"None of the {len(loci)} loci has a variant within {run.settings.window} base pairs: "
+            f"None of the {counted(len(loci), 'locus', 'loci')} has a variant within "
+            f"{run.settings.window:,} base pairs: "
             "see that positions are of the same genome build, or widen the window."
         )
     return list(rounds)

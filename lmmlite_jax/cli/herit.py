@@ -1,0 +1,92 @@
+"""The command ``herit``: heritabilities of a table of phenotypes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import lmmlite_jax as lmm
+from lmmlite_jax.cli.common import (
+    ClipKinship,
+    CompilationCache,
+    Quiet,
+    ScaleKinship,
+    fitted_summary,
+    one_sentence_errors,
+    standard_error,
+)
+from lmmlite_jax.compilation_cache import kept_programs
+
+__all__ = ["herit"]
+
+
+def herit(
+    pheno: Annotated[Path, typer.Option(help="Phenotypes: one row a sample, id first.")],
+    kinship: Annotated[
+        Path, typer.Option(help="Kinship: table, .grm.bin, .cXX.txt, .npy or .npz.")
+    ],
+    covar: Annotated[
+        Path | None, typer.Option(help="Covariates; an intercept is added if there is none.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Results: .parquet, .csv or .tsv; to standard output if left out."),
+    ] = None,
+    ml: Annotated[bool, typer.Option("--ml", help="Maximum likelihood, not REML.")] = False,
+    se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities"),
+    ] = None,
+    simulate_pvalue: Annotated[
+        bool,
+        typer.Option(
+            "--simulate-pvalue", help="p-value of no heritability from its simulated law."
+        ),
+    ] = False,
+    clip_kinship: ClipKinship = False,
+    scale_kinship: ScaleKinship = False,
+    compilation_cache: CompilationCache = None,
+    quiet: Quiet = False,
+) -> None:
+    """Estimate the heritability of every phenotype in a table."""
+    from lmmlite_jax.data import match_samples, read_kinship, read_table, write_table
+    from lmmlite_jax.data._names import counted
+    from lmmlite_jax.data.tables import check_writable
+    from lmmlite_jax.pipeline.inputs import with_intercept
+    from lmmlite_jax.pipeline.options import check_ranges
+
+    log = standard_error(quiet=quiet)
+    with one_sentence_errors(), kept_programs(compilation_cache, log.print):
+        check_ranges(interval=interval)
+        if interval is not None and ml:
+            raise ValueError("interval inverts the restricted likelihood-ratio test: leave ml out.")
+        if out is not None:
+            check_writable(out)
+        matched = match_samples(
+            read_table(pheno),
+            read_kinship(kinship),
+            None if covar is None else read_table(covar),
+        )
+        log.print(str(matched.report))
+        with log.status(f"fitting {counted(matched.pheno.shape[1], 'trait')}"):
+            fit = lmm.fit_traits(
+                matched.kinship,
+                matched.pheno,
+                None if matched.covar is None else with_intercept(matched.covar),
+                reml=not ml,
+                compute_se=se,
+                interval=interval,
+                simulate_pvalue=simulate_pvalue,
+                clip_negative=clip_kinship,
+                scale_kinship=scale_kinship,
+            )
+            results = fit.to_pandas()
+        if out is not None:
+            write_table(results, out)
+    if out is None:
+        results.to_csv(sys.stdout, sep="\t", na_rep="NA", lineterminator="\n")
+    log.print(fitted_summary(tuple(matched.pheno.columns), fit.reasons))

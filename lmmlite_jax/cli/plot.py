@@ -1,0 +1,48 @@
+"""The command ``plot``: pictures of what ``map`` has written."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmmlite_jax.cli.common import Mode, one_sentence_errors
+
+__all__ = ["Suffix", "plot"]
+
+
+class Suffix(StrEnum):
+    """What `plot` writes."""
+
+    png = "png"
+    pdf = "pdf"
+    svg = "svg"
+
+
+def plot(
+    prefix: Annotated[Path, typer.Argument(help="Of the files that map has written.")],
+    mode: Annotated[Mode, typer.Option(help="What was mapped.")] = Mode.cis,
+    feature: Annotated[
+        str | None,
+        typer.Option(help="Whose locus cis_nominal shows: of the smallest p-value if left out."),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder of the run's files.")
+    ] = Path("."),
+    suffix: Annotated[Suffix, typer.Option(help="Format of the pictures.")] = Suffix.png,
+) -> None:
+    """Draw the results of map: QQ, Manhattan, eQTL map, locus and heritabilities."""
+    from lmmlite_jax.plot import plot_run
+
+    whole = output_dir / prefix
+    with one_sentence_errors():
+        if feature is not None and mode is not Mode.cis_nominal:
+            raise ValueError(f"A feature is for the mode cis_nominal, not {mode.value}.")
+        for name, axes in plot_run(whole, mode.value, feature).items():
+            path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix.value}")
+            figure = axes.get_figure(root=True)
+            assert figure is not None
+            figure.savefig(path, dpi=200, bbox_inches="tight")
+            typer.echo(str(path))
