@@ -43,6 +43,7 @@ __all__ = [
     "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
+    "profile_log_likelihood",
     "projected_rotation",
     "q_values",
     "scan",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
     from lmmlite_jax.model.log_likelihood import log_likelihood
     from lmmlite_jax.model.null_model import NullModel
+    from lmmlite_jax.model.profile_log_likelihood import profile_log_likelihood
     from lmmlite_jax.model.result import LMMFit, Status
     from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
     from lmmlite_jax.model.skeleton import Skeleton, skeleton
@@ -117,6 +119,7 @@ else:
         "map_trans": "mapping.trans",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",
+        "profile_log_likelihood": "model.profile_log_likelihood",
         "projected_rotation": "model.rotation",
         "q_values": "mapping.multiple_testing",
         "scan": "mapping.scan",

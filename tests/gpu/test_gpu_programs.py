@@ -42,6 +42,8 @@ INSIDE = {
     "model.heritability._heritabilities",
     "model.likelihood._fit_each",
     "model.marker_rotation._part",
+    "model.profile_log_likelihood._of_everyone",
+    "model.profile_log_likelihood._of_patterns",
     "model.rotation.project",
     "model.screening.screen_traits",
 }
