@@ -13,6 +13,8 @@ __all__ = [
     "CisResult",
     "Cohort",
     "ComponentsFit",
+    "KernelFit",
+    "KernelStatus",
     "LMMFit",
     "MLSolution",
     "NullModel",
@@ -27,6 +29,7 @@ __all__ = [
     "cis_windows",
     "eigen_rotation",
     "fit_components",
+    "fit_kernel",
     "fit_lmm",
     "fit_traits",
     "genomic_inflation",
@@ -70,7 +73,9 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.model.components import ComponentsFit, fit_components
     from lmmlite_jax.model.fit import fit_lmm
+    from lmmlite_jax.model.fit_kernel import fit_kernel
     from lmmlite_jax.model.heritability import heritability
+    from lmmlite_jax.model.kernel_result import KernelFit, KernelStatus
     from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
     from lmmlite_jax.model.log_likelihood import log_likelihood
     from lmmlite_jax.model.null_model import NullModel
@@ -89,6 +94,8 @@ else:
         "CisResult": "mapping.cis.map_cis",
         "Cohort": "data.cohort",
         "ComponentsFit": "model.components",
+        "KernelFit": "model.kernel_result",
+        "KernelStatus": "model.kernel_result",
         "LMMFit": "model.result",
         "MLSolution": "model.likelihood",
         "NullModel": "model.null_model",
@@ -103,6 +110,7 @@ else:
         "cis_windows": "mapping.cis.windows",
         "eigen_rotation": "model.rotation",
         "fit_components": "model.components",
+        "fit_kernel": "model.fit_kernel",
         "fit_lmm": "model.fit",
         "fit_traits": "model.traits",
         "genomic_inflation": "mapping.peaks",

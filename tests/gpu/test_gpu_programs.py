@@ -39,6 +39,8 @@ FEW_PAIRS.remove("founders best")
 INSIDE = {
     "model.fit._null_directions",
     "model.fit._without_absorbed",
+    "model.fit_kernel._advance",
+    "model.fit_kernel._curvature",
     "model.heritability._heritabilities",
     "model.likelihood._fit_each",
     "model.marker_rotation._part",
