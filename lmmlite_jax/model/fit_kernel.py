@@ -33,6 +33,9 @@ __all__ = ["fit_kernel"]
 Kernel = Callable[[Any], Array]
 Callback = Callable[[int, float, Any], bool | None]
 
+AT_BOUND = 1e-12
+"""Distance from a bound, relative to it and 1, at which a parameter is there."""
+
 LBFGS = optax.lbfgs()
 """One for all calls: programs are compiled for each optimiser anew."""
 
@@ -62,13 +65,14 @@ class _Options(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """Where the steps have come to."""
+    """Where the steps have come to; a ``fresh`` optimiser has forgotten what it learned."""
 
     parameters: Any
     memory: Any
     key: Array
     step: Int[Array, ""]
     trace: Float[Array, " steps"]
+    fresh: Bool[Array, ""]
     done: Bool[Array, ""]
 
 
@@ -112,7 +116,8 @@ def fit_kernel(
     steps : int
         Most steps.
     tol : float
-        A step that promises to raise the log likelihood by less than this is the last.
+        A step that promises to raise the log likelihood by less than this is the last, if the next
+        one does too, without what steps before it have taught the optimiser.
     reml : bool
         Restricted likelihood (default) or full likelihood.
     minibatch : int, optional
@@ -173,6 +178,7 @@ def fit_kernel(
         jax.random.key(seed),
         jnp.zeros((), int),
         jnp.full(steps, jnp.nan),
+        jnp.zeros((), bool),
         jnp.zeros((), bool),
     )
     watched = callback is not None or progress
@@ -299,14 +305,30 @@ def _advance(
             value_fn=lambda parameters: loss(project(parameters)),
         )
         moved = project(optax.apply_updates(search.parameters, updates))
+        moved = jax.tree.map(_snapped, moved, *box)
         promise = -optax.tree.vdot(gradient, optax.tree.sub(moved, search.parameters))
-        last = (jnp.abs(promise) <= tol) & (options.minibatch is None)
+        # What a bound has taught the optimiser may mislead it: it says so a second time, afresh.
+        little = (jnp.abs(promise) <= tol) & (options.minibatch is None)
+        memory = _where(little, optimizer.init(moved), memory)
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(ravel_pytree(moved)[0]))
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, search.parameters)
+        kept = _where(finite, moved, search.parameters)
         trace = search.trace.at[search.step].set(-value)
-        return _Search(kept, memory, key, search.step + 1, trace, last | ~finite)
+        done = (little & search.fresh) | ~finite
+        return _Search(kept, memory, key, search.step + 1, trace, little, done)
 
     return lax.while_loop(lambda s: ~s.done & (s.step < until), advance, search)
+
+
+def _where(chosen: Bool[Array, ""], these: Any, others: Any) -> Any:
+    return jax.tree.map(lambda one, other: jnp.where(chosen, one, other), these, others)
+
+
+def _snapped(at: Array, low: Array, high: Array) -> Array:
+    """At a bound what is so close to it that no likelihood could tell."""
+    for bound in (low, high):
+        near = jnp.abs(at - bound) <= AT_BOUND * (1 + jnp.abs(bound))
+        at = jnp.where(near & jnp.isfinite(bound), bound, at)
+    return at
 
 
 def _inwards(parameters: Any, gradient: Any, box: tuple[Any, Any]) -> Any:

@@ -74,6 +74,12 @@ def test_a_flat_direction_is_named(best):
     assert float(found.loglik) == pytest.approx(float(best.loglik), abs=1e-4)
 
 
+def test_without_bounds_the_maximum_is_the_same(best):
+    found = fit(0.9)
+    assert found.status == lmm.KernelStatus.FLAT
+    assert float(found.loglik) == pytest.approx(float(best.loglik), abs=1e-4)
+
+
 def test_a_bound_holds_and_is_named(best):
     half = {**HIGH, "length": float(best.parameters["length"]) / 2}
     found = fit(0.2, bounds=(LOW, half))
