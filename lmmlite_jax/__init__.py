@@ -16,6 +16,8 @@ __all__ = [
     "ComponentsFit",
     "CredibleSets",
     "FineMapping",
+    "KernelFit",
+    "KernelStatus",
     "LMMFit",
     "MLSolution",
     "NullModel",
@@ -31,6 +33,7 @@ __all__ = [
     "coloc",
     "eigen_rotation",
     "fit_components",
+    "fit_kernel",
     "fit_lmm",
     "fit_traits",
     "genomic_inflation",
@@ -48,6 +51,7 @@ __all__ = [
     "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
+    "profile_log_likelihood",
     "projected_rotation",
     "q_values",
     "scan",
@@ -77,10 +81,13 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.model.components import ComponentsFit, fit_components
     from lmmlite_jax.model.fit import fit_lmm
+    from lmmlite_jax.model.fit_kernel import fit_kernel
     from lmmlite_jax.model.heritability import heritability
+    from lmmlite_jax.model.kernel_result import KernelFit, KernelStatus
     from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
     from lmmlite_jax.model.log_likelihood import log_likelihood
     from lmmlite_jax.model.null_model import NullModel
+    from lmmlite_jax.model.profile_log_likelihood import profile_log_likelihood
     from lmmlite_jax.model.result import LMMFit, Status
     from lmmlite_jax.model.rotation import Projection, Rotation, eigen_rotation, projected_rotation
     from lmmlite_jax.model.skeleton import Skeleton, skeleton
@@ -98,6 +105,8 @@ else:
         "ComponentsFit": "model.components",
         "CredibleSets": "mapping.susie.result",
         "FineMapping": "mapping.susie.result",
+        "KernelFit": "model.kernel_result",
+        "KernelStatus": "model.kernel_result",
         "LMMFit": "model.result",
         "MLSolution": "model.likelihood",
         "NullModel": "model.null_model",
@@ -113,6 +122,7 @@ else:
         "coloc": "mapping.susie.colocalization",
         "eigen_rotation": "model.rotation",
         "fit_components": "model.components",
+        "fit_kernel": "model.fit_kernel",
         "fit_lmm": "model.fit",
         "fit_traits": "model.traits",
         "genomic_inflation": "mapping.peaks",
@@ -130,6 +140,7 @@ else:
         "map_trans": "mapping.trans",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",
+        "profile_log_likelihood": "model.profile_log_likelihood",
         "projected_rotation": "model.rotation",
         "q_values": "mapping.multiple_testing",
         "scan": "mapping.scan",

@@ -67,3 +67,27 @@ def dense_pair(hsq, K, y, columns, X):
     beta, rss1, variance = fit(np.column_stack([X, columns]))
     sigmasq = rss1 / (n - p - columns.shape[1])
     return beta[p:], np.sqrt(sigmasq * np.diag(variance)[p:]), rss0, rss1
+
+
+def square_root(K):
+    """A matrix whose product with its transpose is K, whose null space stays where it is."""
+    values, vectors = np.linalg.eigh(K)
+    return vectors * np.sqrt(np.clip(values, 0, None))
+
+
+def kinship_roots(n):
+    """Roots of kinships with repeated and zero eigenvalues, and one without; n in twelves."""
+    rng = np.random.default_rng(5)
+    pairs, strains = (np.repeat(np.eye(n // k), k, axis=0) for k in (2, 4))
+    family = np.array([[1, 0, 0.5, 0.5], [0, 1, 0.5, 0.5], [0.5, 0.5, 1, 0.5], [0.5, 0.5, 0.5, 1]])
+    kinships = {
+        "random": random_kinship(rng, n, 2 * n),
+        "repeated eigenvalues": np.diag(np.repeat([0.5, 1.0, 3.0], n // 3)),
+        "twins": pairs @ random_kinship(rng, n // 2) @ pairs.T,
+        "families": np.kron(np.eye(n // 4), family),
+        "strains": strains @ random_kinship(rng, n // 4) @ strains.T,
+        "rank 5": random_kinship(rng, n, rank=5),
+        "identity": np.eye(n),
+        "centred": centred(random_kinship(rng, n)),
+    }
+    return {name: square_root(K) if name != "identity" else K for name, K in kinships.items()}

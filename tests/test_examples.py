@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,14 +42,48 @@ CLOSE = 0.02
 """What other processors and versions of JAX make of hundreds of steps."""
 
 
-def test_mixing_weights_of_several_kinships(run):
-    names, text = run("Mixing weights")
-    said = numbers(text, "`weights` comes out as", "(truth")
-    np.testing.assert_allclose(names["weights"], said, atol=CLOSE)
-    np.testing.assert_allclose(said, [0.7, 0.3, 0], atol=0.1)
-    on_the_way = jax.nn.sigmoid(names["parameters"]["logit"])
-    np.testing.assert_allclose(on_the_way, names["hsq"], atol=1e-3)
-    assert names["losses"][-1] < names["losses"][0] - 5
+def gains(text):
+    """Last column of a section's table."""
+    rows = re.findall(r"^\| .* \| ([\d,.]+) \|$", text, re.MULTILINE)
+    return [float(number.replace(",", "")) for number in rows]
+
+
+@pytest.mark.parametrize(
+    ("title", "worth"),
+    [
+        ("A length-scale from a thousand genes", 0.99),
+        ("Mixing weights", 0.9),
+        ("Environments that change", 0.99),
+        ("Weights of markers", 0.95),
+        ("A network as the kernel", 0.9),
+    ],
+)
+def test_learned_kernels(run, title, worth):
+    """The baseline is the first of the kinships, and the true one the last."""
+    names, text = run(title)
+    _, *found = names["gain"].values()
+    np.testing.assert_allclose(found, gains(text), rtol=0.03, atol=0.1)
+    *baselines, learned, true = found
+    assert learned > worth * true
+    assert all(baseline < learned for baseline in baselines)
+    fit = names["fit"]
+    if title.startswith("A length-scale"):
+        said = numbers(text, "The length is", "(truth")
+        np.testing.assert_allclose([fit.parameters, fit.standard_errors], said, atol=2e-3)
+    if title.startswith("Mixing"):
+        weights = [fit.parameters["house"], fit.standard_errors["house"]]
+        np.testing.assert_allclose(
+            weights, numbers(text, "household's weight", "(truth"), atol=0.01
+        )
+        assert f'"{fit.reason}"' in text
+    if title.startswith("Environments"):
+        np.testing.assert_allclose(
+            fit.parameters, numbers(text, "The weights are", ". Standard"), atol=0.01
+        )
+        np.testing.assert_allclose(fit.standard_errors[jnp.array([0, 2])], 0.04, atol=0.01)
+    if title.startswith("Weights"):
+        (share,) = numbers(text, "The ten have", " of the weight")
+        assert names["share"] == pytest.approx(share, abs=CLOSE)
 
 
 def test_most_heritable_combination_of_traits(run, data_dir, monkeypatch):

@@ -122,6 +122,7 @@ def test_float32_products_are_seen(called):
 IN_SINGLE = {
     "log_likelihood": (lmm.log_likelihood, (0.4, K, Y[:, 0], X)),
     "heritability": (lmm.heritability, (K, Y, X)),
+    "profile_log_likelihood": (lmm.profile_log_likelihood, (K, Y, X)),
 }
 """Functions with derivatives in single precision: those of the others need 64-bit types."""
 

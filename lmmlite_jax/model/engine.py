@@ -100,8 +100,12 @@ class Engine(NamedTuple):
         laws: LikelihoodRatioLaw | None,
         which: Int[np.ndarray, " C"],
         y: Float[AnyArray, "C s T"],
+        smallest: Float[Array, ""] | None = None,
     ) -> tuple[Rotated, LMMFit]:
-        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T)."""
+        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T).
+
+        ``smallest`` is as in `global_maximum`, where nobody could choose the skeleton by it.
+        """
         # A block is rotated, fitted and finished by programs of their own: `estimate`, by far the
         # largest, knows neither n nor p, and XLA leaves a rotation as fast as a bare product if
         # nothing else is compiled with it. Blocks of many patterns are of one shape.
@@ -116,6 +120,7 @@ class Engine(NamedTuple):
             prior=self.prior,
             options=self.options,
             dtype=self.dtype,
+            smallest=smallest,
         )
         if self.predict is not None:
             fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
@@ -207,6 +212,7 @@ def _fit_blocks(
     prior: Prior,
     options: Options,
     dtype: str,
+    smallest: Float[Array, ""] | None = None,
 ) -> tuple[Rotated, LMMFit]:
     rotated = _rotate(patterns, which, y, skeleton=skeleton, dtype=dtype)
     components = estimate(
@@ -218,6 +224,7 @@ def _fit_blocks(
         tol=tol,
         prior=prior,
         options=options,
+        smallest=smallest,
     )
     return rotated, _finish(
         patterns, which, rotated, components, laws, compute_se=options.compute_se

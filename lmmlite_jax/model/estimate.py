@@ -86,6 +86,7 @@ def estimate(
     tol: Array,
     prior: Prior,
     options: Options,
+    smallest: Float[Array, ""] | None = None,
 ) -> Components:
     """Fit m traits whose sums are known.
 
@@ -99,6 +100,8 @@ def estimate(
         Zero eigenvalues of K in the complement of the covariates.
     status : (m,)
         Reasons already known not to fit a trait.
+    smallest : (), optional
+        As in `global_maximum`.
     """
     n = jnp.broadcast_to(n, status.shape)
     beside = (n - p).astype(profile.rss.dtype)
@@ -117,6 +120,7 @@ def estimate(
         tol,
         spike=absorbed & (status == Status.OK),
         check_boundary=options.check_boundary,
+        smallest=smallest,
     )
     at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
     sigmasq = profile.residual_squares(at) / dof

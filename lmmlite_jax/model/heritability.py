@@ -6,19 +6,14 @@ of the eigenvectors, none of which is differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from lmmlite_jax.model.decomposition import Sample
-from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.inputs import ArrayOrFrame
-from lmmlite_jax.model.options import Options
 from lmmlite_jax.model.precision import (
     AnyArray,
     in_double,
@@ -26,16 +21,11 @@ from lmmlite_jax.model.precision import (
     is_traced,
     whole_products,
 )
+from lmmlite_jax.model.spectral_fit import spectral_fit
 from lmmlite_jax.model.study import as_complete
 from lmmlite_jax.model.traits import fit_traits
 
 __all__ = ["heritability"]
-
-FLAT_SPECTRUM = 1e-10
-"""Eigenvalues this close to each other are one: K is proportional to the identity."""
-
-NEAR = 1e-6
-"""More than the error of a heritability that a skeleton of many decades leaves."""
 
 
 def heritability(
@@ -102,17 +92,17 @@ class _WithDerivative(NamedTuple):
     """
 
     hsq: Float[Array, " m"]
-    basis: Float[Array, "q n"]
+    basis: Float[AnyArray, "q n"]
     to_beta: Float[Array, "p p"]
-    cross: Float[Array, "q p"]
+    cross: Float[AnyArray, "q p"]
     full_basis: Float[Array, "n n"] | None
     spectral: Float[Array, "_ m"]
     outer: Float[Array, "q m"]
     weighted: Float[Array, "q m"]
     inner: Float[Array, "q m"]
     curved: Float[Array, "q m"]
-    effects: Float[Array, "p m"]
-    drift: Float[Array, "p m"]
+    effects: Float[AnyArray, "p m"]
+    drift: Float[AnyArray, "p m"]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -167,38 +157,21 @@ def _fit(
     reml: bool, K: Float[Array, "n n"], y: Float[Array, "n m"], X: Float[Array, "n p"]
 ) -> _WithDerivative:
     """Fit as `fit_traits` does, and prepare the theorem's quotient from the spectrum itself."""
-    n, p = X.shape
-    engine = make_engine(Sample(K, X, None), Options(reml))
-    everyone = engine.decompose(members=np.arange(n)[None])
-    rotated, fit = engine.fit(everyone, None, np.zeros(1, int), y[None])
-    projection = jax.tree.map(lambda a: a[0], everyone.projection)
-    full_basis, spectrum = None, projection.Kva
-    if not reml:
-        spectrum, vectors = jnp.linalg.eigh(K)
-        spectrum, full_basis = jnp.maximum(spectrum, 0), vectors.T
-    moments = partial(
-        _moments,
-        projection.Kva[:, None],
-        spectrum[:, None],
-        rotated.values[0],
-        n - p if reml else n,
-    )
-    found = _polished(moments, fit.hsq[0], jnp.min(spectrum))
-    found = jnp.where(jnp.ptp(spectrum) <= FLAT_SPECTRUM * jnp.max(spectrum), jnp.nan, found)
-
+    fit = spectral_fit(reml, K, y, X, jnp.ones(len(K)))
+    projection, found = fit.projection, fit.hsq
     hsq = jnp.where((found > 0) & (found < 1), found, 0.5)
-    at = moments(hsq)
+    at = fit.moments(hsq)
     interior = (found > 0) & (found < 1) & (at.curvature < 0)
     scale = jnp.where(interior, 0.5 / jnp.where(interior, at.curvature, 1.0), 0.0)
-    of_slope = -scale * at.dof / at.squares
+    of_slope = -scale * fit.dof / at.squares
     of_squares = -of_slope * at.slope
     cross = projection.cross
     return _WithDerivative(
         hsq=found,
         basis=projection.Kve_t,
-        to_beta=everyone.to_beta[0],
+        to_beta=fit.to_beta,
         cross=cross,
-        full_basis=full_basis,
+        full_basis=fit.full_basis,
         spectral=scale * at.levels**2,
         outer=2 * (of_slope * at.bent + of_squares * at.weighted),
         weighted=at.weighted,
@@ -207,63 +180,3 @@ def _fit(
         effects=projection.Q_t @ y - hsq * (cross.T @ at.weighted),
         drift=cross.T @ (at.weights * at.weighted),
     )
-
-
-class _Moments(NamedTuple):
-    """Log likelihood near one heritability a trait (m,).
-
-    With D = K - I and r = Py: ``weights`` and ``levels`` are 1/(hλ + 1 - h) of N'KN and of K (the
-    same in REML), ``weighted`` is U'r, ``bent`` U'PDr, ``squares`` y'Py, ``slope`` r'Dr over that;
-    ``gradient`` and ``curvature`` are the log likelihood's, -½ [tr(PD) - dof · slope] (REML).
-    """
-
-    dof: int
-    weights: Float[Array, "q m"]
-    levels: Float[Array, "_ m"]
-    weighted: Float[Array, "q m"]
-    bent: Float[Array, "q m"]
-    squares: Float[Array, " m"]
-    slope: Float[Array, " m"]
-    gradient: Float[Array, " m"]
-    curvature: Float[Array, " m"]
-
-
-def _moments(
-    Kva: Float[Array, "q 1"],
-    spectrum: Float[Array, "_ 1"],
-    values: Float[Array, "q m"],
-    dof: int,
-    hsq: Float[Array, " m"],
-) -> _Moments:
-    weights, levels = (1 / (hsq * of + (1 - hsq)) for of in (Kva, spectrum))
-    weighted = weights * values
-    bent = weights * (Kva - 1) * weighted
-    squares = jnp.sum(weighted * values, axis=0)
-    slope = jnp.sum((Kva - 1) * weighted**2, axis=0) / squares
-    bend = jnp.sum((Kva - 1) * bent * weighted, axis=0) / squares
-    traces = levels * (spectrum - 1)
-    return _Moments(
-        dof=dof,
-        weights=weights,
-        levels=levels,
-        weighted=weighted,
-        bent=bent,
-        squares=squares,
-        slope=slope,
-        gradient=-0.5 * (jnp.sum(traces, axis=0) - dof * slope),
-        curvature=0.5 * (jnp.sum(traces**2, axis=0) - dof * (2 * bend - slope**2)),
-    )
-
-
-def _polished(
-    moments: Callable[[Array], _Moments], found: Float[Array, " m"], smallest: Float[Array, ""]
-) -> Float[Array, " m"]:
-    """Maxima without the error of the skeleton: at a boundary exactly, or one more Newton step."""
-    edge = jnp.round(found)
-    at_edge = moments(jnp.where((edge == 1) & (smallest > 0), 1.0, 0.0))
-    outwards = jnp.where(edge == 1, (at_edge.gradient >= 0) & (smallest > 0), at_edge.gradient <= 0)
-    at = moments(jnp.where((found > 0) & (found < 1), found, 0.5))
-    step = -at.gradient / jnp.where(at.curvature < 0, at.curvature, -jnp.inf)
-    step = jnp.where((found > 0) & (found < 1) & (jnp.abs(step) < NEAR), step, 0.0)
-    polished = jnp.clip(found + step, 0, 1)
-    return jnp.where((jnp.abs(found - edge) < NEAR) & outwards, edge, polished)

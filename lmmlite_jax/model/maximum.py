@@ -70,19 +70,24 @@ def global_maximum(
     spike: Bool[Array, " m"],
     check_boundary: bool,
     points: int = GRID_POINTS,
+    smallest: Scalar | None = None,
 ) -> Maximum:
     """Grid, every local maximum bracketed, Newton safeguarded inside each, boundaries compared.
 
     ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
     ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. `grid_points`
-    says how many are enough where K is not singular.
+    says how many are enough where K is not singular. ``smallest`` is the smallest eigenvalue that
+    enters, for nodes that go far below it: where none is zero, the grid does not follow them, to
+    where the weights of such nodes leave no digits of the slopes.
 
     Derivatives of the maximum do not go through the search: see `_stationary`.
     """
     differentiable = profile
     profile = lax.stop_gradient(profile)
-    grid = search_grid(profile.skeleton.nodes, 0.0 if check_boundary else tol, points)
+    if smallest is not None:
+        smallest = jnp.where(jnp.any(profile.zeros > 0), 0.0, smallest)
+    grid = search_grid(profile.skeleton.nodes, 0.0 if check_boundary else tol, points, smallest)
     slopes, values = jax.vmap(profile.slope)(grid), jax.vmap(profile.loglik)(grid[:: points + 1])
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     rounding = jnp.maximum(FLAT, 10 * jnp.asarray(profile.skeleton.error))
@@ -163,13 +168,15 @@ def grid_points(nodes: np.ndarray, singular: bool) -> int:
 
 
 def search_grid(
-    nodes: Float[AnyArray, " r"], edge: Scalar, points: int
+    nodes: Float[AnyArray, " r"], edge: Scalar, points: int, smallest: Scalar | None = None
 ) -> Float[Array, " points_and_2"]:
     """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``."""
     largest = jnp.max(nodes)
     high, low = GRID_RANGE[1] * largest, GRID_RANGE[0] * largest
     if points < GRID_POINTS:
         low = jnp.min(nodes) / REGULAR_RANGE
+    if smallest is not None:
+        low = jnp.maximum(low, smallest / REGULAR_RANGE)
     number = np.arange(points + 2)
     part = (number - 1) / (points - 1)
     inside = 1 / (1 + high * (low / high) ** part)

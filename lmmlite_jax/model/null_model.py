@@ -16,6 +16,7 @@ from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_covariates, colu
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
 from lmmlite_jax.model.options import NO_PRIOR, Options, check_dtype, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
+from lmmlite_jax.model.profile_log_likelihood import profiles_of_model
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.study import ALL_CHROMOSOMES, Kinships, as_study
 from lmmlite_jax.model.trait_block import TraitBlock, trait_blocks
@@ -150,6 +151,40 @@ class NullModel:
         """The fit of every trait, as `fit_traits` has it; one for each chromosome of a dict."""
         fits = {label: self._fit(label) for label in self._study.kinships}
         return fits if self.chromosomes else fits[ALL_CHROMOSOMES]
+
+    def profile_log_likelihood(self, K: ArrayOrFrame) -> Float[AnyArray, " m"]:
+        """`profile_log_likelihood` of Y with another kinship K, differentiable in it.
+
+        Parameters
+        ----------
+        K : (n, n) array or data frame
+            Kinship matrix in place of the model's own; a traced one as well.
+
+        Returns
+        -------
+        loglik : (m,)
+            Of every trait at its own ĥ², with the model's X, weights and likelihood.
+
+        Raises
+        ------
+        ValueError
+            If K cannot be used.
+        NotImplementedError
+            If K is traced and the model has weights.
+
+        Examples
+        --------
+        >>> import jax
+        >>> import lmmlite_jax as lmm
+        >>> cohort = lmm.simulate_cohort(n=60, m=3, hsq=0.5, seed=1)
+        >>> null = lmm.NullModel(None, cohort.pheno, cohort.covar)
+        >>> print(null.profile_log_likelihood(cohort.kinship).round(3))
+        [-130.012  -71.133 -156.972]
+        """
+        study = self._study
+        return profiles_of_model(
+            self.reml, K, study.phenotypes, study.covariates, study.weights, study.individuals
+        )
 
     def with_likelihood(self, *, reml: bool) -> NullModel:
         """The same model fitted by restricted or full likelihood."""

@@ -120,13 +120,16 @@ def _matrices(tables: Mapping[str, Labelled], n: int) -> list[AnyArray]:
 
 
 def as_complete(
-    K: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame | None
+    K: ArrayOrFrame, y: ArrayOrFrame, X: ArrayOrFrame | None, *, missing: bool = False
 ) -> tuple[Num[AnyArray, "n n"], Num[AnyArray, "n *m"], Num[AnyArray, "n p"]]:
-    """Kinship, complete phenotypes and covariates as arrays; traced ones as they came."""
+    """Kinship, phenotypes and covariates as arrays; traced ones as they came.
+
+    Phenotypes are complete, unless ``missing`` says that they need not be.
+    """
     with double_precision():
         kinship = as_kinship(K)
         n = np.shape(kinship.values)[0]
-        traits, covariates = as_traits("y", y, n), as_covariates(X, n)
+        traits, covariates = as_traits("y", y, n, missing=missing), as_covariates(X, n)
     check_same_individuals(K=kinship, y=traits, X=covariates)
     if not is_traced(K):
         _check_semidefinite(kinship.values)

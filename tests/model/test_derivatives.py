@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import centred, dense_loglik, random_kinship, with_variance
+from helpers import dense_loglik, kinship_roots, with_variance
 from jax.test_util import check_grads
 
 import lmmlite_jax as lmm
@@ -16,35 +16,7 @@ EPS = 1e-5
 """Step of central differences: cubic terms are of order 1e-10, rounding 1e-16 / 1e-5."""
 
 
-def markers(rng, n=N, rank=2 * N):
-    """A square root of the kinship of random markers."""
-    return root(random_kinship(rng, n, rank))
-
-
-def root(K):
-    """A matrix whose product with its transpose is K, whose null space stays where it is."""
-    values, vectors = np.linalg.eigh(K)
-    return vectors * np.sqrt(np.clip(values, 0, None))
-
-
-def kinships():
-    """Roots of kinship matrices with repeated and zero eigenvalues, and one without."""
-    rng = np.random.default_rng(5)
-    pairs, strains = (np.repeat(np.eye(N // k), k, axis=0) for k in (2, 4))
-    family = np.array([[1, 0, 0.5, 0.5], [0, 1, 0.5, 0.5], [0.5, 0.5, 1, 0.5], [0.5, 0.5, 0.5, 1]])
-    return {
-        "random": markers(rng),
-        "repeated eigenvalues": root(np.diag(np.repeat([0.5, 1.0, 3.0], N // 3))),
-        "twins": root(pairs @ random_kinship(rng, N // 2) @ pairs.T),
-        "families": root(np.kron(np.eye(N // 4), family)),
-        "strains": root(strains @ random_kinship(rng, N // 4) @ strains.T),
-        "rank 5": markers(rng, rank=5),
-        "identity": np.eye(N),
-        "centred": root(centred(random_kinship(rng, N))),
-    }
-
-
-KINSHIPS = kinships()
+KINSHIPS = kinship_roots(N)
 
 
 @pytest.fixture(scope="module", autouse=True)

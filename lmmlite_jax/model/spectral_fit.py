@@ -1,0 +1,169 @@
+"""Fits on the eigenvalues themselves, without a skeleton's error: what derivatives start from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from lmmlite_jax.model.decomposition import Sample, decompose
+from lmmlite_jax.model.engine import make_engine
+from lmmlite_jax.model.options import Options
+from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.rotation import Projection
+
+__all__ = ["Moments", "SpectralFit", "spectral_fit"]
+
+FLAT_SPECTRUM = 1e-10
+"""Eigenvalues this close to each other are one: K is proportional to the identity."""
+
+NEAR = 1e-6
+"""A heritability so close to a boundary is at it, where the slope points outwards."""
+
+FAR = 0.1
+"""Longest step to the maximum from where a skeleton found it, as a part of h(1-h)."""
+
+NEWTON_STEPS = 2
+
+
+class Moments(NamedTuple):
+    """Log likelihood near one heritability a trait (m,).
+
+    With D = K - I and r = Py: ``weights`` and ``levels`` are 1/(hλ + 1 - h) of N'KN and of K (the
+    same in REML), ``weighted`` is U'r, ``bent`` U'PDr, ``squares`` y'Py, ``slope`` r'Dr over that;
+    ``gradient`` and ``curvature`` are the log likelihood's, -½ [tr(PD) - dof · slope] (REML).
+    """
+
+    weights: Float[Array, "q m"]
+    levels: Float[Array, "_ m"]
+    weighted: Float[Array, "q m"]
+    bent: Float[Array, "q m"]
+    squares: Float[Array, " m"]
+    slope: Float[Array, " m"]
+    gradient: Float[Array, " m"]
+    curvature: Float[Array, " m"]
+
+
+class SpectralFit(NamedTuple):
+    """Fits of m traits of the same individuals, absent ones among the rows.
+
+    Attributes
+    ----------
+    hsq, loglik, status : (m,)
+        As in `LMMFit`, ``hsq`` to the digits that the spectrum itself has, and NaN where flat.
+    projection, to_beta
+        Kinship in the complement of the covariates, and R⁻¹.
+    values : (q, m)
+        Rotated traits.
+    spectrum, full_basis
+        Eigenvalues that log|V| is made of: those of N'KN in REML, and no basis; in ML those of K,
+        and its eigenvectors in rows. 1 for absent individuals.
+    smallest, dof : ()
+        Smallest eigenvalue of those present; n - p in REML, n in ML.
+    """
+
+    hsq: Float[Array, " m"]
+    loglik: Float[Array, " m"]
+    status: Int[Array, " m"]
+    projection: Projection
+    to_beta: Float[Array, "p p"]
+    values: Float[Array, "q m"]
+    spectrum: Float[AnyArray, " _"]
+    full_basis: Float[Array, "n n"] | None
+    smallest: Float[Array, ""]
+    dof: Float[Array, ""]
+
+    def moments(self, hsq: Float[Array, " m"]) -> Moments:
+        """Log likelihood and its derivatives in h, at one heritability a trait."""
+        Kva, spectrum = self.projection.Kva[:, None], self.spectrum[:, None]
+        weights, levels = (1 / (hsq * of + (1 - hsq)) for of in (Kva, spectrum))
+        weighted = weights * self.values
+        bent = weights * (Kva - 1) * weighted
+        squares = jnp.sum(weighted * self.values, axis=0)
+        slope = jnp.sum((Kva - 1) * weighted**2, axis=0) / squares
+        bend = jnp.sum((Kva - 1) * bent * weighted, axis=0) / squares
+        traces = levels * (spectrum - 1)
+        return Moments(
+            weights=weights,
+            levels=levels,
+            weighted=weighted,
+            bent=bent,
+            squares=squares,
+            slope=slope,
+            gradient=-0.5 * (jnp.sum(traces, axis=0) - self.dof * slope),
+            curvature=0.5 * (jnp.sum(traces**2, axis=0) - self.dof * (2 * bend - slope**2)),
+        )
+
+
+def spectral_fit(
+    reml: bool,
+    K: Float[Array, "n n"],
+    y: Float[Array, "n m"],
+    X: Float[Array, "n p"],
+    present: Float[Array, " n"],
+) -> SpectralFit:
+    """Fit as `fit_traits` does, then without the error of its skeleton.
+
+    Individuals whose ``present`` is 0 are not there: they have zeros in K, y and X.
+    """
+    n, p = X.shape
+    engine = make_engine(Sample(K, X, None), Options(reml))
+    everyone = decompose(
+        engine.sample,
+        members=jnp.where(present > 0, jnp.arange(n), -1)[None],
+        skeleton=engine.skeleton,
+        whole=engine.whole,
+        reml=reml,
+        effects=False,
+    )
+    which = np.zeros(1, int)
+    rotated, block = engine.fit(everyone, None, which, y[None], smallest=everyone.smallest[0])
+    projection = jax.tree.map(lambda a: a[0], everyone.projection)
+    count = jnp.sum(present)
+    spectrum, full_basis, real = projection.Kva, None, jnp.arange(n - p) < count - p
+    if not reml:
+        beyond = 2 * engine.whole.largest * (1 - present)
+        spectrum, vectors = jnp.linalg.eigh(K + jnp.diag(beyond))
+        full_basis, real = vectors.T, jnp.arange(n) < count
+        spectrum = jnp.where(real, jnp.maximum(spectrum, 0), 1.0)
+    smallest = jnp.min(jnp.where(real, spectrum, jnp.inf))
+    largest = jnp.max(jnp.where(real, spectrum, 0))
+    fit = SpectralFit(
+        hsq=block.hsq[0],
+        loglik=block.loglik[0],
+        status=block.status[0],
+        projection=projection,
+        to_beta=everyone.to_beta[0],
+        values=rotated.values[0],
+        spectrum=spectrum,
+        full_basis=full_basis,
+        smallest=smallest,
+        dof=count - p if reml else count,
+    )
+    flat = largest - smallest <= FLAT_SPECTRUM * largest
+    return fit._replace(hsq=jnp.where(flat, jnp.nan, _polished(fit)))
+
+
+def _polished(fit: SpectralFit) -> Float[Array, " m"]:
+    """Maxima without the error of the skeleton: at a boundary exactly, or by Newton's method."""
+    found, smallest = fit.hsq, fit.smallest
+    edge = jnp.round(found)
+    at_edge = fit.moments(jnp.where((edge == 1) & (smallest > 0), 1.0, 0.0))
+    outwards = jnp.where(edge == 1, (at_edge.gradient >= 0) & (smallest > 0), at_edge.gradient <= 0)
+    inside = (found > 0) & (found < 1)
+    hsq = jnp.where(inside, found, 0.5)
+    at = fit.moments(hsq)
+    for _ in range(NEWTON_STEPS):
+        step = -at.gradient / jnp.where(at.curvature < 0, at.curvature, -jnp.inf)
+        # A flat likelihood turns the skeleton's error into a step that may be long.
+        nearby = jnp.abs(step) < FAR * hsq * (1 - hsq)
+        proposed = jnp.where(nearby, hsq + step, hsq)
+        there = fit.moments(proposed)
+        better = jnp.abs(there.gradient) < jnp.abs(at.gradient)
+        hsq = jnp.where(better, proposed, hsq)
+        at = jax.tree.map(lambda new, old, better=better: jnp.where(better, new, old), there, at)
+    polished = jnp.where(inside, hsq, found)
+    return jnp.where((jnp.abs(found - edge) < NEAR) & outwards, edge, polished)
