@@ -1,0 +1,180 @@
+"""Tables of the pages, written from the committed results.
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end of table -->``; what is between them
+is replaced. Only tables whose results are committed are known.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PAGES", "TABLES", "filled", "write"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+
+COHORTS = {
+    "pedigree": "simulated pedigree",
+    "synth500": "synth500, GEMMA's centred kinship",
+    "relatives": "500 relatives, standardised genotypes",
+    "bxd": "BXD strains",
+    "mice": "recla mice, real traits",
+    "geuvadis": "geuvadis, clipped",
+}
+
+SEARCHES = {
+    "best": "best marker of each trait",
+    "hits": "pairs of p < 1e-6",
+    "all": "everything",
+    "refit best": "h² again for every pair: best marker",
+    "refit hits": "h² again for every pair: pairs of p < 1e-6",
+}
+
+
+def result(name: str) -> dict[str, Any]:
+    """What a benchmark has found."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def number(value: float) -> str:
+    """Two digits that count, three from 100 on."""
+    if value >= 10:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def scan_of_cohorts() -> str:
+    """Whole scans over the bare product, for each kinship."""
+    kinds = (*SEARCHES, "refit all", "fits")
+    head = [
+        "kinship",
+        "best",
+        "hits",
+        "all",
+        "refit, best",
+        "refit, hits",
+        "refit, all",
+        "fits alone",
+    ]
+    rows = []
+    for name, row in result("scan")["cohorts"].items():
+        cells = [number(row[kind]["over_product"]) for kind in kinds]
+        rows.append([f"{COHORTS[name]}, n = {row['n']}", *cells])
+    return table(head, rows)
+
+
+def first_calls() -> str:
+    """Seconds of the first call, which compiles, and of those after it."""
+    kinds = ("best", "all", "refit best", "refit all")
+    rows = []
+    for name, row in result("scan")["cohorts"].items():
+        cells = [f"{row[k]['first_seconds']:.1f}, {row[k]['seconds']:.2f}" for k in kinds]
+        rows.append([f"{COHORTS[name]}, n = {row['n']}", *cells])
+    return table(["kinship", "best", "all", "refit, best", "refit, all"], rows)
+
+
+def scan_range() -> str:
+    """The least and the most over all kinships, and which is slowest."""
+    cohorts = result("scan")["cohorts"]
+    rows = []
+    for kind, what in SEARCHES.items():
+        over = {name: row[kind]["over_product"] for name, row in cohorts.items()}
+        worst = max(over, key=lambda name: over[name])
+        seconds = cohorts[worst][kind]["seconds"]
+        rows.append(
+            [
+                what,
+                number(min(over.values())),
+                number(over[worst]),
+                COHORTS[worst],
+                f"{seconds:.2g}",
+            ]
+        )
+    return table(["", "least", "most", "slowest kinship", "its seconds"], rows)
+
+
+def fits_of_cohorts() -> str:
+    """Fits over the product and over a decomposition, for each kinship."""
+    rows = []
+    for name, row in result("fit")["cohorts"].items():
+        after, whole = row["after_over_product"], row["over_eigh"]
+        cells = [number(numbers[kind]) for numbers in (after, whole) for kind in ("REML", "ML")]
+        rows.append([f"{COHORTS[name]}, n = {row['n']}", *cells])
+    head = ["kinship", "after the rotation, REML", "ML", "whole call over one eigh, REML", "ML"]
+    return table(head, rows)
+
+
+def first_result() -> str:
+    """Seconds of whole processes."""
+    seconds = {name: statistics.median(s) for name, s in result("first_result")["seconds"].items()}
+    one = (
+        "`map --mode trans --variance refit --pval-threshold 1`, one trait × 5,000 markers, n = 500"
+    )
+    jamma = seconds.get("one trait, JAMMA")
+    rows = [
+        [
+            one,
+            f"{seconds['one trait, first']:.1f}",
+            f"{seconds['one trait, warm']:.1f}",
+            f"{jamma:.1f}" if jamma else "not installed",
+        ],
+        [
+            "`map --mode cis`, 20 genes × 70,000 variants, n = 100",
+            f"{seconds['cis, first']:.1f}",
+            f"{seconds['cis, warm']:.1f}",
+            "",
+        ],
+        [
+            "all names of the package, beyond JAX and SciPy (CPU seconds)",
+            f"{seconds['import, all of its names']:.2f}",
+            "",
+            "",
+        ],
+    ]
+    return table(["", "first time", "after", "JAMMA"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "scan": scan_of_cohorts,
+    "scan, first calls": first_calls,
+    "scan, range": scan_range,
+    "fits": fits_of_cohorts,
+    "first result": first_result,
+}
+"""By the name that pages give."""
+
+
+def filled(page: str) -> str:
+    """A page with its tables written anew."""
+
+    def write_one(found: re.Match[str]) -> str:
+        name = found[1]
+        return f"<!-- table {name} -->\n{TABLES[name]()}\n<!-- end of table -->"
+
+    pattern = r"<!-- table ([^>]*?) -->\n.*?<!-- end of table -->"
+    return re.sub(pattern, write_one, page, flags=re.DOTALL)
+
+
+def write() -> list[str]:
+    """Write the tables of all pages; names of those that changed."""
+    changed = []
+    for path in PAGES:
+        before = path.read_text()
+        after = filled(before)
+        if after != before:
+            path.write_text(after)
+            changed.append(path.name)
+    return changed
