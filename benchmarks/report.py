@@ -106,6 +106,16 @@ def scan_range() -> str:
     return table(["", "least", "most", "slowest kinship", "its seconds"], rows)
 
 
+def fits_by_shape() -> str:
+    """What fits cost, by n, p and m."""
+    rows = []
+    for row in result("fit")["shapes"]:
+        after, rotated = row["after_over_product"], row["fit_lmm_over_product"]
+        cells = (f"{row['n']:,}", f"{row['p']}", f"{row['m']:,}", f"{row['us_per_trait']:.0f}")
+        rows.append([*cells, number(after), number(rotated)])
+    return table(["n", "p", "m", "µs a trait", "after the rotation", "`fit_lmm`"], rows)
+
+
 def fits_of_cohorts() -> str:
     """Fits over the product and over a decomposition, for each kinship."""
     rows = []
@@ -152,6 +162,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scan, first calls": first_calls,
     "scan, range": scan_range,
     "fits": fits_of_cohorts,
+    "fits by shape": fits_by_shape,
     "first result": first_result,
 }
 """By the name that pages give."""
