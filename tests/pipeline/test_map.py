@@ -88,6 +88,7 @@ def test_recla_from_its_zip_alone(data_dir, tmp_path):
     said = succeed("map", recla, recla, tmp_path / "recla", "--mode", "trans", *limit)
     assert "kinship computed from the genotypes, each chromosome's from all others" in said
     assert "the features have no places" in said
+    assert said.count("recla.zip: its covariates (Sex") == 1
     pairs = pd.read_parquet(tmp_path / "recla.trans_qtl_pairs.parquet")
     assert len(pairs) > 0
     assert pairs["log10p"].min() >= 5
@@ -159,6 +160,23 @@ def test_the_folder_of_the_results_is_made_and_removed_where_a_run_fails(small, 
     assert list(tmp_path.iterdir()) == []
     succeed("map", *arguments, "--output-dir", folder)
     assert (folder / "run.cis_qtl.txt.gz").exists()
+
+
+def test_what_a_newcomer_would_look_for_is_in_the_log(small, tmp_path):
+    """A table of phenotypes with samples in rows, a covariate of text, and the allele counted."""
+    bed = pd.read_csv(small / "y.bed", sep="\t", index_col="gene_id")
+    values = bed.drop(columns=["#chr", "start", "end"])
+    values.T.to_csv(tmp_path / "y.csv")
+    sex = pd.Series(np.where(np.arange(40) % 2, "male", "female"), values.columns, name="sex")
+    sex.to_csv(tmp_path / "sex.csv")
+    options = ["--kinship", "none", "--mode", "trans", "--covariates", tmp_path / "sex.csv"]
+    said = succeed("map", small / "g", tmp_path / "y.csv", tmp_path / "run", *options)
+    assert "dosages are copies of allele 1, the fifth column of the .bim" in said
+    assert "y.csv: its rows are samples, and are taken as columns" in said
+    assert "y.csv: 3 features, 40 samples" in said
+    assert "sex: male against female" in said
+    summary = json.loads((tmp_path / "run.trans.summary.json").read_text())
+    assert summary["covariates"] == ["intercept", "sex_male"]
 
 
 def truncate_bed(folder):
