@@ -121,6 +121,47 @@ def test_samples_left_out_are_reported(files, tmp_path):
     assert (results_of(outcome.stdout)["n"] == 50).all()
 
 
+def test_phenotypes_are_read_whichever_way_round(files, tmp_path):
+    expected = results_of(run("herit", *files).stdout)
+    turned = COHORT.pheno.T.rename_axis("trait").rename_axis(None, axis=1)
+    write_table(turned, tmp_path / "pheno.tsv")
+    outcome = run("herit", *files)
+    assert "pheno.tsv: its columns are samples, and are taken as rows" in outcome.stderr
+    pd.testing.assert_frame_equal(results_of(outcome.stdout), expected)
+
+
+def test_a_map_of_samples_goes_from_phenotypes_to_kinship(files, tmp_path):
+    expected = results_of(run("herit", *files).stdout)
+    write_table(COHORT.pheno.add_prefix("rna_", axis=0), tmp_path / "pheno.tsv")
+    pairs = [f"{sample}\trna_{sample}\n" for sample in COHORT.pheno.index]
+    (tmp_path / "map.tsv").write_text("".join(pairs))
+    outcome = run("herit", *files, "--samples-map", tmp_path / "map.tsv")
+    assert "60 samples matched" in outcome.stderr
+    pd.testing.assert_frame_equal(results_of(outcome.stdout), expected)
+
+
+def test_the_kinship_may_come_from_genotypes(tmp_path):
+    calls, variants = example_dosages(), example_variants()
+    write_plink1(tmp_path / "g", calls, variants)
+    traits = np.random.default_rng(3).normal(size=(11, 5))
+    pheno = pd.DataFrame(traits, SAMPLES, list("abcde")).iloc[1:]
+    sites = pd.DataFrame({"site": [*"ABABABABABA"]}, SAMPLES)
+    for name, table in (("pheno", pheno), ("covar", sites)):
+        table.rename_axis("id").to_csv(tmp_path / f"{name}.csv")
+    files = ["--pheno", tmp_path / "pheno.csv", "--covar", tmp_path / "covar.csv"]
+    outcome = run("herit", *files, "--kinship", "auto", "--genotypes", tmp_path / "g")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "genotypes: 1 not in the phenotypes (s1)" in outcome.stderr
+    fits = results_of(outcome.stdout)
+    X = np.column_stack([np.ones(10), sites["site"].iloc[1:] == "B"])
+    expected = lmm.fit_traits(lmm.kinship(calls[1:]), pheno.to_numpy(), X)
+    np.testing.assert_allclose(fits["hsq"], expected.hsq, atol=1e-6)
+    assert "beta_site_B" in fits
+    lacking = run("herit", *files, "--kinship", "auto")
+    assert lacking.exit_code == 2
+    assert "auto is computed from genotypes: give both" in lacking.stderr
+
+
 def test_traits_that_cannot_be_fitted_are_counted_with_their_reason(files, tmp_path):
     pheno = COHORT.pheno.copy()
     pheno["trait0002"] = 1.0

@@ -35,7 +35,14 @@ from lmmlite_jax.pipeline.kinship import genotype_kinship
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Inputs", "Kinship", "opened_genotypes", "read_inputs", "with_intercept"]
+__all__ = [
+    "Inputs",
+    "Kinship",
+    "note_unused_covariates",
+    "opened_genotypes",
+    "read_inputs",
+    "with_intercept",
+]
 
 Kinship = np.ndarray | dict[str, np.ndarray] | None
 """One matrix (n, n), one for each chromosome, or none."""
@@ -167,7 +174,7 @@ def read_inputs(
     log(f"{phenotypes}: {features}, {columns}")
     if covariates is None:
         for path in dict.fromkeys((Path(phenotypes), genotypes.path)):
-            _note_unused_covariates(path, log)
+            note_unused_covariates(path, log)
     ids: dict[str, list[str]] = {
         "genotypes": list(genotypes.samples),
         "phenotypes": list(values.columns),
@@ -281,7 +288,7 @@ def _read_features(
     return found if annotation is None else placed(found, annotation, path)
 
 
-def _note_unused_covariates(path: Path, log: Log) -> None:
+def note_unused_covariates(path: Path, log: Log) -> None:
     """Say which covariates an R/qtl2 file has, where none are used."""
     if not is_qtl2(path) or not Qtl2Cross(path).has_covariates:
         return
