@@ -182,7 +182,7 @@ def test_negative_kinship_is_refused_unless_clipped(files, tmp_path):
     write_table(kinship, tmp_path / "kinship.tsv")
     outcome = run("herit", *files)
     assert outcome.exit_code == 2
-    assert "pass --clip-kinship to set negative eigenvalues to zero" in outcome.stderr
+    assert "give --clip-kinship to set negative eigenvalues to zero" in outcome.stderr
     assert run("herit", *files, "--clip-kinship").exit_code == 0
 
 
@@ -207,7 +207,7 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
         "interval must be at least 0.5 and at most 0.999, got 1.0": ["herit", "--interval", 1],
         "restricted likelihood-ratio test": ["herit", "--interval", 0.9, "--ml"],
         "seed must be at least 0, got -1": ["demo", "--out", tmp_path / "demo", "--seed", -1],
-        "A feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
+        "--feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
     }
     for message, (name, *arguments) in cases.items():
         outcome = run(name, *arguments, *(files if name == "herit" else []))
@@ -216,6 +216,58 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
         assert message in outcome.stderr
     assert list(tmp_path.iterdir()) == []
     assert run("plot", tmp_path / "run", "--suffix", "gif").exit_code == 2
+
+
+def _collinear(folder):
+    twice = COHORT.covar.assign(years=2 * COHORT.covar["age"])
+    write_table(twice, folder / "twice.tsv")
+    files = ["--pheno", folder / "pheno.tsv", "--kinship", folder / "kinship.tsv"]
+    return ["herit", *files, "--covar", folder / "twice.tsv"]
+
+
+def _one_chromosome(folder):
+    variants = example_variants().assign(chrom="7")
+    write_plink1(folder / "one", example_dosages(), variants)
+    return ["kinship", folder / "one", "--loco", "--out", folder / "k.npz"]
+
+
+def _no_launcher(folder):
+    files = [folder / "g", folder / "pheno.tsv", folder / "run"]
+    return ["map", *files, "--kinship", "none", "--distributed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            _collinear,
+            "The covariates are collinear: 'years' is a linear combination of those before it; "
+            "leave it out.",
+        ),
+        (
+            _one_chromosome,
+            "No variant varies outside chromosome '7': give genotypes of several chromosomes, or "
+            "compute one kinship of all variants.",
+        ),
+        (_no_launcher, "give --num-processes and --process-id."),
+    ],
+)
+def test_messages_say_what_a_command_can_do(files, tmp_path, arguments, sentence):
+    outcome = run(*arguments(tmp_path))
+    assert outcome.exit_code == 2
+    assert outcome.stderr.splitlines()[-1].endswith(sentence)
+
+
+def test_modes_are_spelled_with_underscores_and_hyphens_are_taken(tmp_path):
+    for command in ("map", "plot"):
+        said = run(command, "--help").output
+        assert "cis-nominal" not in said
+        assert "cis_nominal" in said
+    lost = run("plot", tmp_path / "run", "--mode", "cis-nominal")
+    assert "there is no finished run of the mode cis_nominal" in lost.stderr
+    unknown = run("plot", tmp_path / "run", "--mode", "cys")
+    assert unknown.exit_code == 2
+    assert "'cys' is not one of cis, cis_nominal, " in unknown.stderr.replace("\n", " ")
 
 
 def test_missing_options_are_a_usage_error():

@@ -33,7 +33,9 @@ _DEMO_PROFILES = 8
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("lmmlite_demo"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the results, made where there is none.")
+    ] = Path("lmmlite_demo"),
     seed: Annotated[int, typer.Option(help="Seed of the simulation")] = 0,
     compilation_cache: CompilationCache = None,
 ) -> None:

@@ -59,18 +59,24 @@ def herit(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Results: .parquet, .csv or .tsv; to standard output if left out."),
+        typer.Option(help="Output file: .parquet, .csv or .tsv; standard output by default."),
     ] = None,
-    ml: Annotated[bool, typer.Option("--ml", help="Maximum likelihood, not REML.")] = False,
-    se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
+    ml: Annotated[
+        bool, typer.Option("--ml", help="Fit by maximum likelihood instead of REML.")
+    ] = False,
+    se: Annotated[
+        bool, typer.Option("--se", help="Compute standard errors of all estimates.")
+    ] = False,
     interval: Annotated[
         float | None,
-        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities"),
+        typer.Option(help="Confidence level of intervals of the heritabilities, such as 0.95"),
     ] = None,
     simulate_pvalue: Annotated[
         bool,
         typer.Option(
-            "--simulate-pvalue", help="p-value of no heritability from its simulated law."
+            "--simulate-pvalue",
+            help="Compute the p-value of zero heritability from the simulated distribution of its "
+            "statistic.",
         ),
     ] = False,
     clip_kinship: ClipKinship = False,
@@ -90,7 +96,9 @@ def herit(
     with one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_ranges(interval=interval)
         if interval is not None and ml:
-            raise ValueError("interval inverts the restricted likelihood-ratio test: leave ml out.")
+            raise ValueError(
+                "--interval inverts the restricted likelihood-ratio test: leave --ml out."
+            )
         if out is not None:
             check_writable(out)
         matched = read_herit(

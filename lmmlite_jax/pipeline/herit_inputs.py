@@ -112,7 +112,7 @@ def _of_genotypes(
             log(line)
         values, covariates = _tables(pheno, covar, {*file.samples, *(links or ())}, log)
         matched = _matched("genotypes", file.samples, values, covariates, links)
-        with bar("variants for the kinship", len(file.variants)) as advance:
+        with bar("variants read for the kinship", len(file.variants)) as advance:
             found = genotype_kinship(file, samples=matched.rows["genotypes"], progress=advance)
     assert not isinstance(found, dict)
     return _in_order(matched, values, found, covariates)

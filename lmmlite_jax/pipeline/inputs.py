@@ -333,8 +333,8 @@ def _placed(
     if positions is None:
         if near:
             raise ValueError(
-                "The phenotypes have no places on the genome, which cis mapping needs: give "
-                "them as a BED file, or name an annotation."
+                "The phenotypes have no positions on the genome, which cis mapping needs: give "
+                "them as a BED file, or give an annotation."
             )
         return values, None
     nowhere = genotypes.variants["pos"] <= 0
@@ -351,7 +351,9 @@ def _placed(
     without = values.index[~values.index.isin(positions.index)]
     if len(without):
         fate = "left out" if near else "tested against all variants"
-        some = counted(len(without), "feature without a place is", "features without a place are")
+        some = counted(
+            len(without), "feature without a position is", "features without a position are"
+        )
         log(f"{some} {fate} ({few(without)})")
     if near:
         return values.loc[positions.index], positions

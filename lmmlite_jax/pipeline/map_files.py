@@ -352,7 +352,7 @@ def _computed(
     """Kinship from the genotypes, kept with the parts so that a resumed run has the same."""
     kept = folder / "kinship.npz"
     if not kept.exists():
-        with bar("variants for the kinship", len(inputs.variants)) as advance:
+        with bar("variants read for the kinship", len(inputs.variants)) as advance:
             found = inputs.computed_kinship(loco=loco, progress=advance)
         arrays = found if isinstance(found, dict) else {"": found}
         named: dict[str, Any] = {f"of {name}": matrix for name, matrix in arrays.items()}

@@ -87,7 +87,7 @@ def test_recla_from_its_zip_alone(data_dir, tmp_path):
     limit = ["--pval-threshold", "1e-5", "--kinship", "loco"]
     said = succeed("map", recla, recla, tmp_path / "recla", "--mode", "trans", *limit)
     assert "kinship computed from the genotypes, each chromosome's from all others" in said
-    assert "the features have no places" in said
+    assert "the features have no positions" in said
     assert said.count("recla.zip: its covariates (Sex") == 1
     pairs = pd.read_parquet(tmp_path / "recla.trans_qtl_pairs.parquet")
     assert len(pairs) > 0
@@ -160,6 +160,13 @@ def test_the_folder_of_the_results_is_made_and_removed_where_a_run_fails(small, 
     assert list(tmp_path.iterdir()) == []
     succeed("map", *arguments, "--output-dir", folder)
     assert (folder / "run.cis_qtl.txt.gz").exists()
+
+
+def test_few_features_are_said_without_advice_for_python(small, tmp_path):
+    arguments = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
+    said = succeed("map", *arguments, "--permutations", 20)
+    assert "is above 0.95: q-values are Benjamini and Hochberg's adjusted p-values\n" in said
+    assert "pi0" not in said
 
 
 def test_what_a_newcomer_would_look_for_is_in_the_log(small, tmp_path):
@@ -252,7 +259,7 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
         (["--kinship", "absent.csv"], "absent.csv"),
         (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
         (["--kinship", "none", "--asymptotic"], "are for the variance 'refit' alone"),
-        (["--kinship", "none", "--mode", "trans_susie"], "give susie_loci"),
+        (["--kinship", "none", "--mode", "trans_susie"], "give --susie-loci"),
         (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),

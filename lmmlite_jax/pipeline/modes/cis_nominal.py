@@ -29,7 +29,7 @@ def map_nominal(run: Run) -> Iterator[Table]:
     assert positions is not None
     chrom = positions["chrom"].to_numpy(dtype=object)
     interacting = run.interaction is not None
-    with run.bar("features", int(mappable.sum())) as advance:
+    with run.bar("features mapped", int(mappable.sum())) as advance:
         advance(int((mappable & ~left).sum()))
         for pairs in _pairs(run, left):
             frame = pd.DataFrame(
