@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
-from lmmlite_jax.plot._axes import BLUE, GREY, MOST_NAMED, axes_or_panel, panel
+from lmmlite_jax.plot._axes import BLUE, GREY, MOST_NAMED, axes_or_panel, count_axis, panel
 from lmmlite_jax.plot._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ def plot_hsq_histogram(hsq: ArrayOrFrame, ax: Axes | None = None) -> Axes:
     axes, _ = axes_or_panel(ax, 6.4, 4.4)
     edges = np.linspace(0, 1, 26).tolist()
     axes.hist(np.clip(values, 0, 1), edges, color=BLUE, edgecolor="white", linewidth=0.6)
+    count_axis(axes)
     axes.set(xlim=(0, 1), xlabel="heritability", ylabel="number of traits")
     return axes
 

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from genotype_files import write_plink1
+from pictures import dashed
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
 from lmmlite_jax.cli import app
 from lmmlite_jax.pipeline import parts
 from lmmlite_jax.pipeline.options import RANGES
+from lmmlite_jax.plot import plot_run
 
 
 def run(*arguments):
@@ -73,6 +75,12 @@ def test_cis_and_trans_of_geuvadis_and_their_pictures(geuvadis):
     pairs = pd.read_parquet(f"{prefix}.trans_qtl_pairs.parquet")
     assert pairs["pval"].max() <= 1e-4
     drawn = succeed("plot", prefix) + succeed("plot", prefix, "--mode", "trans")
+    pictures = plot_run(prefix, "trans")
+    titles = {name: axes.get_title(loc="left") for name, axes in pictures.items()}
+    with_pairs = pairs["phenotype_id"].nunique()
+    assert titles["manhattan"] == f"run, trans: {len(pairs)} pairs with p of at most 0.0001"
+    assert titles["hsq"] == f"run, trans: {with_pairs} features with a pair of p of at most 0.0001"
+    assert dashed(pictures["manhattan"]) == [4.0]
     names = [os.path.basename(line) for line in drawn.split()]
     of_cis = [f"run.cis.{name}.png" for name in ("manhattan", "qq", "hsq")]
     assert names == [
