@@ -345,14 +345,20 @@ def test_the_command_can_be_piped_into_one_that_stops_reading(files):
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_path, monkeypatch):
+def test_the_demo_recovers_heritabilities_and_maps_eqtl_with_and_without_kinship(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(cli.demo, "_DEMO_INDIVIDUALS", 200)
     monkeypatch.setattr(cli.demo, "_DEMO_TRAITS", 100)
+    monkeypatch.setattr(cli.demo, "_DEMO_GENES", 60)
+    monkeypatch.setattr(cli.demo, "_DEMO_MARKERS", 40)
     outcome = run("demo", "--out", tmp_path / "demo", "--seed", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
         "demo_fits.parquet",
         "demo_fits.tsv",
+        "eqtl_map.png",
+        "eqtl_qq.png",
         "hsq_estimates.png",
         "loglik_profiles.png",
     ]
@@ -360,6 +366,10 @@ def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_pat
     assert float(summary["correlation"].split()[0]) > 0.8
     assert summary["individuals"] == "200 in families"
     assert "all 100 traits fitted" in outcome.stdout
+    assert summary["eQTL"].startswith("60 genes × 200 markers, mapped twice in ")
+    inflation = {key: float(summary[key].split()[3].rstrip(",")) for key in ("with", "without")}
+    assert 0.9 < inflation["with"] < 1.1 < inflation["without"]
+    assert summary["your"].startswith("own files   lmmlite-jax map GENOTYPES EXPRESSION.bed PREFIX")
     assert len(pd.read_parquet(tmp_path / "demo" / "demo_fits.parquet")) == 100
 
 
