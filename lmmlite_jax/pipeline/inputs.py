@@ -293,7 +293,9 @@ def note_unused_covariates(path: Path, log: Log) -> None:
     if not is_qtl2(path) or not Qtl2Cross(path).has_covariates:
         return
     names = Qtl2Cross(path).covariates()[0].columns
-    log(f"{path}: its covariates ({few(names)}) are not used: to use them, name it as covariates")
+    log(
+        f"{path}: its covariates ({few(names)}) are not used: to use them, give this file as covariates too"
+    )
 
 
 def _read_kinships(path: Path, genotypes: GenotypeFile, log: Log) -> dict[str, pd.DataFrame]:
@@ -368,5 +370,5 @@ def _sorted(genotypes: GenotypeFile, log: Log) -> np.ndarray:
     code = pd.factorize(genotypes.variants["chrom"])[0]
     order = np.lexsort((genotypes.variants["pos"].to_numpy(), code))
     if np.any(np.diff(order) < 0):
-        log("the variants are not in order of position, and are taken in it")
+        log("the variants are not in order of position, and are sorted")
     return order

@@ -265,10 +265,16 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
     ("options", "message"),
     [
         (["--kinship", "absent.csv"], "absent.csv"),
-        (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
-        (["--kinship", "none", "--asymptotic"], "are for the variance 'refit' alone"),
+        (
+            ["--kinship", "none", "--variance", "refit"],
+            "--variance refit is for the modes cis_nominal and trans",
+        ),
+        (["--kinship", "none", "--asymptotic"], "--asymptotic is for --variance refit alone"),
         (["--kinship", "none", "--mode", "trans_susie"], "give --susie-loci"),
-        (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
+        (
+            ["--kinship", "none", "--susie-loci", "y.tsv"],
+            "--susie-loci is for the mode trans_susie, not cis",
+        ),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
         (["--kinship", "none", "-o", "/proc/absent"], "/proc/absent cannot be made ("),

@@ -90,7 +90,7 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         yield Table(f"cis_qtl_pairs.{name}.parquet", table)
     run.facts |= {"pairs": total, "without_test": without_test}
     if not total:
-        raise ValueError("No pair is left: the least frequency of minor alleles is too high.")
+        raise ValueError("No pair is left: maf_threshold is too high.")
     if interacting:
         top = pd.concat(tops)
         insert_before(
