@@ -294,7 +294,8 @@ def note_unused_covariates(path: Path, log: Log) -> None:
         return
     names = Qtl2Cross(path).covariates()[0].columns
     log(
-        f"{path}: its covariates ({few(names)}) are not used: to use them, give this file as covariates too"
+        f"{path}: its covariates ({few(names)}) are not used: to use them, give this file as "
+        "covariates too"
     )
 
 
