@@ -121,6 +121,47 @@ def test_samples_left_out_are_reported(files, tmp_path):
     assert (results_of(outcome.stdout)["n"] == 50).all()
 
 
+def test_phenotypes_are_read_whichever_way_round(files, tmp_path):
+    expected = results_of(run("herit", *files).stdout)
+    turned = COHORT.pheno.T.rename_axis("trait").rename_axis(None, axis=1)
+    write_table(turned, tmp_path / "pheno.tsv")
+    outcome = run("herit", *files)
+    assert "pheno.tsv: its columns are samples, and are taken as rows" in outcome.stderr
+    pd.testing.assert_frame_equal(results_of(outcome.stdout), expected)
+
+
+def test_a_map_of_samples_goes_from_phenotypes_to_kinship(files, tmp_path):
+    expected = results_of(run("herit", *files).stdout)
+    write_table(COHORT.pheno.add_prefix("rna_", axis=0), tmp_path / "pheno.tsv")
+    pairs = [f"{sample}\trna_{sample}\n" for sample in COHORT.pheno.index]
+    (tmp_path / "map.tsv").write_text("".join(pairs))
+    outcome = run("herit", *files, "--samples-map", tmp_path / "map.tsv")
+    assert "60 samples matched" in outcome.stderr
+    pd.testing.assert_frame_equal(results_of(outcome.stdout), expected)
+
+
+def test_the_kinship_may_come_from_genotypes(tmp_path):
+    calls, variants = example_dosages(), example_variants()
+    write_plink1(tmp_path / "g", calls, variants)
+    traits = np.random.default_rng(3).normal(size=(11, 5))
+    pheno = pd.DataFrame(traits, SAMPLES, list("abcde")).iloc[1:]
+    sites = pd.DataFrame({"site": [*"ABABABABABA"]}, SAMPLES)
+    for name, table in (("pheno", pheno), ("covar", sites)):
+        table.rename_axis("id").to_csv(tmp_path / f"{name}.csv")
+    files = ["--pheno", tmp_path / "pheno.csv", "--covar", tmp_path / "covar.csv"]
+    outcome = run("herit", *files, "--kinship", "auto", "--genotypes", tmp_path / "g")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "genotypes: 1 not in the phenotypes (s1)" in outcome.stderr
+    fits = results_of(outcome.stdout)
+    X = np.column_stack([np.ones(10), sites["site"].iloc[1:] == "B"])
+    expected = lmm.fit_traits(lmm.kinship(calls[1:]), pheno.to_numpy(), X)
+    np.testing.assert_allclose(fits["hsq"], expected.hsq, atol=1e-6)
+    assert "beta_site_B" in fits
+    lacking = run("herit", *files, "--kinship", "auto")
+    assert lacking.exit_code == 2
+    assert "auto is computed from genotypes: give both" in lacking.stderr
+
+
 def test_traits_that_cannot_be_fitted_are_counted_with_their_reason(files, tmp_path):
     pheno = COHORT.pheno.copy()
     pheno["trait0002"] = 1.0
@@ -141,7 +182,7 @@ def test_negative_kinship_is_refused_unless_clipped(files, tmp_path):
     write_table(kinship, tmp_path / "kinship.tsv")
     outcome = run("herit", *files)
     assert outcome.exit_code == 2
-    assert "pass --clip-kinship to set negative eigenvalues to zero" in outcome.stderr
+    assert "give --clip-kinship to set negative eigenvalues to zero" in outcome.stderr
     assert run("herit", *files, "--clip-kinship").exit_code == 0
 
 
@@ -166,7 +207,7 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
         "interval must be at least 0.5 and at most 0.999, got 1.0": ["herit", "--interval", 1],
         "restricted likelihood-ratio test": ["herit", "--interval", 0.9, "--ml"],
         "seed must be at least 0, got -1": ["demo", "--out", tmp_path / "demo", "--seed", -1],
-        "A feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
+        "--feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
     }
     for message, (name, *arguments) in cases.items():
         outcome = run(name, *arguments, *(files if name == "herit" else []))
@@ -175,6 +216,58 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
         assert message in outcome.stderr
     assert list(tmp_path.iterdir()) == []
     assert run("plot", tmp_path / "run", "--suffix", "gif").exit_code == 2
+
+
+def _collinear(folder):
+    twice = COHORT.covar.assign(years=2 * COHORT.covar["age"])
+    write_table(twice, folder / "twice.tsv")
+    files = ["--pheno", folder / "pheno.tsv", "--kinship", folder / "kinship.tsv"]
+    return ["herit", *files, "--covar", folder / "twice.tsv"]
+
+
+def _one_chromosome(folder):
+    variants = example_variants().assign(chrom="7")
+    write_plink1(folder / "one", example_dosages(), variants)
+    return ["kinship", folder / "one", "--loco", "--out", folder / "k.npz"]
+
+
+def _no_launcher(folder):
+    files = [folder / "g", folder / "pheno.tsv", folder / "run"]
+    return ["map", *files, "--kinship", "none", "--distributed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            _collinear,
+            "The covariates are collinear: 'years' is a linear combination of those before it; "
+            "leave it out.",
+        ),
+        (
+            _one_chromosome,
+            "No variant varies outside chromosome '7': give genotypes of several chromosomes, or "
+            "compute one kinship of all variants.",
+        ),
+        (_no_launcher, "give --num-processes and --process-id."),
+    ],
+)
+def test_messages_say_what_a_command_can_do(files, tmp_path, arguments, sentence):
+    outcome = run(*arguments(tmp_path))
+    assert outcome.exit_code == 2
+    assert outcome.stderr.splitlines()[-1].endswith(sentence)
+
+
+def test_modes_are_spelled_with_underscores_and_hyphens_are_taken(tmp_path):
+    for command in ("map", "plot"):
+        said = run(command, "--help").output
+        assert "cis-nominal" not in said
+        assert "cis_nominal" in said
+    lost = run("plot", tmp_path / "run", "--mode", "cis-nominal")
+    assert "there is no finished run of the mode cis_nominal" in lost.stderr
+    unknown = run("plot", tmp_path / "run", "--mode", "cys")
+    assert unknown.exit_code == 2
+    assert "'cys' is not one of cis, cis_nominal, " in unknown.stderr.replace("\n", " ")
 
 
 def test_missing_options_are_a_usage_error():
@@ -252,14 +345,20 @@ def test_the_command_can_be_piped_into_one_that_stops_reading(files):
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_path, monkeypatch):
+def test_the_demo_recovers_heritabilities_and_maps_eqtl_with_and_without_kinship(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(cli.demo, "_DEMO_INDIVIDUALS", 200)
     monkeypatch.setattr(cli.demo, "_DEMO_TRAITS", 100)
+    monkeypatch.setattr(cli.demo, "_DEMO_GENES", 60)
+    monkeypatch.setattr(cli.demo, "_DEMO_MARKERS", 40)
     outcome = run("demo", "--out", tmp_path / "demo", "--seed", 1)
     assert outcome.exit_code == 0, outcome.stderr
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
         "demo_fits.parquet",
         "demo_fits.tsv",
+        "eqtl_map.png",
+        "eqtl_qq.png",
         "hsq_estimates.png",
         "loglik_profiles.png",
     ]
@@ -267,6 +366,10 @@ def test_the_demo_recovers_heritabilities_and_writes_tables_and_pictures(tmp_pat
     assert float(summary["correlation"].split()[0]) > 0.8
     assert summary["individuals"] == "200 in families"
     assert "all 100 traits fitted" in outcome.stdout
+    assert summary["eQTL"].startswith("60 genes × 200 markers, mapped twice in ")
+    inflation = {key: float(summary[key].split()[3].rstrip(",")) for key in ("with", "without")}
+    assert 0.9 < inflation["with"] < 1.1 < inflation["without"]
+    assert summary["your"].startswith("own files   lmmlite-jax map GENOTYPES EXPRESSION.bed PREFIX")
     assert len(pd.read_parquet(tmp_path / "demo" / "demo_fits.parquet")) == 100
 
 

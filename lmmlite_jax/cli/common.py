@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand, TyperOption
 
+from lmmlite_jax.cli.words import for_commands
 from lmmlite_jax.compilation_cache import VARIABLE
 from lmmlite_jax.interrupts import interruptible
 
@@ -26,6 +27,7 @@ __all__ = [
     "Quiet",
     "ScaleKinship",
     "fitted_summary",
+    "mode_of",
     "one_sentence_errors",
     "progress_bar",
     "standard_error",
@@ -63,28 +65,39 @@ class Command(TyperCommand):
         super().format_help(*context_and_formatter)
 
 
+def mode_of(text: str) -> Mode:
+    """Mode of that name, its words separated by underscores or hyphens."""
+    try:
+        return Mode(text.replace("-", "_"))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(Mode)}.") from error
+
+
 Genotypes = Annotated[
     Path,
     typer.Argument(
-        help="PLINK 1 or 2 (their prefix will do), VCF, BCF, BGEN, Parquet or R/qtl2's zip."
+        help="Genotype file: PLINK 1 or 2 (the prefix is enough), VCF, BCF, BGEN, Parquet or "
+        "R/qtl2's zip."
     ),
 ]
 ClipKinship = Annotated[
-    bool, typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship to 0.")
+    bool,
+    typer.Option("--clip-kinship", help="Set negative eigenvalues of the kinship matrix to 0."),
 ]
 ScaleKinship = Annotated[
-    bool, typer.Option("--scale-kinship", help="Divide the kinship by its mean diagonal.")
+    bool, typer.Option("--scale-kinship", help="Divide the kinship matrix by its mean diagonal.")
 ]
 CompilationCache = Annotated[
     str | None,
     typer.Option(
         envvar=VARIABLE,
         metavar="FOLDER|off",
-        help="Where compiled programs are kept for later runs: by default in the platform's cache "
-        "folder, or in JAX_COMPILATION_CACHE_DIR where that is set.",
+        help="Folder in which compiled programs are kept for later runs, or off to keep none. By "
+        "default it is in the platform's cache folder, or JAX_COMPILATION_CACHE_DIR if that is "
+        "set.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Report errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Report only errors.")]
 
 
 def standard_error(*, quiet: bool = False) -> Console:
@@ -121,8 +134,7 @@ def one_sentence_errors() -> Iterator[None]:
         with interruptible():
             yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        sentence = str(error).replace("clip_negative=True", "--clip-kinship")
-        typer.echo(f"Error: {sentence}", err=True)
+        typer.echo(f"Error: {for_commands(str(error))}", err=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         typer.echo("Interrupted.", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from lmmlite_jax.cli.common import (
     ScaleKinship,
     fitted_summary,
     one_sentence_errors,
+    progress_bar,
     standard_error,
 )
 from lmmlite_jax.compilation_cache import kept_programs
@@ -24,27 +26,57 @@ __all__ = ["herit"]
 
 
 def herit(
-    pheno: Annotated[Path, typer.Option(help="Phenotypes: one row a sample, id first.")],
+    pheno: Annotated[
+        Path,
+        typer.Option(
+            help="File of the phenotypes: a table with one row per sample and the sample's id "
+            "first, a BED file, or R/qtl2's zip."
+        ),
+    ],
     kinship: Annotated[
-        Path, typer.Option(help="Kinship: table, .grm.bin, .cXX.txt, .npy or .npz.")
+        str,
+        typer.Option(
+            help="File of the kinship matrix: a table, .grm.bin, .cXX.txt, .npy or .npz; or auto "
+            "to compute it from --genotypes."
+        ),
     ],
     covar: Annotated[
-        Path | None, typer.Option(help="Covariates; an intercept is added if there is none.")
+        Path | None,
+        typer.Option(
+            help="File of the covariates: a table, or R/qtl2's zip. An intercept is added if none "
+            "of them is constant."
+        ),
+    ] = None,
+    genotypes: Annotated[
+        Path | None, typer.Option(help="Genotypes from which --kinship auto is computed.")
+    ] = None,
+    samples_map: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of two columns without a header: a sample's id in the kinship or the "
+            "genotypes, and its id in the phenotypes."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Results: .parquet, .csv or .tsv; to standard output if left out."),
+        typer.Option(help="Output file: .parquet, .csv or .tsv; standard output by default."),
     ] = None,
-    ml: Annotated[bool, typer.Option("--ml", help="Maximum likelihood, not REML.")] = False,
-    se: Annotated[bool, typer.Option("--se", help="Standard errors of all estimates.")] = False,
+    ml: Annotated[
+        bool, typer.Option("--ml", help="Fit by maximum likelihood instead of REML.")
+    ] = False,
+    se: Annotated[
+        bool, typer.Option("--se", help="Compute standard errors of all estimates.")
+    ] = False,
     interval: Annotated[
         float | None,
-        typer.Option(help="Confidence level, such as 0.95, of limits of heritabilities"),
+        typer.Option(help="Confidence level of intervals of the heritabilities, such as 0.95"),
     ] = None,
     simulate_pvalue: Annotated[
         bool,
         typer.Option(
-            "--simulate-pvalue", help="p-value of no heritability from its simulated law."
+            "--simulate-pvalue",
+            help="Compute the p-value of zero heritability from the simulated distribution of its "
+            "statistic.",
         ),
     ] = False,
     clip_kinship: ClipKinship = False,
@@ -53,9 +85,10 @@ def herit(
     quiet: Quiet = False,
 ) -> None:
     """Estimate the heritability of every phenotype in a table."""
-    from lmmlite_jax.data import match_samples, read_kinship, read_table, write_table
+    from lmmlite_jax.data import write_table
     from lmmlite_jax.data._names import counted
     from lmmlite_jax.data.tables import check_writable
+    from lmmlite_jax.pipeline.herit_inputs import read_herit
     from lmmlite_jax.pipeline.inputs import with_intercept
     from lmmlite_jax.pipeline.options import check_ranges
 
@@ -63,13 +96,19 @@ def herit(
     with one_sentence_errors(), kept_programs(compilation_cache, log.print):
         check_ranges(interval=interval)
         if interval is not None and ml:
-            raise ValueError("interval inverts the restricted likelihood-ratio test: leave ml out.")
+            raise ValueError(
+                "--interval inverts the restricted likelihood-ratio test: leave --ml out."
+            )
         if out is not None:
             check_writable(out)
-        matched = match_samples(
-            read_table(pheno),
-            read_kinship(kinship),
-            None if covar is None else read_table(covar),
+        matched = read_herit(
+            pheno,
+            kinship,
+            covar,
+            genotypes=genotypes,
+            samples_map=samples_map,
+            log=log.print,
+            bar=partial(progress_bar, log),
         )
         log.print(str(matched.report))
         with log.status(f"fitting {counted(matched.pheno.shape[1], 'trait')}"):

@@ -32,18 +32,19 @@ class KinshipMethod(StrEnum):
 def kinship(
     genotypes: Genotypes,
     out: Annotated[
-        Path, typer.Option(help="Kinship: .npz, or .parquet, .csv or .tsv without --loco.")
+        Path, typer.Option(help="Output file: .npz, or without --loco .parquet, .csv or .tsv.")
     ],
     loco: Annotated[
-        bool, typer.Option("--loco", help="One kinship for each chromosome, from all others.")
+        bool,
+        typer.Option("--loco", help="Compute one kinship for each chromosome, from all others."),
     ] = False,
     method: Annotated[
-        KinshipMethod, typer.Option(help="What is averaged over the variants.")
+        KinshipMethod, typer.Option(help="How genotypes are scaled before they are averaged.")
     ] = KinshipMethod.standardized,
     compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compute the kinship of samples from their genotypes."""
+    """Compute the kinship matrix of the samples of a genotype file."""
     from lmmlite_jax.data import open_genotypes, write_kinship
     from lmmlite_jax.data.kinship_files import check_kinship_writable
     from lmmlite_jax.pipeline import genotype_kinship
@@ -55,7 +56,7 @@ def kinship(
         with open_genotypes(genotypes) as file:
             for line in opened_genotypes(file):
                 log.print(line)
-            with progress_bar(log, "variants", len(file.variants)) as advance:
+            with progress_bar(log, "variants read", len(file.variants)) as advance:
                 result = genotype_kinship(file, method.value, loco=loco, progress=advance)
         write_kinship(result, out)
     matrices = f"{len(result)} matrices, one without each chromosome" if loco else "one matrix"

@@ -17,6 +17,7 @@ from lmmlite_jax.cli.common import (
     Mode,
     Quiet,
     ScaleKinship,
+    mode_of,
     one_sentence_errors,
     progress_bar,
     standard_error,
@@ -39,87 +40,141 @@ class Variance(StrEnum):
 def map_qtl(
     genotypes: Genotypes,
     phenotypes: Annotated[
-        Path, typer.Argument(help="BED, a table of features × samples, or R/qtl2's zip.")
+        Path,
+        typer.Argument(help="Phenotype file: BED, a table of features × samples, or R/qtl2's zip."),
     ],
-    prefix: Annotated[Path, typer.Argument(help="Of the names of the files written.")],
+    prefix: Annotated[Path, typer.Argument(help="Prefix of the output files.")],
     kinship: Annotated[
         str,
         typer.Option(
-            help="A file; auto or loco to compute it from the genotypes, of all variants or for "
-            "each chromosome of those on all others; or none for ordinary regression. With auto "
-            "the variants tested are part of it, and their p-values too large."
+            help="Kinship matrix: a file; loco to compute one for each chromosome from the "
+            "variants "
+            "on all others; auto to compute one from all variants; or none for ordinary "
+            "regression. "
+            "With auto the kinship contains the variants that are tested, which makes their "
+            "p-values too large."
         ),
     ],
-    mode: Annotated[Mode, typer.Option(help="What is mapped.")] = Mode.cis,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            parser=mode_of,
+            metavar="MODE",
+            help="What to map: cis, the best variant near a feature; cis_nominal, all pairs near; "
+            "cis_independent, several signals of a feature; cis_susie, credible sets near; trans, "
+            "all other pairs; trans_susie, credible sets at --susie-loci.",
+        ),
+    ] = Mode.cis,
     covariates: Annotated[
-        Path | None, typer.Option(help="Covariates, samples in rows or columns.")
+        Path | None,
+        typer.Option(help="File of the covariates, with samples in rows or in columns."),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(help="Base pairs around a feature: 1000000, or 5000000 left out by trans"),
+        typer.Option(
+            help="Base pairs around a feature within which variants are near it: 1000000 by "
+            "default; 5000000 in trans, which leaves these pairs out"
+        ),
     ] = None,
-    maf_threshold: Annotated[float, typer.Option(help="Least frequency of a minor allele")] = 0.0,
-    permutations: Annotated[int, typer.Option(help="Permutations of cis modes")] = 10_000,
+    maf_threshold: Annotated[
+        float, typer.Option(help="Smallest minor allele frequency of the variants tested")
+    ] = 0.0,
+    permutations: Annotated[
+        int, typer.Option(help="Number of permutations in cis and cis_independent")
+    ] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the permutations")] = 0,
     interaction: Annotated[
-        Path | None, typer.Option(help="A covariate whose product with variants is tested.")
+        Path | None,
+        typer.Option(
+            help="File of a covariate whose interaction with each variant cis_nominal tests."
+        ),
     ] = None,
     maf_threshold_interaction: Annotated[
         float,
-        typer.Option(help="Least frequency in either half of the samples by it"),
+        typer.Option(
+            help="Smallest minor allele frequency in each half of the samples by that covariate"
+        ),
     ] = 0.05,
-    pval_threshold: Annotated[float, typer.Option(help="Largest p-value that trans writes")] = 1e-5,
-    fdr: Annotated[float, typer.Option(help="False discovery rate of features")] = 0.05,
+    pval_threshold: Annotated[
+        float, typer.Option(help="Largest p-value that trans reports")
+    ] = 1e-5,
+    fdr: Annotated[
+        float, typer.Option(help="False discovery rate at which features are significant")
+    ] = 0.05,
     samples_map: Annotated[
-        Path | None, typer.Option(help="Ids in the genotypes and in the phenotypes.")
+        Path | None,
+        typer.Option(
+            help="File of two columns without a header: a sample's id in the genotypes, and its "
+            "id in the "
+            "phenotypes."
+        ),
     ] = None,
     annotation: Annotated[
-        Path | None, typer.Option(help="Places of features: feature_id, chromosome, start, end.")
+        Path | None,
+        typer.Option(
+            help="File of the features' positions, with the columns feature_id, chromosome, start "
+            "and end."
+        ),
     ] = None,
     variance: Annotated[
-        Variance, typer.Option(help="Heritability without variants, or again for every pair.")
+        Variance,
+        typer.Option(
+            help="When heritabilities are estimated: once for each feature, without variants "
+            "(null), or again "
+            "for every pair (refit)."
+        ),
     ] = Variance.null,
     asymptotic: Annotated[
-        bool, typer.Option("--asymptotic", help="GEMMA's p-values, with the variance refit.")
+        bool, typer.Option("--asymptotic", help="Report GEMMA's p-values, with --variance refit.")
     ] = False,
     max_effects: Annotated[
-        int, typer.Option(help="Most effects of a feature that susie modes look for")
+        int,
+        typer.Option(help="Largest number of effects of a feature in cis_susie and trans_susie"),
     ] = 10,
-    coverage: Annotated[float, typer.Option(help="Coverage of their credible sets")] = 0.95,
+    coverage: Annotated[float, typer.Option(help="Coverage of the credible sets")] = 0.95,
     min_abs_corr: Annotated[
-        float, typer.Option(help="Least correlation of two variants of a credible set")
+        float, typer.Option(help="Smallest absolute correlation of two variants of a credible set")
     ] = 0.5,
     susie_loci: Annotated[
         Path | None,
-        typer.Option(help="Loci for trans_susie: phenotype_id, chr, and pos or start and end."),
+        typer.Option(
+            help="File of the loci for trans_susie, with the columns phenotype_id, chr and pos, "
+            "or start and "
+            "end in place of pos."
+        ),
     ] = None,
     clip_kinship: ClipKinship = False,
     scale_kinship: ScaleKinship = False,
     output_dir: Annotated[
-        Path, typer.Option("--output-dir", "-o", help="Folder of the files written.")
+        Path,
+        typer.Option(
+            "--output-dir", "-o", help="Folder of the output files, made where there is none."
+        ),
     ] = Path("."),
     output_text: Annotated[
-        bool, typer.Option("--output-text", help="Text in place of Parquet from trans.")
+        bool, typer.Option("--output-text", help="Write text instead of Parquet in the mode trans.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the same command was interrupted.")
+        bool, typer.Option("--resume", help="Continue where the same command was interrupted.")
     ] = False,
     distributed: Annotated[
         bool,
         typer.Option(
-            "--distributed", help="Share the work with the other processes of srun or mpirun."
+            "--distributed",
+            help="Share the work with the other processes that srun or mpirun has started.",
         ),
     ] = False,
     num_processes: Annotated[
-        int | None, typer.Option(help="Processes that share the work, each started by hand")
+        int | None,
+        typer.Option(help="Number of processes that share the work, each started by hand."),
     ] = None,
     process_id: Annotated[
-        int | None, typer.Option(help="Number of this one of them, from 0")
+        int | None, typer.Option(help="Number of this process, counted from 0.")
     ] = None,
     compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Map QTL from files: cis, cis_nominal, cis_independent, trans, cis_susie or trans_susie."""
+    """Map QTL from files to files."""
     from lmmlite_jax.pipeline import map_files
 
     log = standard_error(quiet=quiet)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lmmlite_jax.cli.common import Mode, one_sentence_errors
+from lmmlite_jax.cli.common import Mode, mode_of, one_sentence_errors
 
 __all__ = ["Suffix", "plot"]
 
@@ -22,11 +22,21 @@ class Suffix(StrEnum):
 
 
 def plot(
-    prefix: Annotated[Path, typer.Argument(help="Of the files that map has written.")],
-    mode: Annotated[Mode, typer.Option(help="What was mapped.")] = Mode.cis,
+    prefix: Annotated[Path, typer.Argument(help="Prefix of the files that map has written.")],
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            parser=mode_of,
+            metavar="cis|cis_nominal|cis_independent|trans",
+            help="What was mapped.",
+        ),
+    ] = Mode.cis,
     feature: Annotated[
         str | None,
-        typer.Option(help="Whose locus cis_nominal shows: of the smallest p-value if left out."),
+        typer.Option(
+            help="Feature whose locus is drawn in cis_nominal; by default that of the smallest "
+            "p-value."
+        ),
     ] = None,
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder of the run's files.")
@@ -39,7 +49,7 @@ def plot(
     whole = output_dir / prefix
     with one_sentence_errors():
         if feature is not None and mode is not Mode.cis_nominal:
-            raise ValueError(f"A feature is for the mode cis_nominal, not {mode.value}.")
+            raise ValueError(f"--feature is for the mode cis_nominal, not {mode.value}.")
         for name, axes in plot_run(whole, mode.value, feature).items():
             path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix.value}")
             figure = axes.get_figure(root=True)

@@ -16,6 +16,7 @@ from lmmlite_jax._optional import require
 from lmmlite_jax.data._names import few, repeated
 
 __all__ = [
+    "MISSING",
     "base_pairs",
     "check_delimiter",
     "check_readable",
@@ -28,7 +29,9 @@ __all__ = [
     "row_ids",
 ]
 
-_MISSING = ("", "NA", "NaN", "nan")
+MISSING = ("", "NA", "NaN", "nan")
+"""Cells without a value."""
+
 _LONGEST_ROW = 1 << 26  # bytes; pyarrow's own limit of 1 MiB is 50,000 traits
 _LARGEST_POSITION = 2**53  # up to which every whole number is a float64
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}
@@ -151,7 +154,7 @@ def numbers(
     compute = require("pyarrow.compute", "io")
     if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type):
         column = compute.utf8_trim_whitespace(column)
-        missing = compute.is_in(column, value_set=arrow.array(_MISSING, column.type))
+        missing = compute.is_in(column, value_set=arrow.array(MISSING, column.type))
         column = compute.if_else(missing, arrow.scalar(None, column.type), column)
     try:
         values = compute.cast(column, arrow.float64(), safe=False)

@@ -7,9 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few, repeated
+from lmmlite_jax.data._names import counted, few, repeated
 from lmmlite_jax.data._text import (
+    MISSING,
     check_readable,
     decoded,
     delimiter_of,
@@ -18,13 +21,14 @@ from lmmlite_jax.data._text import (
     parse,
     row_ids,
 )
+from lmmlite_jax.data.orientation import has_samples_in_rows, turned
 from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.data.tables import read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_covariates", "read_interaction", "read_samples_map"]
+__all__ = ["noted_covariates", "read_covariates", "read_interaction", "read_samples_map"]
 
 
 def read_covariates(path: str | os.PathLike[str], samples: Collection[str]) -> pd.DataFrame:
@@ -33,9 +37,10 @@ def read_covariates(path: str | os.PathLike[str], samples: Collection[str]) -> p
     Parameters
     ----------
     path : path
-        A table as for `read_table`, or transposed (covariates × samples, tensorQTL's form), or
-        R/qtl2's zip or control file, of which the covariates that are numbers are taken, and sex
-        as 0 (female) and 1 (male).
+        A table as for `read_table`, or transposed (covariates × samples, tensorQTL's form), in
+        which a covariate may be of text: each level but the first in the alphabet becomes a column
+        of 0 and 1. Or R/qtl2's zip or control file, of which the covariates that are numbers are
+        taken, and sex as 0 (female) and 1 (male).
     samples : collection of str
         Ids that samples may have; they tell the rows from the columns.
 
@@ -56,15 +61,71 @@ def read_covariates(path: str | os.PathLike[str], samples: Collection[str]) -> p
     >>> import pathlib, tempfile
     >>> from lmmlite_jax.data import read_covariates
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "covariates.tsv"
-    >>> _ = path.write_text("id\ts1\ts2\nPC1\t0.5\t-0.5\nsex\t0\t1\n")
-    >>> read_covariates(path, ["s1", "s2", "s3"])
-        PC1  sex
-    s1  0.5  0.0
-    s2 -0.5  1.0
+    >>> _ = path.write_text("id\ts1\ts2\ts3\ts4\nPC1\t1\t-1\t0\t2\nsex\tf\tm\tf\tm\n")
+    >>> read_covariates(path, ["s1", "s2", "s3", "s4"])
+        PC1  sex_m
+    s1  1.0    0.0
+    s2 -1.0    1.0
+    s3  0.0    0.0
+    s4  2.0    1.0
     """
+    return noted_covariates(path, samples)[0]
+
+
+def noted_covariates(
+    path: str | os.PathLike[str], samples: Collection[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Do what `read_covariates` does, and say what became of covariates of text."""
     if is_qtl2(path):
-        return Qtl2Cross(path).covariates()[0]
-    return _samples_in_rows(read_rows(path, "row"), samples, path)
+        table, text = Qtl2Cross(path).covariates()
+        some = counted(len(text), "covariate of text is", "covariates of text are")
+        return table, [f"{some} left out ({few(text)})"] if text else []
+    cells = _samples_in_rows(read_rows(path, "row", text=True), samples, path)
+    pd = require("pandas", "io")
+    columns: dict[str, np.ndarray] = {}
+    notes = []
+    for name, column in cells.items():
+        if pd.api.types.is_numeric_dtype(column):
+            columns[str(name)] = column.to_numpy()
+            continue
+        own, levels = _numbers_or_levels(column, str(name), Path(path))
+        twice = [one for one in own if one in columns]
+        if twice:
+            raise ValueError(f"{path} has two covariates {twice[0]!r}: rename one of them.")
+        columns |= own
+        if levels:
+            against = f" against {levels[0]}" if len(levels) > 1 else ", which is constant"
+            notes.append(f"{name}: {few(levels[1:] or levels, 10)}{against}")
+    return pd.DataFrame(columns, index=cells.index, dtype=float), notes
+
+
+def _numbers_or_levels(
+    column: pd.Series, name: str, path: Path
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Columns of one covariate: its own, or one for each level but the first; and the levels."""
+    arrow = require("pyarrow", "io")
+    missing = column.isna().to_numpy()
+    text = [
+        None if lacks else str(cell).strip() for cell, lacks in zip(column, missing, strict=True)
+    ]
+    text = [None if cell in MISSING else cell for cell in text]
+    levels = sorted({cell for cell in text if cell is not None})
+    try:
+        cells = arrow.chunked_array([text], arrow.string())
+        return {name: numbers(cells, name, list(column.index), path)}, []
+    except ValueError:
+        if any(is_number(level) for level in levels):
+            raise
+    if len(levels) > max(2, len(text) // 2):
+        raise ValueError(
+            f"{path}: covariate {name!r} holds {len(levels)} different texts for "
+            f"{counted(len(text), 'sample')} ({few(levels)}): leave it out, or give levels that "
+            "several samples share."
+        )
+    known = np.array([np.nan if cell is None else 0.0 for cell in text])
+    same = np.array([[cell == level for cell in text] for level in levels[1:]])
+    own = zip(levels[1:], same, strict=True)
+    return {f"{name}_{level}": known + row for level, row in own}, levels
 
 
 def read_interaction(path: str | os.PathLike[str], samples: Collection[str]) -> pd.DataFrame:
@@ -176,13 +237,11 @@ def _samples_in_rows(
     table: pd.DataFrame, samples: Collection[str], path: str | os.PathLike[str]
 ) -> pd.DataFrame:
     known = set(samples)
-    in_rows, in_columns = (
-        sum(name in known for name in side) for side in (table.index, table.columns)
-    )
-    if not in_rows and not in_columns:
+    if not any(name in known for side in (table.index, table.columns) for name in side):
         raise ValueError(
             f"{path} names no sample of the other files in its rows ({few(table.index)}) or its "
             f"columns ({few(table.columns)}); theirs are {few(samples)}."
         )
-    upright = table if in_rows >= in_columns else table.T
-    return upright.rename_axis(index=None, columns=None)
+    if has_samples_in_rows(table, known) is False:
+        return turned(table)
+    return table.rename_axis(index=None, columns=None)

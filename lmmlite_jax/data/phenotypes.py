@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Phenotypes",
+    "is_oriented",
+    "placed",
     "read_annotation",
+    "read_features",
     "read_phenotypes",
 ]
 
@@ -108,20 +111,39 @@ def read_phenotypes(
     gene_id
     g1       chr1    100  100
     """
+    found = read_features(path)
+    return found if annotation is None else placed(found, annotation, path)
+
+
+def read_features(path: str | os.PathLike[str]) -> Phenotypes:
+    """Do what `read_phenotypes` does without an annotation."""
     path = Path(path)
     if path.name.lower().endswith(_BED):
-        if annotation is not None:
-            raise ValueError(f"{path} has the places of its features: leave the annotation out.")
         return _read_bed(path)
     if is_qtl2(path):
         pheno = Qtl2Cross(path).numbers("pheno")
         if pheno is None:
             raise ValueError(f"{path}: the control file names no pheno.")
-        values = pheno.T
-    else:
-        values = read_rows(path, "feature")
-    if annotation is None:
-        return Phenotypes(values, None)
+        return Phenotypes(pheno.T, None)
+    return Phenotypes(read_rows(path, "feature"), None)
+
+
+def is_oriented(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file's format says what its rows are, as BED and R/qtl2's do.
+
+    >>> is_oriented("expression.bed.gz"), is_oriented("expression.tsv")
+    (True, False)
+    """
+    return Path(path).name.lower().endswith(_BED) or is_qtl2(path)
+
+
+def placed(
+    found: Phenotypes, annotation: str | os.PathLike[str], path: str | os.PathLike[str]
+) -> Phenotypes:
+    """Give features that were read from ``path`` the places that an annotation has."""
+    values = found.values
+    if found.positions is not None:
+        raise ValueError(f"{path} has the places of its features: leave the annotation out.")
     places = read_annotation(annotation)
     known = values.index[values.index.isin(places.index)]
     if known.empty:

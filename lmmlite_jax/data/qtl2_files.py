@@ -123,6 +123,12 @@ class Qtl2Cross:
             )
         return numeric
 
+    @property
+    def has_covariates(self) -> bool:
+        """Whether there are covariates, be it sex alone."""
+        sex = self.control.get("sex")
+        return "covar" in self.control or (isinstance(sex, dict) and "file" in sex)
+
     def covariates(self) -> tuple[pd.DataFrame, list[str]]:
         """Covariates that are numbers, sex among them as 0 (female) and 1 (male).
 

@@ -84,8 +84,11 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     return read_rows(path, "sample")
 
 
-def read_rows(path: str | os.PathLike[str], of: str) -> pd.DataFrame:
-    """Do what `read_table` does for rows that are `of` something else, such as "feature"."""
+def read_rows(path: str | os.PathLike[str], of: str, *, text: bool = False) -> pd.DataFrame:
+    """Do what `read_table` does for rows that are `of` something else, such as "feature".
+
+    With `text` a column that holds something else than numbers is of the cells as they are.
+    """
     path = Path(path)
     check_readable(path)
     kind = _kind(path, _READABLE)
@@ -95,12 +98,25 @@ def read_rows(path: str | os.PathLike[str], of: str) -> pd.DataFrame:
 
     ids = row_ids(table[id_column], path, of)
     names = [name for position, name in enumerate(table.column_names) if position > id_column]
-    columns = [
-        numbers(table[id_column + 1 + k], name, ids, path, of) for k, name in enumerate(names)
-    ]
     pd = require("pandas", "io")
     index = pd.Index(ids, name=table.column_names[id_column], dtype="str")
+    cells = [table[id_column + 1 + k] for k in range(len(names))]
+    if text:
+        read = zip(names, cells, strict=True)
+        own = {name: _numbers_or_text(column, name, ids, path, of) for name, column in read}
+        return pd.DataFrame(own, index=index)
+    read = zip(names, cells, strict=True)
+    columns = [numbers(column, name, ids, path, of) for name, column in read]
     return pd.DataFrame(np.column_stack(columns), index=index, columns=names)
+
+
+def _numbers_or_text(column: Any, name: str, ids: Sequence[str], path: Path, of: str) -> np.ndarray:
+    try:
+        return numbers(column, name, ids, path, of)
+    except ValueError:
+        cells = np.empty(len(ids), dtype=object)
+        cells[:] = column.to_pylist()
+        return cells
 
 
 def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

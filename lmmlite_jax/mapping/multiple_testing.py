@@ -71,12 +71,20 @@ def q_values(pvalue: ArrayOrFrame, pi0: SupportsFloat | None = None) -> QValues:
     known = ~np.isnan(pvalues)
     if pi0 is None and not known.any():
         return QValues(np.full(pvalues.size, np.nan), float("nan"))
-    proportion = null_proportion(pvalues) if pi0 is None else float(pi0)
+    proportion = _estimated(pvalues) if pi0 is None else float(pi0)
     if not 0 < proportion <= 1:
         raise ValueError(f"pi0 must be above 0 and at most 1, got {proportion:g}.")
     qvalue = np.full(pvalues.size, np.nan)
     qvalue[known] = proportion * false_discovery_control(pvalues[known])
     return QValues(qvalue, proportion)
+
+
+def _estimated(pvalues: np.ndarray) -> float:
+    try:
+        return null_proportion(pvalues)
+    except ValueError as error:
+        advice = "set pi0=1 for Benjamini and Hochberg's method"
+        raise ValueError(f"{str(error).removesuffix('.')}: {advice}.") from error
 
 
 def null_proportion(pvalue: ArrayOrFrame) -> float:
@@ -113,15 +121,14 @@ def null_proportion(pvalue: ArrayOrFrame) -> float:
     if pvalues.size == 0 or pvalues.max() < _CUTS[-1]:
         raise ValueError(
             f"the proportion of true null hypotheses cannot be estimated from {pvalues.size} "
-            f"p-values of which none is above {_CUTS[-1]}: set pi0=1 for Benjamini and Hochberg's "
-            "method."
+            f"p-values of which none is above {_CUTS[-1]}."
         )
     above = np.array([np.mean(pvalues >= cut) for cut in _CUTS]) / (1 - _CUTS)
     estimate = float(_smoother() @ above)
     if estimate <= 0:
         raise ValueError(
             f"the proportion of true null hypotheses is estimated at {estimate:.3g} from "
-            f"{pvalues.size} p-values: set pi0=1 for Benjamini and Hochberg's method."
+            f"{pvalues.size} p-values."
         )
     return min(estimate, 1.0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,24 +15,34 @@ from lmmlite_jax.data import (
     FileDosages,
     GenotypeFile,
     MatchReport,
+    Phenotypes,
     match_chromosomes,
     match_ids,
-    read_covariates,
     read_interaction,
     read_kinship,
     read_loci,
     read_loco_kinship,
-    read_phenotypes,
     read_samples_map,
 )
 from lmmlite_jax.data._names import counted, few
+from lmmlite_jax.data.covariates import noted_covariates
+from lmmlite_jax.data.orientation import has_samples_in_rows, turned
+from lmmlite_jax.data.phenotypes import is_oriented, placed, read_features
+from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.mapping.cis.windows import cis_windows
 from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Inputs", "Kinship", "opened_genotypes", "read_inputs", "with_intercept"]
+__all__ = [
+    "Inputs",
+    "Kinship",
+    "note_unused_covariates",
+    "opened_genotypes",
+    "read_inputs",
+    "with_intercept",
+]
 
 Kinship = np.ndarray | dict[str, np.ndarray] | None
 """One matrix (n, n), one for each chromosome, or none."""
@@ -158,10 +168,13 @@ def read_inputs(
     """
     for line in opened_genotypes(genotypes):
         log(line)
-    values, positions = read_phenotypes(phenotypes, annotation)
+    links = None if samples_map is None else read_samples_map(samples_map)
+    values, positions = _read_features(phenotypes, annotation, genotypes.samples, links, log)
     features, columns = counted(len(values), "feature"), counted(len(values.columns), "sample")
     log(f"{phenotypes}: {features}, {columns}")
-    links = None if samples_map is None else read_samples_map(samples_map)
+    if covariates is None:
+        for path in dict.fromkeys((Path(phenotypes), genotypes.path)):
+            note_unused_covariates(path, log)
     ids: dict[str, list[str]] = {
         "genotypes": list(genotypes.samples),
         "phenotypes": list(values.columns),
@@ -170,11 +183,9 @@ def read_inputs(
     incomplete: dict[str, list[str]] = {}
     covar = term = None
     if covariates is not None:
-        covar = _read_named("covariates", read_covariates, covariates, known, ids, incomplete, log)
+        covar = _read_named("covariates", noted_covariates, covariates, known, ids, incomplete, log)
     if interaction is not None:
-        term = _read_named(
-            "interaction", read_interaction, interaction, known, ids, incomplete, log
-        )
+        term = _read_named("interaction", _without_notes, interaction, known, ids, incomplete, log)
     matrices = None
     if kinship is not None:
         matrices = _read_kinships(Path(kinship), genotypes, log)
@@ -219,6 +230,7 @@ def opened_genotypes(genotypes: GenotypeFile) -> list[str]:
     variants = counted(len(genotypes.variants), "variant")
     return [
         f"{genotypes.path}: {samples}, {variants}",
+        f"  dosages are copies of {genotypes.counts}",
         *(f"  {note}" for note in genotypes.notes),
     ]
 
@@ -237,7 +249,7 @@ def with_intercept(covariates: pd.DataFrame) -> pd.DataFrame:
 
 def _read_named(
     name: str,
-    read: Callable[[Any, Collection[str]], pd.DataFrame],
+    read: Callable[[Any, Collection[str]], tuple[pd.DataFrame, list[str]]],
     path: str | os.PathLike[str],
     known: Collection[str],
     ids: dict[str, list[str]],
@@ -245,11 +257,46 @@ def _read_named(
     log: Log,
 ) -> pd.DataFrame:
     """Read a table of samples, and note whose they are and who lacks a value."""
-    table = read(path, known)
+    table, notes = read(path, known)
     ids[name] = list(table.index)
     incomplete[name] = list(table.index[table.isna().any(axis=1)])
     log(f"{path}: {name} {few(table.columns, 20)}")
+    for note in notes:
+        log(f"  {note}")
     return table
+
+
+def _without_notes(
+    path: str | os.PathLike[str], samples: Collection[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    return read_interaction(path, samples), []
+
+
+def _read_features(
+    path: str | os.PathLike[str],
+    annotation: str | os.PathLike[str] | None,
+    samples: Collection[str],
+    links: Mapping[str, str] | None,
+    log: Log,
+) -> Phenotypes:
+    """Phenotypes, turned where their rows are samples, and their places."""
+    found = read_features(path)
+    known = {*samples, *(links or ())}
+    if not is_oriented(path) and has_samples_in_rows(found.values, known):
+        log(f"{path}: its rows are samples, and are taken as columns")
+        found = found._replace(values=turned(found.values))
+    return found if annotation is None else placed(found, annotation, path)
+
+
+def note_unused_covariates(path: Path, log: Log) -> None:
+    """Say which covariates an R/qtl2 file has, where none are used."""
+    if not is_qtl2(path) or not Qtl2Cross(path).has_covariates:
+        return
+    names = Qtl2Cross(path).covariates()[0].columns
+    log(
+        f"{path}: its covariates ({few(names)}) are not used: to use them, give this file as "
+        "covariates too"
+    )
 
 
 def _read_kinships(path: Path, genotypes: GenotypeFile, log: Log) -> dict[str, pd.DataFrame]:
@@ -289,8 +336,8 @@ def _placed(
     if positions is None:
         if near:
             raise ValueError(
-                "The phenotypes have no places on the genome, which cis mapping needs: give "
-                "them as a BED file, or name an annotation."
+                "The phenotypes have no positions on the genome, which cis mapping needs: give "
+                "them as a BED file, or give an annotation."
             )
         return values, None
     nowhere = genotypes.variants["pos"] <= 0
@@ -307,7 +354,9 @@ def _placed(
     without = values.index[~values.index.isin(positions.index)]
     if len(without):
         fate = "left out" if near else "tested against all variants"
-        some = counted(len(without), "feature without a place is", "features without a place are")
+        some = counted(
+            len(without), "feature without a position is", "features without a position are"
+        )
         log(f"{some} {fate} ({few(without)})")
     if near:
         return values.loc[positions.index], positions
@@ -322,5 +371,5 @@ def _sorted(genotypes: GenotypeFile, log: Log) -> np.ndarray:
     code = pd.factorize(genotypes.variants["chrom"])[0]
     order = np.lexsort((genotypes.variants["pos"].to_numpy(), code))
     if np.any(np.diff(order) < 0):
-        log("the variants are not in order of position, and are taken in it")
+        log("the variants are not in order of position, and are sorted")
     return order

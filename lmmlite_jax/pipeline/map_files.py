@@ -219,7 +219,7 @@ def map_files(
     folder = beside(prefix, f"{mode}.parts")
     processes = Processes(share, [locks[-1], *of_others], folder)
     own = locks if share.index == 0 else [of_others[share.index - 1]]
-    with open_genotypes(genotypes) as file, folder_of(prefix), one_run(own):
+    with folder_of(prefix), one_run(own), open_genotypes(genotypes) as file:
         inputs = read_inputs(
             file,
             phenotypes,
@@ -352,7 +352,7 @@ def _computed(
     """Kinship from the genotypes, kept with the parts so that a resumed run has the same."""
     kept = folder / "kinship.npz"
     if not kept.exists():
-        with bar("variants for the kinship", len(inputs.variants)) as advance:
+        with bar("variants read for the kinship", len(inputs.variants)) as advance:
             found = inputs.computed_kinship(loco=loco, progress=advance)
         arrays = found if isinstance(found, dict) else {"": found}
         named: dict[str, Any] = {f"of {name}": matrix for name, matrix in arrays.items()}
@@ -360,14 +360,14 @@ def _computed(
             np.savez(stream, **named)
     with np.load(kept) as stored:
         matrices = {name.removeprefix("of "): stored[name] for name in stored.files}
-    each = "each chromosome's from all others" if loco else "one"
+    each = "each chromosome's from all others" if loco else "one from all variants"
     log(f"kinship computed from the genotypes, {each}")
     if not loco:
         several = len(set(inputs.chromosome())) > 1
         other = "loco" if several else "from variants on other chromosomes"
         log(
             "warning: the variants that are tested are part of this kinship, which makes their "
-            f"p-values too large: a kinship {other} is without them"
+            f"p-values too large: a kinship {other} leaves them out"
         )
     return matrices if loco else matrices[""]
 

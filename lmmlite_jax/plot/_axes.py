@@ -23,6 +23,7 @@ __all__ = [
     "ORANGE",
     "axes_or_panel",
     "colours",
+    "count_axis",
     "dot_size",
     "draw_dots",
     "draw_levels",
@@ -101,6 +102,13 @@ def draw_dots(
         label=label,
         rasterized=n > MOST_VECTOR,
         zorder=zorder,
+    )
+
+
+def count_axis(axes: Axes) -> None:
+    """Let the ticks of the y axis, which counts, be whole numbers."""
+    axes.yaxis.set_major_locator(
+        require("matplotlib.ticker", "plot").MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True)
     )
 
 

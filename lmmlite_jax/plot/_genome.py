@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-__all__ = ["Genome", "in_natural_order", "lay_out", "name_chromosomes"]
+__all__ = ["Genome", "in_natural_order", "lay_out", "name_chromosomes", "part_of"]
 
 _FONT = 8.0  # of the chromosomes' names
 
@@ -64,6 +64,21 @@ def lay_out(
     start = low if len(names) == 1 else np.cumsum(np.r_[0.0, (high - low)[:-1] + gap])
     x = np.where(known, position + (start - low)[code], np.nan)
     return Genome(names, start, start + high - low, gap), x, code
+
+
+def part_of(
+    genome: Genome, x: Float[np.ndarray, " n"], code: Int[np.ndarray, " n"]
+) -> tuple[Genome, Float[np.ndarray, " n"]]:
+    """Leave out the chromosomes on which there is none of the entries, and move these together."""
+    kept = np.unique(code[code >= 0])
+    if kept.size == len(genome.names):
+        return genome, x
+    length = (genome.end - genome.start)[kept]
+    begin = np.cumsum(np.r_[0.0, length[:-1] + genome.gap])
+    moved = np.full(len(genome.names), np.nan)
+    moved[kept] = begin - genome.start[kept]
+    names = [genome.names[k] for k in kept]
+    return Genome(names, begin, begin + length, genome.gap), x + moved[code]
 
 
 def in_natural_order(names: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from lmmlite_jax.plot._axes import (
     draw_dots,
 )
 from lmmlite_jax.plot._checks import as_log10p, as_names, as_numbers, drawable, name_of
-from lmmlite_jax.plot._genome import Genome, in_natural_order, lay_out, name_chromosomes
+from lmmlite_jax.plot._genome import Genome, in_natural_order, lay_out, name_chromosomes, part_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,8 +38,9 @@ def plot_eqtl_map(
 ) -> Axes:
     """Draw the positions of genes against those of the markers they are associated with.
 
-    A dot is a significant pair. Both axes have the same scale, so that local associations lie on
-    the diagonal. A chromosome reaches from the first to the last marker or gene on it.
+    A dot is a significant pair. A chromosome reaches from the first to the last marker or gene on
+    it, and is drawn along an axis where it has one of the two. Where both axes have the same
+    chromosomes they have the same scale, so that local associations lie on the diagonal.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def plot_eqtl_map(
     --------
     >>> from lmmlite_jax.plot import plot_eqtl_map
     >>> axes = plot_eqtl_map(["X", "2"], [5.0, 70.0], ["2", "2"], [20.0, 71.0], [6.2, 30.5])
-    >>> [label.get_text() for label in axes.get_yticklabels()]
-    ['2', 'X']
+    >>> [label.get_text() for label in axes.get_xticklabels()], axes.get_ylabel()
+    (['2', 'X'], 'gene position on chromosome 2')
     """
     markers_at = as_numbers("marker_position", marker_position)
     n = markers_at.size
@@ -84,13 +85,14 @@ def plot_eqtl_map(
         *as_names("trait_chromosome", trait_chromosome, n, "marker_position"),
     ]
     strength = None if log10p is None else as_log10p("log10p", log10p, n, "marker_position")
-    genome, at, _ = lay_out(
+    genome, at, code = lay_out(
         np.append(markers_at, traits_at),
         entries,
         "marker_chromosome and trait_chromosome",
         _in_order(chromosome_order),
     )
-    x, y = at[:n], at[n:]
+    across, x = part_of(genome, at[:n], code[:n])
+    up, y = part_of(genome, at[n:], code[n:])
     what = "two positions, two chromosomes" + ("" if strength is None else " and log10p")
     drawn = np.flatnonzero(drawable(what, x, y, *(() if strength is None else (strength,))))
 
@@ -100,8 +102,9 @@ def plot_eqtl_map(
         draw_dots(axes, x[drawn], y[drawn], BLUE)
     else:
         _draw_pairs(axes, x[drawn], y[drawn], strength[drawn])
-    axes.set_aspect("equal")
-    _draw_grid(axes, genome)
+    if across.names == up.names:
+        axes.set_aspect("equal")
+    _draw_grid(axes, across, up)
     return axes
 
 
@@ -152,12 +155,15 @@ def _draw_pairs(
     axes.figure.colorbar(points, ax=axes, label=LOG10P, shrink=0.6)
 
 
-def _draw_grid(axes: Axes, genome: Genome) -> None:
+def _draw_grid(axes: Axes, across: Genome, up: Genome) -> None:
     """Name the chromosomes of both axes, with lines between them."""
-    between = (genome.end[:-1] + genome.start[1:]) / 2
-    sides: tuple[tuple[Literal["x", "y"], str], ...] = (("x", "marker"), ("y", "gene"))
-    for axis, whose in sides:
+    sides: tuple[tuple[Literal["x", "y"], Genome, str], ...] = (
+        ("x", across, "marker"),
+        ("y", up, "gene"),
+    )
+    for axis, genome, whose in sides:
         name_chromosomes(axes, axis, genome, whose)
+        between = (genome.end[:-1] + genome.start[1:]) / 2
         getattr(axes, f"set_{axis}ticks")(between, minor=True)
     axes.tick_params(which="minor", length=0)
     axes.grid(which="minor", color="0.85", linewidth=0.6)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
-from lmmlite_jax.plot._axes import BLUE, GREY, MOST_NAMED, axes_or_panel, panel
+from lmmlite_jax.plot._axes import BLUE, GREY, MOST_NAMED, axes_or_panel, colours, count_axis, panel
 from lmmlite_jax.plot._checks import as_numbers
 
 if TYPE_CHECKING:
@@ -87,8 +87,11 @@ def plot_loglik_profiles(
         curves,
         linewidth=2 if few else 1,
         alpha=1 if few else max(0.15, 10 / m),
-        color=None if 1 < m <= MOST_NAMED else BLUE,
+        color=BLUE,
     )
+    if few:
+        for line, colour in zip(lines, colours(m), strict=True):
+            line.set_color(colour)
     if fits is not None:
         _mark_fits(axes, lines, grid, curves, np.atleast_1d(np.asarray(fits, dtype=float)))
     axes.set(xlim=(0, 1), xlabel="heritability", ylabel="log likelihood")
@@ -190,6 +193,7 @@ def plot_hsq_histogram(hsq: ArrayOrFrame, ax: Axes | None = None) -> Axes:
     axes, _ = axes_or_panel(ax, 6.4, 4.4)
     edges = np.linspace(0, 1, 26).tolist()
     axes.hist(np.clip(values, 0, 1), edges, color=BLUE, edgecolor="white", linewidth=0.6)
+    count_axis(axes)
     axes.set(xlim=(0, 1), xlabel="heritability", ylabel="number of traits")
     return axes
 

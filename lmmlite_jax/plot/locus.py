@@ -31,7 +31,7 @@ def plot_locus(
     position : (M,) array_like
         Positions of the variants in base pairs.
     start, end : float
-        Of the gene, in base pairs. It is drawn as a bar below the axis of p = 1.
+        Of the gene, in base pairs. It is drawn as a bar below p = 1, with a legend.
     name : str
         Title.
     ax : matplotlib.axes.Axes, optional
@@ -63,10 +63,10 @@ def plot_locus(
     if not left <= right:
         raise ValueError(f"the gene starts at {start} and ends at {end}: give its start first.")
     drawn = drawable("log10p and position", heights, place)
-    axes, _ = axes_or_panel(ax, 8.0, 4.0)
+    axes, _ = axes_or_panel(ax, 7.0, 3.8)
     draw_dots(axes, place[drawn] / 1e6, heights[drawn], BLUE)
     top = max(1.0, 1.05 * heights[drawn].max())
-    axes.plot(
+    (gene,) = axes.plot(
         [left / 1e6, right / 1e6],
         [-0.04 * top] * 2,
         color=ORANGE,
@@ -74,7 +74,9 @@ def plot_locus(
         solid_capstyle="butt",
         marker="|",
         zorder=3,
+        label="gene",
     )
+    axes.legend(handles=[gene], loc="best", frameon=False, handlelength=1)
     axes.set_ylim(-0.08 * top, top)
     axes.set(xlabel="position (Mb)", ylabel=LOG10P)
     axes.set_title(name, loc="left")

@@ -98,7 +98,7 @@ def plot_lod(
         for name, curve in curves.items()
     }
 
-    axes, own = axes_or_panel(ax, 10.0, 4.0)
+    axes, own = axes_or_panel(ax, 8.0, 3.6)
     _shade(axes, genome)
     few = len(curves) <= MOST_NAMED
     lines = [

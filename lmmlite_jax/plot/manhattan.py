@@ -78,7 +78,7 @@ def plot_manhattan(
     genome, x, code = lay_out(place, entries, "chromosome")
     drawn = drawable("log10p, position and chromosome", heights, x)
 
-    axes, _ = axes_or_panel(ax, 10.0, 4.0)
+    axes, _ = axes_or_panel(ax, 8.0, 3.6)
     n = int(drawn.sum())
     for parity, colour in enumerate((BLUE, GREY)):
         these = drawn & (code % 2 == parity)

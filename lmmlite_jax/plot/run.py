@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data import match_chromosomes, open_genotypes, read_phenotypes
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data import match_chromosomes, open_genotypes, read_annotation
+from lmmlite_jax.data._names import counted, few
+from lmmlite_jax.data.phenotypes import read_features
 from lmmlite_jax.plot.eqtl_map import plot_eqtl_map
 from lmmlite_jax.plot.heritability import plot_hsq_histogram
 from lmmlite_jax.plot.locus import plot_locus
@@ -43,8 +44,9 @@ def plot_run(
                        these have places, ``hsq``
     =================  =============================================================================
 
-    Variants and features are where the run's own genotypes and phenotypes have them: these files
-    must still be there.
+    Titles name the run, the mode and what is shown; a Manhattan plot of "trans" has a line at its
+    threshold. Variants and features are where the run's own genotypes and phenotypes have them:
+    these files must still be there.
 
     Parameters
     ----------
@@ -102,15 +104,21 @@ def plot_run(
             pictures["qq"] = lambda: plot_qq(-np.log10(run.pairs["pval_beta"].clip(lower=1e-300)))
     hsq = run.pairs.get("hsq")
     if hsq is not None and hsq.notna().any():
-        of_features = run.pairs.groupby("phenotype_id")["hsq"].median()
-        pictures["hsq"] = lambda: plot_hsq_histogram(of_features)
-    return {name: draw() for name, draw in pictures.items()}
+        pictures["hsq"] = lambda: _heritabilities(run)
+    drawn = {name: draw() for name, draw in pictures.items()}
+    for name, axes in drawn.items():
+        what = axes.get_title(loc="left") or _of_what(run, name)
+        axes.set_title(f"{run.name}, {mode}: {what}", loc="left", fontsize="medium")
+    return drawn
 
 
 @dataclass(frozen=True)
 class _Run:
     """Pairs of a run, and where their variants and features are."""
 
+    name: str
+    mode: str
+    pval_threshold: float
     pairs: pd.DataFrame
     variants: pd.DataFrame
     features: pd.DataFrame | None
@@ -157,10 +165,13 @@ def _read_run(prefix: Path, mode: str) -> _Run:
         raise ValueError(f"{paths[0]} has no rows: there is nothing to draw.")
     with open_genotypes(command["genotypes"]) as file:
         variants = file.variants
-    features = read_phenotypes(command["phenotypes"], command["annotation"]).positions
+    if command["annotation"] is None:
+        features = read_features(command["phenotypes"]).positions
+    else:
+        features = read_annotation(command["annotation"])
     if features is not None:
         features, _ = match_chromosomes(variants["chrom"], features)
-    return _Run(pairs, variants, features)
+    return _Run(prefix.name, mode, command["pval_threshold"], pairs, variants, features)
 
 
 def _log10p(run: _Run) -> pd.Series:
@@ -172,7 +183,36 @@ def _manhattan(run: _Run) -> Axes:
     # In the order of the genotypes, of which a run may have found few.
     order = np.argsort(run.variants.index.get_indexer(at.index), kind="stable")
     height = _log10p(run).to_numpy()[order]
-    return plot_manhattan(height, at["pos"].to_numpy()[order], at["chrom"].to_numpy()[order])
+    threshold = -np.log10(run.pval_threshold) if run.mode == "trans" else None
+    position, chromosome = at["pos"].to_numpy()[order], at["chrom"].to_numpy()[order]
+    return plot_manhattan(height, position, chromosome, threshold)
+
+
+def _heritabilities(run: _Run) -> Axes:
+    axes = plot_hsq_histogram(run.pairs.groupby("phenotype_id")["hsq"].median())
+    axes.set_ylabel("number of features")
+    return axes
+
+
+def _of_what(run: _Run, picture: str) -> str:
+    """Say what a picture shows, for its title."""
+    features, rows = run.pairs["phenotype_id"].nunique(), len(run.pairs)
+    limit = f"p of at most {run.pval_threshold:g}"
+    if picture == "hsq" and run.mode == "trans":
+        return f"{counted(features, 'feature')} with a pair of {limit}"
+    if picture == "hsq" and run.mode == "cis_independent":
+        return f"{counted(features, 'feature')} with a signal"
+    if picture == "hsq":
+        return f"{counted(features, 'feature')} tested"
+    if run.mode == "trans":
+        return f"{counted(rows, 'pair')} with {limit}"
+    if run.mode == "cis_nominal":
+        return counted(rows, "pair")
+    if run.mode == "cis_independent":
+        return counted(rows, "independent signal")
+    if picture == "qq":
+        return f"{counted(rows, 'feature')}, p by permutation"
+    return f"best variants of {counted(rows, 'feature')}"
 
 
 def _eqtl_map(run: _Run) -> Axes:

@@ -16,6 +16,7 @@ from lmmlite_jax.data import (
     read_phenotypes,
     read_samples_map,
 )
+from lmmlite_jax.data.covariates import noted_covariates
 
 BED = (
     "#chr\tstart\tend\tgene_id\ts1\ts2\ts3\n"
@@ -124,6 +125,7 @@ def test_phenotypes_and_covariates_of_an_rqtl2_zip(tmp_path):
     assert list(values.index) == ["weight", "length"]
     covariates = read_covariates(path, ["s1"])
     assert list(covariates.columns) == ["Sex", "age"]
+    assert noted_covariates(path, ["s1"])[1] == ["1 covariate of text is left out (diet)"]
     np.testing.assert_array_equal(covariates, [[1, 7], [0, np.nan]])
     write_qtl2(path, example_dosages(), example_variants(), pheno=covar)
     with pytest.raises(ValueError, match="pheno holds 'M' for 's1' in column 'Sex'"):
@@ -193,6 +195,40 @@ def test_covariates_either_way_round(tmp_path, name, transposed):
 
     write_table(COVARIATES.T if transposed else COVARIATES, tmp_path / name)
     same(read_covariates(tmp_path / name, ["s2", "s1", "s7"]), COVARIATES)
+
+
+FACTORS = pd.DataFrame(
+    {"age": [*"56", "NA", *"879"], "sex": [*"mf", "NA", *"mfm"], "site": [*"BACABC"]},
+    index=["s1", "s2", "s3", "s4", "s5", "s6"],
+)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_covariates_of_text_become_columns_of_their_levels(tmp_path, transposed):
+    table = FACTORS.T if transposed else FACTORS
+    table.to_csv(tmp_path / "c.csv")
+    found, notes = noted_covariates(tmp_path / "c.csv", FACTORS.index)
+    expected = {
+        "age": [5, 6, np.nan, 8, 7, 9],
+        "sex_m": [1, 0, np.nan, 1, 0, 1],
+        "site_B": [1, 0, 0, 0, 1, 0],
+        "site_C": [0, 0, 1, 0, 0, 1],
+    }
+    same(found, pd.DataFrame(expected, FACTORS.index, dtype=float))
+    assert notes == ["sex: m against f", "site: B, C against A"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ([*"56x879"], "column 'age' holds 'x' for sample 's3': numbers are expected"),
+        ([*"abcdaa"], "covariate 'age' holds 4 different texts for 6 samples"),
+    ],
+)
+def test_covariates_of_text_that_are_no_factors_are_refused(tmp_path, column, message):
+    FACTORS.assign(age=column).to_csv(tmp_path / "c.csv")
+    with pytest.raises(ValueError, match=message):
+        read_covariates(tmp_path / "c.csv", FACTORS.index)
 
 
 def test_covariates_of_unknown_samples_are_refused(file):

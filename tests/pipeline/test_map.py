@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from genotype_files import write_plink1
+from pictures import dashed
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
 from lmmlite_jax.cli import app
 from lmmlite_jax.pipeline import parts
 from lmmlite_jax.pipeline.options import RANGES
+from lmmlite_jax.plot import plot_run
 
 
 def run(*arguments):
@@ -73,6 +75,12 @@ def test_cis_and_trans_of_geuvadis_and_their_pictures(geuvadis):
     pairs = pd.read_parquet(f"{prefix}.trans_qtl_pairs.parquet")
     assert pairs["pval"].max() <= 1e-4
     drawn = succeed("plot", prefix) + succeed("plot", prefix, "--mode", "trans")
+    pictures = plot_run(prefix, "trans")
+    titles = {name: axes.get_title(loc="left") for name, axes in pictures.items()}
+    with_pairs = pairs["phenotype_id"].nunique()
+    assert titles["manhattan"] == f"run, trans: {len(pairs)} pairs with p of at most 0.0001"
+    assert titles["hsq"] == f"run, trans: {with_pairs} features with a pair of p of at most 0.0001"
+    assert dashed(pictures["manhattan"]) == [4.0]
     names = [os.path.basename(line) for line in drawn.split()]
     of_cis = [f"run.cis.{name}.png" for name in ("manhattan", "qq", "hsq")]
     assert names == [
@@ -87,7 +95,8 @@ def test_recla_from_its_zip_alone(data_dir, tmp_path):
     limit = ["--pval-threshold", "1e-5", "--kinship", "loco"]
     said = succeed("map", recla, recla, tmp_path / "recla", "--mode", "trans", *limit)
     assert "kinship computed from the genotypes, each chromosome's from all others" in said
-    assert "the features have no places" in said
+    assert "the features have no positions" in said
+    assert said.count("recla.zip: its covariates (Sex") == 1
     pairs = pd.read_parquet(tmp_path / "recla.trans_qtl_pairs.parquet")
     assert len(pairs) > 0
     assert pairs["log10p"].min() >= 5
@@ -161,6 +170,30 @@ def test_the_folder_of_the_results_is_made_and_removed_where_a_run_fails(small, 
     assert (folder / "run.cis_qtl.txt.gz").exists()
 
 
+def test_few_features_are_said_without_advice_for_python(small, tmp_path):
+    arguments = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
+    said = succeed("map", *arguments, "--permutations", 20)
+    assert "is above 0.95: q-values are Benjamini and Hochberg's adjusted p-values\n" in said
+    assert "pi0" not in said
+
+
+def test_what_a_newcomer_would_look_for_is_in_the_log(small, tmp_path):
+    """A table of phenotypes with samples in rows, a covariate of text, and the allele counted."""
+    bed = pd.read_csv(small / "y.bed", sep="\t", index_col="gene_id")
+    values = bed.drop(columns=["#chr", "start", "end"])
+    values.T.to_csv(tmp_path / "y.csv")
+    sex = pd.Series(np.where(np.arange(40) % 2, "male", "female"), values.columns, name="sex")
+    sex.to_csv(tmp_path / "sex.csv")
+    options = ["--kinship", "none", "--mode", "trans", "--covariates", tmp_path / "sex.csv"]
+    said = succeed("map", small / "g", tmp_path / "y.csv", tmp_path / "run", *options)
+    assert "dosages are copies of allele 1, the fifth column of the .bim" in said
+    assert "y.csv: its rows are samples, and are taken as columns" in said
+    assert "y.csv: 3 features, 40 samples" in said
+    assert "sex: male against female" in said
+    summary = json.loads((tmp_path / "run.trans.summary.json").read_text())
+    assert summary["covariates"] == ["intercept", "sex_male"]
+
+
 def truncate_bed(folder):
     path = folder / "g.bed"
     path.write_bytes(path.read_bytes()[:-20])
@@ -232,10 +265,16 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
     ("options", "message"),
     [
         (["--kinship", "absent.csv"], "absent.csv"),
-        (["--kinship", "none", "--variance", "refit"], "is for the modes cis_nominal and trans"),
-        (["--kinship", "none", "--asymptotic"], "are for the variance 'refit' alone"),
-        (["--kinship", "none", "--mode", "trans_susie"], "give susie_loci"),
-        (["--kinship", "none", "--susie-loci", "y.tsv"], "are for the mode trans_susie, not cis"),
+        (
+            ["--kinship", "none", "--variance", "refit"],
+            "--variance refit is for the modes cis_nominal and trans",
+        ),
+        (["--kinship", "none", "--asymptotic"], "--asymptotic is for --variance refit alone"),
+        (["--kinship", "none", "--mode", "trans_susie"], "give --susie-loci"),
+        (
+            ["--kinship", "none", "--susie-loci", "y.tsv"],
+            "--susie-loci is for the mode trans_susie, not cis",
+        ),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
         (["--kinship", "none", "-o", "/proc/absent"], "/proc/absent cannot be made ("),

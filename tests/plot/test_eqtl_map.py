@@ -19,6 +19,17 @@ def test_eqtl_map_has_one_scale_for_both_axes(tmp_path):
     save(axes, tmp_path / "map.png")
 
 
+def test_chromosomes_without_markers_or_genes_take_no_room():
+    apart = PAIRS | {"trait_chromosome": np.array(["2", "10", "2", "2"])}
+    axes = plot_eqtl_map(**apart)
+    assert ticks(axes) == ["2", "10", "X"]
+    assert ticks(axes, "y") == ["2", "10"]
+    gap = 0.01 * 73  # 2 spans 7 to 60, 10 spans 7 to 27, X has one marker
+    np.testing.assert_allclose(dots(axes)[:, 1], [7, 53 + gap + 20, 0, 53])
+    alone = plot_eqtl_map(**(PAIRS | {"trait_chromosome": np.full(4, "2")}))
+    assert alone.get_ylabel() == "gene position on chromosome 2"
+
+
 def test_eqtl_map_draws_strong_pairs_last_and_larger(tmp_path):
     axes = plot_eqtl_map(**PAIRS, log10p=[20.0, 5.0, np.nan, 8.0])
     (points,) = axes.collections

@@ -76,6 +76,7 @@ def test_histogram_counts_traits(tmp_path):
     heights = [bar.get_height() for bar in axes.patches]
     assert len(heights) == 25
     assert (heights[0], heights[12], heights[-1], sum(heights)) == (2, 1, 1, 4)
+    assert all(float(tick).is_integer() for tick in axes.get_yticks())
     save(axes, tmp_path / "histogram.png")
     with pytest.raises(ValueError, match=r"^hsq has values outside 0 to 1 \(1\), such as 35: give"):
         plot_hsq_histogram([35.0, 0.2])

@@ -15,6 +15,7 @@ def test_a_gene_lies_below_its_variants_in_megabases():
     axes = plot_locus(**LOCUS, name="gene")
     np.testing.assert_allclose(dots(axes), [[1.01, 0.2], [1.06, 6.1]])
     (gene,) = axes.lines
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gene"]
     np.testing.assert_allclose(gene.get_xdata(), [1.05, 1.09])
     assert np.all(np.asarray(gene.get_ydata()) < 0)
     assert axes.get_title(loc="left") == "gene"

@@ -62,9 +62,13 @@ class GenotypeFile(ABC):
         One row a variant in the file's order, its id in the index; columns ``chrom`` (str), ``pos``
         (int, base pairs, 0 where unknown), ``a1`` (the allele that is counted) and ``a0`` (the
         other); ``cM`` too where an R/qtl2 file has a genetic map.
+    counts : str
+        Which allele's copies the dosages are, of this format.
     notes : tuple of str
         What a reader of the log should know, such as how many variants were left out and why.
     """
+
+    counts: str
 
     def __init__(
         self, path: Path, samples: Sequence[str], variants: pd.DataFrame, notes: Sequence[str] = ()

@@ -22,6 +22,8 @@ class BgenFile(GenotypeFile):
     sample's dosage counts twice, as in PLINK's files.
     """
 
+    counts = "the second allele of the file"
+
     def __init__(self, path: Path) -> None:
         check_readable(path)
         beside = path.with_suffix(".sample")

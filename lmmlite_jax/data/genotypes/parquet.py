@@ -26,6 +26,8 @@ class ParquetFile(GenotypeFile):
     One row group is in memory at a time.
     """
 
+    counts = "the allele of the file's dosages"
+
     def __init__(self, path: Path) -> None:
         check_readable(path)
         parquet = require("pyarrow.parquet", "genotypes")

@@ -20,6 +20,8 @@ _MAGIC = b"\x6c\x1b\x01"
 class Plink1File(GenotypeFile):
     """PLINK 1 files; counted is allele 1 of the .bim, its fifth column."""
 
+    counts = "allele 1, the fifth column of the .bim"
+
     def __init__(self, prefix: Path) -> None:
         bed, bim, fam = (prefix.with_name(prefix.name + end) for end in (".bed", ".bim", ".fam"))
         reader = require("bed_reader", "genotypes")

@@ -16,6 +16,8 @@ __all__ = ["Plink2File"]
 class Plink2File(GenotypeFile):
     """PLINK 2 files; counted is the alternate allele, and variants with several are left out."""
 
+    counts = "the alternate allele (ALT)"
+
     def __init__(self, prefix: Path) -> None:
         pgen, pvar, psam = (prefix.with_name(prefix.name + end) for end in _ENDS)
         if not pvar.exists():

@@ -30,6 +30,8 @@ class Qtl2File(GenotypeFile):
     possible, and labels that the control file does not list are missing.
     """
 
+    counts = "the allele with the larger code"
+
     def __init__(self, path: Path) -> None:
         cross = Qtl2Cross(path)
         geno = cross.table("geno")

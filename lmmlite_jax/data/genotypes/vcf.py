@@ -31,6 +31,8 @@ class VcfFile(GenotypeFile):
     read in the file's order at no cost; going back starts again at the beginning.
     """
 
+    counts = "the alternate allele (ALT)"
+
     def __init__(self, path: Path) -> None:
         check_readable(path)
         self._stream = _Records(path)

@@ -11,7 +11,7 @@ from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import as_permutations, best_markers
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
-from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, q_values
+from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, null_proportion, q_values
 from lmmlite_jax.mapping.tables import BEST_COLUMNS, best_table
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
@@ -44,7 +44,7 @@ def find_best(run: Run) -> None:
         settings.maf_threshold,
         left,
     )
-    with run.bar("features", int(mappable.sum())) as advance:
+    with run.bar("features mapped", int(mappable.sum())) as advance:
         advance(int((mappable & ~left).sum()))
         for near, best in each_in_float64(work):
             frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
@@ -77,14 +77,14 @@ def named(run: Run, found: pd.DataFrame) -> pd.DataFrame:
 
 def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     fdr, pvalues = run.settings.fdr, table["pval_beta"].to_numpy()
-    pi0 = None
     try:
-        qvalue, proportion = q_values(pvalues)
+        pi0 = null_proportion(pvalues)
     except ValueError as error:
         # Few features: said, and Benjamini and Hochberg's q-values are larger, never smaller.
-        run.log(f"q-values are Benjamini and Hochberg's adjusted p-values: {error}")
+        reason = str(error).removesuffix(".")
+        run.log(f"{reason}: q-values are Benjamini and Hochberg's adjusted p-values")
         pi0 = 1.0
-        qvalue, proportion = q_values(pvalues, pi0)
+    qvalue, proportion = q_values(pvalues, pi0)
     shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
     thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
     significant = int(np.sum(qvalue <= fdr))

@@ -29,7 +29,7 @@ def map_nominal(run: Run) -> Iterator[Table]:
     assert positions is not None
     chrom = positions["chrom"].to_numpy(dtype=object)
     interacting = run.interaction is not None
-    with run.bar("features", int(mappable.sum())) as advance:
+    with run.bar("features mapped", int(mappable.sum())) as advance:
         advance(int((mappable & ~left).sum()))
         for pairs in _pairs(run, left):
             frame = pd.DataFrame(
@@ -90,7 +90,7 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         yield Table(f"cis_qtl_pairs.{name}.parquet", table)
     run.facts |= {"pairs": total, "without_test": without_test}
     if not total:
-        raise ValueError("No pair is left: the least frequency of minor alleles is too high.")
+        raise ValueError("No pair is left: maf_threshold is too high.")
     if interacting:
         top = pd.concat(tops)
         insert_before(

@@ -32,7 +32,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
     settings, inputs = run.settings, run.inputs
     windows = None
     if inputs.positions is None:
-        run.log("the features have no places: no pair is left out as cis")
+        run.log("the features have no positions: no pair is left out as cis")
     else:
         windows = inputs.windows(settings.window)
         run.log(f"pairs within {settings.window:,} base pairs are left out as cis")
@@ -49,7 +49,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
         chromosome=run.chromosome,
         wanted=lambda unit: tuple(unit) not in done and own(),
     )
-    with run.bar("variants", len(inputs.variants)) as advance:
+    with run.bar("variants tested", len(inputs.variants)) as advance:
         advance(sum(fact["tested"] for unit, fact in done.items() if _counts(unit)))
         for pairs in work:
             columns = {name: getattr(pairs, name) for name in TRANS_COLUMNS}

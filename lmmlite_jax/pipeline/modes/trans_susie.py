@@ -33,7 +33,7 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
     assert inputs.loci is not None
     loci, notes = match_chromosomes(inputs.variants["chrom"], inputs.loci)
     for note in notes:
-        run.log(note.replace("of features", "of loci").replace("features", "loci"))
+        run.log(note.replace("feature is", "locus is").replace("features", "loci"))
     numbers = {name: number for number, name in enumerate(inputs.features)}
     known = loci["phenotype_id"].isin(numbers)
     if not known.all():
