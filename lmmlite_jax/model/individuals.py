@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Real
 
 from lmmlite_jax.model.cells import (
     Cells,
@@ -69,12 +69,12 @@ class Individuals:
         self.everyone, self.reml, self.dtype = everyone, reml, dtype
         self.wider, self.left_out = wider, left_out
 
-    def rotate_markers(self, genotypes: Float[AnyArray, "k B everyone"]) -> Markers:
+    def rotate_markers(self, genotypes: Real[AnyArray, "k B everyone"]) -> Markers:
         """Rotate B markers of k columns, given for all individuals without gaps."""
         return rotate(self._rotation, genotypes, dtype=self.dtype)
 
     def screen_markers(
-        self, genotypes: Float[AnyArray, "1 B everyone"], double: bool
+        self, genotypes: Real[AnyArray, "1 B everyone"], double: bool
     ) -> ScreenMarkers:
         """Rotate B markers of one column, in ``double`` precision or in single, for a screen."""
         return screen_markers(self._screen_rotation, genotypes, double=double)

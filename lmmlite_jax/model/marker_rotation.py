@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
@@ -99,7 +99,7 @@ def marker_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int, dtype: str)
 
 
 @partial(jax.jit, static_argnames="dtype")
-def rotate_markers(by: MarkerRotation, G: Float[Array, "k B n"], *, dtype: str) -> Markers:
+def rotate_markers(by: MarkerRotation, G: Real[Array, "k B n"], *, dtype: str) -> Markers:
     """Rotate a block of markers: a product that is fastest with markers in rows."""
     k, B, n = G.shape
     G = G.reshape(k * B, n).astype(float)

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Real
 
 from lmmlite_jax.model.at_once import Product
 from lmmlite_jax.model.decomposition import Pattern
@@ -151,7 +151,7 @@ def margin_of_product(
 
 
 @partial(jax.jit, static_argnames="double")
-def screen_markers(by: ScreenRotation, G: Float[Array, "1 B n"], *, double: bool) -> ScreenMarkers:
+def screen_markers(by: ScreenRotation, G: Real[Array, "1 B n"], *, double: bool) -> ScreenMarkers:
     """Rotate a block of markers, in ``double`` precision or in single."""
     G = G[0].astype(float) * by.roots
     whole = jnp.sum(G**2, axis=1)

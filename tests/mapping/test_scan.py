@@ -278,6 +278,15 @@ def test_pairs_of_more_traits_than_are_refitted_together_come_once(monkeypatch):
     assert hits.marker.size == 400
 
 
+@pytest.mark.parametrize("options", [{}, {"keep": "best"}, {"variance": "refit"}])
+def test_genotypes_of_small_integers_are_those_numbers(options):
+    K, Y, G, X = problem(9, n=24, m=100, M=4)
+    null, counts = lmm.NullModel(K, Y, X), np.round(np.abs(G)) % 3
+    expected = lmm.scan(null, counts, **options)
+    found = lmm.scan(null, counts.astype(np.int8), **options)
+    np.testing.assert_allclose(found.log10p, expected.log10p, rtol=1e-10)
+
+
 def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))
