@@ -15,6 +15,7 @@ __all__ = [
     "Point",
     "TraitData",
     "best_start",
+    "differentiable",
     "likelihood_ratios",
     "maximise",
     "pieces_at",
@@ -82,14 +83,19 @@ def smallest_eigenvalue(pieces: Pieces) -> Float[Array, ""]:
     return 1 / jnp.max(jnp.diagonal(pieces.slope))
 
 
-def _evaluate(data: TraitData, variances: Float[Array, " c"], reml: bool) -> Point:
-    """Log likelihood with its derivatives, at the best multiple of ``variances``."""
+def _evaluate(
+    data: TraitData, variances: Float[Array, " c"], reml: bool, *, rescaled: bool = True
+) -> Point:
+    """Log likelihood with its derivatives, at the best multiple of ``variances`` or at themselves.
+
+    The value is that of the best multiple always.
+    """
     pieces = pieces_at(data, variances, reml)
     weighted = pieces.P @ data.y
     squares = data.y @ weighted
     value = -0.5 * (pieces.logdet + data.dof * jnp.log(squares))
     # P scales like one over the variances.
-    scale = squares / data.dof
+    scale = squares / data.dof if rescaled else jnp.ones(())
     along = data.kinships @ weighted
     traces = jnp.sum(data.kinships * pieces.slope, axis=(1, 2))
     return Point(
@@ -159,30 +165,60 @@ def maximise(
     return search.point, search.steps, search.done
 
 
+def differentiable(data: TraitData, found: Point, reml: bool) -> Point:
+    """The maximum found, with the derivatives that the implicit function theorem gives it.
+
+    The score of the components above zero is zero: d variances = information⁻¹ d score. Those at
+    zero stay there.
+    """
+    known, at = lax.stop_gradient((data, found.variances))
+    free = at > 0
+    information = _information(known, pieces_at(known, at, reml))
+    information = jnp.where(free[:, None] & free, information, jnp.diag(jnp.where(free, 0.0, 1.0)))
+    score = jnp.where(free, _evaluate(data, at, reml, rescaled=False).score, 0.0)
+    move = jnp.linalg.solve(information, score - lax.stop_gradient(score))
+    value = _evaluate(data, at, reml).value
+    return Point(at + move, value, score, information)
+
+
 def likelihood_ratios(
     data: TraitData, found: Point, tol: Array, max_steps: Array, reml: bool
 ) -> Array:
     """Twice the loss of log likelihood without each of the C components; NaN if not found."""
     size = len(data.kinships)
+    known = lax.stop_gradient(data)
 
     def without(c: Array) -> Array:
         allowed = jnp.arange(size) != c
-        spread = jnp.where(found.variances > 0, found.variances, 0.01 * jnp.sum(found.variances))
-        point, _, converged = maximise(data, spread, allowed, tol, max_steps, reml)
-        ratio = jnp.where(converged, 2 * (found.value - point.value), jnp.nan)
+        at = lax.stop_gradient(found.variances)
+        spread = jnp.where(at > 0, at, 0.01 * jnp.sum(at))
+        point, _, converged = maximise(known, spread, allowed, tol, max_steps, reml)
+        value = _evaluate(data, lax.stop_gradient(point.variances), reml).value
+        ratio = jnp.where(converged, 2 * (found.value - value), jnp.nan)
         return jnp.where(found.variances[c] > 0, jnp.maximum(ratio, 0.0), 0.0)
 
     return lax.map(without, jnp.arange(size - 1))
 
 
-def variance_of_estimates(data: TraitData, pieces: Pieces) -> Float[Array, "c c"]:
-    """Variance matrix of the estimates, by the observed information; NaN where not regular."""
+def _information(data: TraitData, pieces: Pieces) -> Float[Array, "c c"]:
+    """Observed information on the variances."""
     weighted = pieces.P @ data.y
     along = data.kinships @ weighted
     products = lax.map(lambda K: pieces.slope @ K, data.kinships)
     traces = lax.map(
         lambda left: jnp.sum(left * jnp.swapaxes(products, 1, 2), axis=(1, 2)), products
     )
-    information = along @ (pieces.P @ along.T) - 0.5 * traces
-    root = jnp.linalg.cholesky(information)
-    return jax.scipy.linalg.cho_solve((root, True), jnp.eye(len(data.kinships)))
+    return along @ (pieces.P @ along.T) - 0.5 * traces
+
+
+def variance_of_estimates(
+    data: TraitData, pieces: Pieces
+) -> tuple[Float[Array, "c c"], Bool[Array, ""]]:
+    """Variance matrix of the estimates, by the observed information, and whether it is one.
+
+    It is finite where it is none: the derivative of a NaN would be NaN, that of estimates as well.
+    """
+    information, identity = _information(data, pieces), jnp.eye(len(data.kinships))
+    regular = jnp.all(jnp.isfinite(jnp.linalg.cholesky(lax.stop_gradient(information))))
+    root = jnp.linalg.cholesky(jnp.where(regular, information, identity))
+    return jax.scipy.linalg.cho_solve((root, True), identity), regular

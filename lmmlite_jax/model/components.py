@@ -22,6 +22,7 @@ from lmmlite_jax.model.average_information import (
     Point,
     TraitData,
     best_start,
+    differentiable,
     likelihood_ratios,
     maximise,
     pieces_at,
@@ -38,6 +39,7 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
 )
 from lmmlite_jax.model.options import check_tolerance
+from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.model.rotation import check_spectrum
@@ -50,6 +52,11 @@ __all__ = ["ComponentsFit", "fit_components"]
 
 DEPENDENT = 1e-10
 """Part of a kinship, in squares, left beside the others below which it counts as their sum."""
+
+REFUSAL = (
+    "fit_components has first derivatives only: differentiate log_likelihood, of the sum of the "
+    "kinships, for higher ones."
+)
 
 SPIKE = 1e-6
 """In ML, a variance matrix this close to singular at the maximum has followed the ML spike."""
@@ -183,6 +190,9 @@ def fit_components(
     several components may have several maxima; this is the one reached from there. With one
     kinship the estimates are those of `fit_lmm`. A step costs O((C + n) n²) a trait.
 
+    All numbers have first derivatives in the kinships, y and X, by the implicit function theorem;
+    zero for a component at zero. They need JAX's 64-bit types.
+
     Examples
     --------
     >>> import numpy as np
@@ -263,6 +273,7 @@ def _fit_traits(
     reml: bool,
     tests: bool,
 ) -> dict[str, Array | None]:
+    kinships, Y, X = differentiable_times(1, REFUSAL, kinships, Y, X)
     kinships = (kinships + jnp.swapaxes(kinships, 1, 2)) / 2
     scales = jnp.trace(kinships, axis1=1, axis2=2) / Y.shape[0]
     fit_one = partial(_fit_trait, kinships / scales[:, None, None], X, tol, max_steps, reml, tests)
@@ -285,8 +296,10 @@ def _fit_trait(
     prepared = _prepared(kinships, X, y, reml)
     data, status = prepared.data, prepared.status
     everything = jnp.ones(len(kinships) + 1, bool)
-    start = best_start(data, reml)
-    found, steps, converged = maximise(data, start, everything, tol, max_steps, reml)
+    constant = lax.stop_gradient(data)
+    start = best_start(constant, reml)
+    found, steps, converged = maximise(constant, start, everything, tol, max_steps, reml)
+    found = differentiable(data, found, reml)
     pieces = pieces_at(data, found.variances, reml)
     spike = (not reml) & (smallest_eigenvalue(pieces) < SPIKE * jnp.sum(found.variances))
     for happens, reason in (
@@ -358,7 +371,7 @@ def _in_units(
     data, unit, p = prepared.data, prepared.unit, prepared.data.X.shape[1]
     # In R/lmmlite's convention σ² is rss / (n - p) in ML too.
     unbiased = data.dof / (prepared.observed - p)
-    errors = variance_of_estimates(data, pieces)
+    errors, regular = variance_of_estimates(data, pieces)
     total = jnp.sum(found.variances[:-1] / scales) + found.variances[-1]
     to_units = jnp.append(1 / scales, 1.0)
     proportion = found.variances * to_units / total
@@ -369,7 +382,7 @@ def _in_units(
     value = found.value - 0.5 * data.dof * jnp.log(unit)
     if reml:
         value = value + 0.5 * p * jnp.log(2 * jnp.pi / data.dof)
-    variance_se = jnp.sqrt(jnp.diagonal(errors)) * sizes
+    variance_se = jnp.where(regular, jnp.sqrt(jnp.diagonal(errors)) * sizes, jnp.nan)
     return {
         "sigmasq": found.variances[:-1] * sizes[:-1],
         "sigmasq_e": found.variances[-1] * sizes[-1],
@@ -378,6 +391,6 @@ def _in_units(
         "loglik": value,
         "sigmasq_se": variance_se[:-1],
         "sigmasq_e_se": variance_se[-1],
-        "proportion_se": spread[:-1],
+        "proportion_se": jnp.where(regular, spread[:-1], jnp.nan),
         "beta_se": jnp.sqrt(jnp.diagonal(pieces.B) * unit * unbiased),
     }

@@ -63,14 +63,20 @@ class Sample(NamedTuple):
         return self.X if self.weights is None else self.weights[:, None] ** 0.5 * self.X
 
 
-def shared_skeleton(sample: Sample, reml: bool) -> tuple[Skeleton, Extremes]:
+def shared_skeleton(
+    sample: Sample, reml: bool, whole: Extremes | None = None
+) -> tuple[Skeleton, Extremes]:
     """One skeleton for all patterns of missing values, and the extreme eigenvalues of K.
 
     A pattern's complement of the covariates is part of everyone's: what is zero for the absent and
     orthogonal to the covariates of those present is orthogonal to the covariates. So the
     eigenvalues of a pattern lie between the smallest and the largest of everyone's. Only where
     some of these are zero can a pattern have smaller positive ones: see `widened`.
+
+    Where the extreme eigenvalues are known, they are given as ``whole``, inside a trace.
     """
+    if whole is not None:
+        return interval_skeleton(RANK_TOLERANCE, whole.largest), whole
     K = sample.weighted_kinship()
     if is_traced(K):
         spectrum = jnp.linalg.eigvalsh(lax.stop_gradient(K))

@@ -174,13 +174,14 @@ def make_engine(
     dtype: str = "float64",
     law: tuple[float | None, int, int] | None = None,
     blup: bool = False,
+    whole: Extremes | None = None,
 ) -> Engine:
     """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed.
 
-    Without a level the law is that of h² = 0 alone.
+    Without a level the law is that of h² = 0 alone. ``whole`` is as in `shared_skeleton`.
     """
     with few_blas_threads(len(sample.K)):
-        skeleton, whole = shared_skeleton(sample, options.reml)
+        skeleton, whole = shared_skeleton(sample, options.reml, whole)
     laws = None
     if law is not None:
         level, draws, seed = law

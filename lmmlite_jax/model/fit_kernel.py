@@ -15,17 +15,11 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.inputs import (
-    ArrayOrFrame,
-    all_finite,
-    as_covariates,
-    as_traits,
-    check_same_individuals,
-)
-from lmmlite_jax.model.kernel_result import KernelFit, KernelStatus, Verdict, judge, names_of
-from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
+from lmmlite_jax.model.inputs import ArrayOrFrame, all_finite
+from lmmlite_jax.model.kernel_inputs import KernelTraits, box_of, check_start, traits_of
+from lmmlite_jax.model.kernel_result import KernelFit, Verdict, broken, judge, names_of, unjudged
+from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64
 from lmmlite_jax.model.profile_log_likelihood import profiles
-from lmmlite_jax.model.rotation import NEGATIVE_TOLERANCE
 from lmmlite_jax.model.traits import fit_traits
 
 __all__ = ["fit_kernel"]
@@ -40,17 +34,10 @@ LBFGS = optax.lbfgs()
 """One for all calls: programs are compiled for each optimiser anew."""
 
 
-class _Traits(NamedTuple):
-    """Phenotypes and covariates."""
-
-    Y: Float[AnyArray, "n m"]
-    X: Float[AnyArray, "n p"]
-
-
 class _Known:
     """Traits with missing values, whose patterns a program is compiled for: they stay outside."""
 
-    def __init__(self, traits: _Traits) -> None:
+    def __init__(self, traits: KernelTraits) -> None:
         self.traits = traits
 
 
@@ -163,14 +150,18 @@ def fit_kernel(
     >>> print(f"{fit.parameters['length']:.2f} ± {fit.standard_errors['length']:.2f}")
     1.36 ± 0.12
     """
-    traits = _as_traits(Y, X)
+    traits = traits_of(Y, X)
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), parameters)
-    box = _box(start, bounds)
-    _check(kernel, start, traits, box, minibatch, steps)
+    box = box_of(start, bounds)
+    check_start(kernel, start, traits, box, minibatch, steps)
     complete = all_finite(np.asarray(traits.Y))
     if minibatch is not None and not complete:
         raise ValueError("minibatch takes complete traits alone: leave it out, or impute Y.")
-    options = _Options(kernel, optimizer, reml, minibatch, None if complete else _Known(traits))
+    options = _Options(kernel, optimizer, reml, minibatch, None)
+    wrong = _wrong(options, start)
+    if wrong is None:
+        traits = _which_are_fitted(options, start, traits)
+    options = options._replace(known=None if complete else _Known(traits))
     given = traits if complete else None
     search = _Search(
         start,
@@ -182,7 +173,7 @@ def fit_kernel(
         jnp.zeros((), bool),
     )
     watched = callback is not None or progress
-    while int(search.step) < steps and not bool(search.done):
+    while wrong is None and int(search.step) < steps and not bool(search.done):
         until = int(search.step) + 1 if watched else steps
         search = _advance(options, search, given, box, jnp.asarray(tol), jnp.asarray(until))
         if _tell(search, callback, progress):
@@ -192,91 +183,47 @@ def fit_kernel(
     return _result(options, search, given, box, traits, standard_errors)
 
 
-def _as_traits(Y: ArrayOrFrame, X: ArrayOrFrame | None) -> _Traits:
-    table = as_traits("Y", Y, len(Y), missing=True)
-    covariates = as_covariates(X, len(Y))
-    check_same_individuals(Y=table, X=covariates)
-    if is_traced(table.values, covariates.values):
-        raise ValueError("fit_kernel is a loop of its own: call it outside of traces.")
-    values = table.values if np.ndim(table.values) == 2 else table.values[:, None]
-    return _Traits(values, covariates.values)
+def _which_are_fitted(options: _Options, start: Any, traits: KernelTraits) -> KernelTraits:
+    """The traits that have a likelihood are those that have one where the search starts."""
+    K = np.asarray(options.kernel(start))
+    fit = fit_traits((K + K.T) / 2, traits.Y, traits.X, reml=options.reml)
+    fitted = np.isfinite(np.asarray(fit.loglik))
+    if not fitted.any():
+        raise ValueError(f"no trait of Y has a likelihood to learn from: {fit.reasons[0]}.")
+    return traits._replace(fitted=fitted)
 
 
-def _box(parameters: Any, bounds: tuple[Any, Any] | None) -> tuple[Any, Any]:
-    def like(bound: Any, name: str) -> Any:
-        if isinstance(bound, int | float):
-            bound = jax.tree.map(lambda _: bound, parameters)
-        given, wanted = str(jax.tree.structure(bound)), str(jax.tree.structure(parameters))
-        if given != wanted:
-            raise ValueError(
-                f"bounds has a {name} one of the structure {given}: give one number, or that of "
-                f"the parameters, {wanted}."
-            )
-        return jax.tree.map(lambda b, at: jnp.broadcast_to(b, at.shape) + 0.0, bound, parameters)
-
-    lower, upper = bounds if bounds is not None else (-np.inf, np.inf)
-    return like(lower, "lower"), like(upper, "upper")
+def _wrong(options: _Options, parameters: Any) -> Verdict | None:
+    K = np.asarray(options.kernel(parameters))
+    return broken(K, names_of(parameters), np.asarray(ravel_pytree(parameters)[0]))
 
 
-def _check(
-    kernel: Kernel,
-    start: Any,
-    traits: _Traits,
-    box: tuple[Any, Any],
-    minibatch: int | None,
-    steps: int,
-) -> None:
-    """Refuse what cannot be started from."""
-    for name, value, low, high in zip(
-        names_of(start), *(ravel_pytree(tree)[0] for tree in (start, *box)), strict=True
-    ):
-        if not low <= value <= high:
-            raise ValueError(
-                f"parameters start outside of the bounds: {name} is {value:.6g}, to be between "
-                f"{low:.6g} and {high:.6g}."
-            )
-    (n, m), p = traits.Y.shape, traits.X.shape[1]
-    shape = jax.eval_shape(kernel, start).shape
-    if shape != (n, n):
-        raise ValueError(
-            f"kernel returns shape {shape}: it should be ({n}, {n}), as Y has {n} rows."
-        )
-    if n < p + 2:
-        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
-    if minibatch is not None and not 1 <= minibatch <= m:
-        raise ValueError(f"minibatch must be between 1 and the {m} traits, got {minibatch}.")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}.")
-
-
-def _data(
-    options: _Options, traits: _Traits | None
-) -> tuple[Float[AnyArray, "n m"], Float[AnyArray, "n p"]]:
-    """Y and X, which are given where they are complete."""
+def _data(options: _Options, traits: KernelTraits | None) -> KernelTraits:
+    """Traits, which are given where they are complete."""
     given = traits if options.known is None else options.known.traits
     assert given is not None
     return given
 
 
 def _loss(
-    options: _Options, traits: _Traits | None, chosen: Array | None, parameters: Any
+    options: _Options, traits: KernelTraits | None, chosen: Array | None, parameters: Any
 ) -> Float[Array, ""]:
     """Negative log likelihood of all traits, or of the chosen ones in proportion."""
-    Y, X = _data(options, traits)
+    Y, X, fitted = _data(options, traits)
     scale = 1.0
     if chosen is not None:
-        Y, scale = jnp.asarray(Y)[:, chosen], Y.shape[1] / chosen.size
+        scale = Y.shape[1] / chosen.size
+        Y, fitted = jnp.asarray(Y)[:, chosen], jnp.asarray(fitted)[chosen]
     loglik = profiles(options.reml, jnp.asarray(options.kernel(parameters)), Y, X)
-    # A trait without a fit has none with any kinship; where none has one, there is no kinship.
-    none = jnp.all(jnp.isnan(loglik))
-    return -scale * jnp.where(none, jnp.nan, jnp.nansum(loglik))
+    # Whatever has no likelihood here and had one before is no place to go to.
+    return -scale * jnp.sum(jnp.where(fitted, loglik, 0.0))
 
 
 @partial(jax.jit, static_argnums=0)
 def _advance(
     options: _Options,
     search: _Search,
-    traits: _Traits | None,
+    traits: KernelTraits | None,
     box: tuple[Any, Any],
     tol: Float[Array, ""],
     until: Int[Array, ""],
@@ -291,7 +238,7 @@ def _advance(
         key, draw = jax.random.split(search.key)
         chosen = None
         if options.minibatch is not None:
-            m = _data(options, traits)[0].shape[1]
+            m = _data(options, traits).fitted.size
             chosen = jax.random.choice(draw, m, (options.minibatch,), replace=False)
         loss = partial(_loss, options, traits, chosen)
         value, gradient = jax.value_and_grad(loss)(search.parameters)
@@ -352,7 +299,7 @@ def _tell(search: _Search, callback: Callback | None, progress: bool) -> bool:
 
 @partial(jax.jit, static_argnums=0)
 def _curvature(
-    options: _Options, parameters: Any, traits: _Traits | None
+    options: _Options, parameters: Any, traits: KernelTraits | None
 ) -> tuple[Float[Array, " P"], Float[Array, "P P"]]:
     """Gradient of the log likelihood of all traits, and their observed information."""
     flat, unravel = ravel_pytree(parameters)
@@ -365,22 +312,22 @@ def _curvature(
 def _result(
     options: _Options,
     search: _Search,
-    given: _Traits | None,
+    given: KernelTraits | None,
     box: tuple[Any, Any],
-    traits: _Traits,
+    traits: KernelTraits,
     standard_errors: bool,
 ) -> KernelFit:
     parameters, steps = search.parameters, int(search.step)
     K = np.asarray(options.kernel(parameters))
     names, m = names_of(parameters), traits.Y.shape[1]
     flat, unravel = ravel_pytree(parameters)
-    verdict = _broken(K, names, np.asarray(flat))
+    verdict = _wrong(options, parameters)
     hsq: AnyArray = np.full(m, np.nan)
     loglik: Scalar = np.nan
     if verdict is None:
         fit = fit_traits((K + K.T) / 2, traits.Y, traits.X, reml=options.reml)
         hsq, loglik = fit.hsq, np.nansum(fit.loglik)
-        verdict = _unjudged(bool(search.done), steps)
+        verdict = unjudged(bool(search.done), steps)
         if standard_errors:
             gradient, information = map(np.asarray, _curvature(options, parameters, given))
             low, high = (np.asarray(ravel_pytree(tree)[0]) for tree in box)
@@ -400,33 +347,3 @@ def _result(
         int(verdict.status),
         verdict.reason,
     )
-
-
-NOTHING = np.zeros(0)
-
-
-def _broken(
-    K: Float[np.ndarray, "n n"], names: list[str], at: Float[np.ndarray, " P"]
-) -> Verdict | None:
-    """What is wrong with the kernel where the search has ended."""
-    place = ", ".join(f"{name} = {value:.6g}" for name, value in zip(names, at, strict=True))
-    place = place if len(names) <= 10 else f"{len(names)} parameters"
-    reason = None
-    if not np.isfinite(K).all():
-        reason = f"kernel not finite at {place}"
-    else:
-        spectrum = np.linalg.eigvalsh((K + K.T) / 2)
-        if spectrum[0] < -NEGATIVE_TOLERANCE * abs(spectrum[-1]) or not spectrum[-1] > 0:
-            reason = (
-                f"kernel not positive semidefinite at {place}: its smallest eigenvalue is "
-                f"{spectrum[0]:.4g}, its largest {spectrum[-1]:.4g}"
-            )
-    if reason is None:
-        return None
-    return Verdict(NOTHING, NOTHING[None][:, :0], np.nan, KernelStatus.NOT_FINITE, reason)
-
-
-def _unjudged(arrived: bool, steps: int) -> Verdict:
-    status = KernelStatus.OK if arrived else KernelStatus.NOT_CONVERGED
-    reason = "" if arrived else f"not converged: the {steps} steps ran out"
-    return Verdict(NOTHING, NOTHING[None][:, :0], np.nan, status, reason)

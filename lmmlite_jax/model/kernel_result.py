@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.rotation import NEGATIVE_TOLERANCE
 
-__all__ = ["KernelFit", "KernelStatus", "Verdict", "judge", "names_of"]
+__all__ = ["KernelFit", "KernelStatus", "Verdict", "broken", "judge", "names_of", "unjudged"]
 
 FLAT = 1e-6
 """Twice the log likelihood that is lost where a parameter, or a combination of some, changes by its
@@ -20,6 +21,10 @@ own size (at least 1): less than this is nothing."""
 
 CLOSE = 0.1
 """Standard errors from the maximum within which an optimiser that stopped has arrived."""
+
+
+NOTHING = np.zeros(0)
+"""Standard errors where there are none."""
 
 
 class KernelStatus(IntEnum):
@@ -143,3 +148,31 @@ def names_of(parameters: Any) -> list[str]:
         inside = [f"[{', '.join(map(str, index))}]" for index in np.ndindex(shape)]
         names += [name + index for index in inside] if shape else [name]
     return names
+
+
+def broken(
+    K: Float[np.ndarray, "n n"], names: list[str], at: Float[np.ndarray, " P"]
+) -> Verdict | None:
+    """Say what is wrong with a kernel that is no kinship; None where nothing is."""
+    place = ", ".join(f"{name} = {value:.6g}" for name, value in zip(names, at, strict=True))
+    place = place if len(names) <= 10 else f"{len(names)} parameters"
+    reason = None
+    if not np.isfinite(K).all():
+        reason = f"kernel not finite at {place}"
+    else:
+        spectrum = np.linalg.eigvalsh((K + K.T) / 2)
+        if spectrum[0] < -NEGATIVE_TOLERANCE * abs(spectrum[-1]) or not spectrum[-1] > 0:
+            reason = (
+                f"kernel not positive semidefinite at {place}: its smallest eigenvalue is "
+                f"{spectrum[0]:.4g}, its largest {spectrum[-1]:.4g}"
+            )
+    if reason is None:
+        return None
+    return Verdict(NOTHING, NOTHING[None][:, :0], np.nan, KernelStatus.NOT_FINITE, reason)
+
+
+def unjudged(arrived: bool, steps: int) -> Verdict:
+    """Say of estimates without standard errors whether the optimiser stopped by itself."""
+    status = KernelStatus.OK if arrived else KernelStatus.NOT_CONVERGED
+    reason = "" if arrived else f"not converged: the {steps} steps ran out"
+    return Verdict(NOTHING, NOTHING[None][:, :0], np.nan, status, reason)

@@ -29,6 +29,7 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
 )
 from lmmlite_jax.model.missing import batches, phenotypes_of
+from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import (
     AnyArray,
     double_precision,
@@ -43,6 +44,11 @@ from lmmlite_jax.model.study import as_complete
 from lmmlite_jax.model.traits import fit_traits
 
 __all__ = ["profile_log_likelihood", "profiles", "profiles_of_model"]
+
+REFUSAL = (
+    "profile_log_likelihood has first and second derivatives only: differentiate log_likelihood "
+    "for higher ones."
+)
 
 
 def profile_log_likelihood(
@@ -275,7 +281,7 @@ def _profile_jvp(
     hsq = _maximum(*primals)
 
     def expansion(*at: Array) -> Array:
-        return _expanded(base, hsq, *_differentiable(2, *at))
+        return _expanded(base, hsq, *differentiable_times(2, REFUSAL, *at))
 
     change = jax.jvp(expansion, tuple(at), tuple(tangents[1:]))[1]
     return _profile(*primals), jnp.where(base.expanded, change, 0.0)
@@ -297,7 +303,7 @@ def _maximum_jvp(
     base, *at = primals
 
     def slope(*at: Array) -> Array:
-        at = _differentiable(1, *at)
+        at = differentiable_times(1, REFUSAL, *at)
         ones = jnp.ones_like(base.hsq)
         return jax.jvp(lambda hsq: _expanded(base, hsq, *at), (base.hsq,), (ones,))[1]
 
@@ -347,21 +353,3 @@ def _log_determinant(
     weights = 1 / variances
     first = jnp.sum(jnp.log(variances), axis=0) + hsq * (jnp.diagonal(delta) @ weights)
     return first - 0.5 * hsq**2 * jnp.sum(weights * (delta**2 @ weights), axis=0)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(times: int, *values: Array) -> tuple[Array, ...]:
-    """Values as they are, which can be differentiated so many times."""
-    return values
-
-
-@_differentiable.defjvp
-def _differentiable_jvp(
-    times: int, primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    if times == 0:
-        raise NotImplementedError(
-            "profile_log_likelihood has first and second derivatives only: differentiate "
-            "log_likelihood for higher ones."
-        )
-    return _differentiable(times - 1, *primals), tangents

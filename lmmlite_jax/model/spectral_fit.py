@@ -13,7 +13,7 @@ from lmmlite_jax.model.decomposition import Sample, decompose
 from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.options import Options
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.rotation import Projection
+from lmmlite_jax.model.rotation import Extremes, Projection
 
 __all__ = ["Moments", "SpectralFit", "spectral_fit"]
 
@@ -110,7 +110,11 @@ def spectral_fit(
     Individuals whose ``present`` is 0 are not there: they have zeros in K, y and X.
     """
     n, p = X.shape
-    engine = make_engine(Sample(K, X, None), Options(reml))
+    count = jnp.sum(present)
+    full, whole = None, None
+    if not reml:
+        full, whole = _of_everyone(K, present)
+    engine = make_engine(Sample(K, X, None), Options(reml), whole=whole)
     everyone = decompose(
         engine.sample,
         members=jnp.where(present > 0, jnp.arange(n), -1)[None],
@@ -122,13 +126,8 @@ def spectral_fit(
     which = np.zeros(1, int)
     rotated, block = engine.fit(everyone, None, which, y[None], smallest=everyone.smallest[0])
     projection = jax.tree.map(lambda a: a[0], everyone.projection)
-    count = jnp.sum(present)
-    spectrum, full_basis, real = projection.Kva, None, jnp.arange(n - p) < count - p
-    if not reml:
-        beyond = 2 * engine.whole.largest * (1 - present)
-        spectrum, vectors = jnp.linalg.eigh(K + jnp.diag(beyond))
-        full_basis, real = vectors.T, jnp.arange(n) < count
-        spectrum = jnp.where(real, jnp.maximum(spectrum, 0), 1.0)
+    spectrum, full_basis = (projection.Kva, None) if full is None else full
+    real = jnp.arange(spectrum.size) < count - (p if reml else 0)
     smallest = jnp.min(jnp.where(real, spectrum, jnp.inf))
     largest = jnp.max(jnp.where(real, spectrum, 0))
     fit = SpectralFit(
@@ -145,6 +144,17 @@ def spectral_fit(
     )
     flat = largest - smallest <= FLAT_SPECTRUM * largest
     return fit._replace(hsq=jnp.where(flat, jnp.nan, _polished(fit)))
+
+
+def _of_everyone(
+    K: Float[Array, "n n"], present: Float[Array, " n"]
+) -> tuple[tuple[Float[Array, " n"], Float[Array, "n n"]], Extremes]:
+    """Eigenvalues of K, 1 for absent individuals, its eigenvectors in rows, and the extremes."""
+    beyond = 2 * jnp.trace(K) * (1 - present)  # above the eigenvalues of those present
+    values, vectors = jnp.linalg.eigh(K + jnp.diag(beyond))
+    real = jnp.arange(values.size) < jnp.sum(present)
+    whole = Extremes(values[0], jnp.max(jnp.where(real, values, 0.0)))
+    return (jnp.where(real, jnp.maximum(values, 0), 1.0), vectors.T), whole
 
 
 def _polished(fit: SpectralFit) -> Float[Array, " m"]:

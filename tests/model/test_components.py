@@ -1,6 +1,7 @@
 """Several kinships against a dense reference, `fit_lmm` and lme4."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import centred, random_kinship
@@ -262,3 +263,41 @@ class TestRefusals:
             lmm.fit_components([np.eye(4), np.eye(5)], y)
         with pytest.raises(ValueError, match="smallest eigenvalue is -1"):
             lmm.fit_components([np.diag([1.0, 1, 1, -1])], y)
+
+
+@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+def test_derivatives_of_estimates_are_central_differences(reml):
+    """Inside and with a component at zero, forward and reverse, in both kinships, y and X."""
+    rng, n, m = np.random.default_rng(1), 30, 4
+    families = np.linalg.cholesky(np.asarray(lmm.simulate_cohort(n=n, m=1, seed=1).kinship))
+    houses = np.kron(np.eye(10), np.ones((3, 1)))
+    X = np.column_stack([np.ones(n), rng.standard_normal(n)])
+    shares = np.array([0.0, 0.3, 0.7, 0.5])
+    Y = 0.7 * families @ rng.standard_normal((n, m)) + 0.5 * rng.standard_normal((n, m))
+    Y += shares * (houses @ rng.standard_normal((10, m)))
+
+    def numbers(A, B, Y, X):
+        fit = lmm.fit_components([A @ A.T, B @ B.T], Y, X, reml, tol=1e-10, tests=False)
+        values = [fit.sigmasq, fit.sigmasq_e[None], fit.proportion, fit.beta, fit.loglik[None]]
+        return jnp.concatenate([*values, fit.beta_se])
+
+    with jax.enable_x64(True):
+        run, at = jax.jit(numbers), (families, houses, Y, X)
+        along = tuple(rng.standard_normal(a.shape) / n for a in at)
+        value, slope = jax.jit(lambda at, v: jax.jvp(numbers, at, v))(at, along)
+        ahead, behind = (
+            run(*(a + sign * 1e-5 * v for a, v in zip(at, along, strict=True))) for sign in (1, -1)
+        )
+        cotangent = rng.standard_normal(value.shape)
+        back = jax.jit(lambda at, c: jax.vjp(numbers, *at)[1](c))(at, cotangent)
+        both = float(sum(np.sum(a * v) for a, v in zip(back, along, strict=True)))
+        expected = float(np.sum(cotangent * slope))
+        numerical = (ahead - behind) / 2e-5
+        with pytest.raises(NotImplementedError, match="first derivatives only"):
+            jax.hessian(lambda scale: numbers(families, houses, scale * Y, X).sum())(1.0)
+    assert both == pytest.approx(expected, rel=1e-10)
+    zero = np.asarray(value[:2] == 0)
+    assert zero.any()
+    assert not zero.all()
+    np.testing.assert_allclose(slope, numerical, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(slope[:2][zero], 0)
