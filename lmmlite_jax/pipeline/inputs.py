@@ -27,6 +27,7 @@ from lmmlite_jax.data import (
 )
 from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.cis.windows import cis_windows
+from lmmlite_jax.pipeline.cis_output import read_cis_output
 from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Inputs:
         With an intercept.
     interaction : (n × terms) pandas.DataFrame or None
         Interaction terms.
+    cis_output : pandas.DataFrame or None
+        As from `read_cis_output`.
     loci : (loci × 4) pandas.DataFrame or None
         As from `read_loci`.
     kinship : (n, n) array, dict of them by chromosome, or None
@@ -84,6 +87,7 @@ class Inputs:
     positions: pd.DataFrame | None
     covariates: pd.DataFrame
     interaction: pd.DataFrame | None
+    cis_output: pd.DataFrame | None
     loci: pd.DataFrame | None
     kinship: Kinship
     report: MatchReport
@@ -124,6 +128,7 @@ def read_inputs(
     kinship: str | os.PathLike[str] | None = None,
     samples_map: str | os.PathLike[str] | None = None,
     annotation: str | os.PathLike[str] | None = None,
+    cis_output: str | os.PathLike[str] | None = None,
     loci: str | os.PathLike[str] | None = None,
     near: bool = True,
     log: Log = lambda line: None,
@@ -136,8 +141,9 @@ def read_inputs(
         As from `open_genotypes`.
     phenotypes, annotation
         As for `read_phenotypes`.
-    covariates, interaction, samples_map, loci : path, optional
-        As for `read_covariates`, `read_interaction`, `read_samples_map` and `read_loci`.
+    covariates, interaction, samples_map, cis_output, loci : path, optional
+        As for `read_covariates`, `read_interaction`, `read_samples_map`, `read_cis_output` and
+        `read_loci`.
     kinship : path, optional
         As for `read_kinship`, or for `read_loco_kinship` if it holds several.
     near : bool
@@ -195,7 +201,10 @@ def read_inputs(
         here = np.ix_(rows["kinship"], rows["kinship"])
         chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
         matrix = chosen.get("", chosen)
-    given = (phenotypes, annotation, covariates, interaction, kinship, samples_map, loci)
+    given = (
+        *(phenotypes, annotation, covariates, interaction, kinship, samples_map),
+        *(cis_output, loci),
+    )
     return Inputs(
         matched.samples,
         genotypes,
@@ -206,6 +215,7 @@ def read_inputs(
         positions,
         with_intercept(table),
         None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
+        None if cis_output is None else read_cis_output(cis_output),
         None if loci is None else read_loci(loci),
         matrix,
         matched.report,

@@ -11,7 +11,7 @@ from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import as_permutations, best_markers
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
-from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, q_values
+from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, null_proportion, q_values
 from lmmlite_jax.mapping.tables import BEST_COLUMNS, best_table
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
@@ -20,6 +20,8 @@ __all__ = ["BEST", "best_of_features", "find_best", "map_best", "named"]
 
 BEST = "feature"
 """Stage of the work."""
+
+_OF_THE_APPROXIMATION = ("beta_shape1", "beta_shape2", "true_df", "pval_true_df", "pval_beta")
 
 
 def map_best(run: Run) -> Iterator[Table]:
@@ -76,17 +78,19 @@ def named(run: Run, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    fdr, pvalues = run.settings.fdr, table["pval_beta"].to_numpy()
-    pi0 = None
+    fdr, permuted = run.settings.fdr, run.settings.disable_beta_approx
+    if permuted:
+        table[[*_OF_THE_APPROXIMATION]] = np.nan
+    pvalues = table["pval_perm" if permuted else "pval_beta"].to_numpy()
+    cut, pi0 = run.settings.qvalue_lambda, None
     try:
-        qvalue, proportion = q_values(pvalues)
+        pi0 = None if cut is None else null_proportion(pvalues, cut)
+        qvalue, proportion = q_values(pvalues, pi0)
     except ValueError as error:
         # Few features: said, and Benjamini and Hochberg's q-values are larger, never smaller.
         run.log(f"q-values are Benjamini and Hochberg's adjusted p-values: {error}")
         pi0 = 1.0
         qvalue, proportion = q_values(pvalues, pi0)
-    shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
-    thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
     significant = int(np.sum(qvalue <= fdr))
     run.facts |= {"pi0": float(proportion), "significant": significant}
     run.log(
@@ -94,5 +98,8 @@ def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
         f"(proportion of true null hypotheses {proportion:.3g})"
     )
     insert_before(table, "log10p", "qval", qvalue)
-    insert_before(table, "log10p", "pval_nominal_threshold", thresholds)
+    if not permuted:
+        shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
+        thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
+        insert_before(table, "log10p", "pval_nominal_threshold", thresholds)
     return table
