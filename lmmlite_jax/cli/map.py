@@ -101,6 +101,24 @@ def map_qtl(
     fdr: Annotated[
         float, typer.Option(help="False discovery rate at which features are significant")
     ] = 0.05,
+    qvalue_lambda: Annotated[
+        float | None,
+        typer.Option(help="p-value above which null hypotheses are counted for q-values"),
+    ] = None,
+    disable_beta_approx: Annotated[
+        bool,
+        typer.Option("--disable-beta-approx", help="Permutations alone decide in the mode cis."),
+    ] = False,
+    best_only: Annotated[
+        bool, typer.Option("--best-only", help="Of an interaction the best pairs alone.")
+    ] = False,
+    cis_output: Annotated[
+        Path | None,
+        typer.Option(
+            help="What cis has written: cis_susie maps its significant features, cis_nominal "
+            "writes their significant pairs too."
+        ),
+    ] = None,
     samples_map: Annotated[
         Path | None,
         typer.Option(
@@ -196,6 +214,10 @@ def map_qtl(
             seed=seed,
             pval_threshold=pval_threshold,
             fdr=fdr,
+            qvalue_lambda=qvalue_lambda,
+            disable_beta_approx=disable_beta_approx,
+            best_only=best_only,
+            cis_output=cis_output,
             variance=variance.value,
             asymptotic=asymptotic,
             max_effects=max_effects,

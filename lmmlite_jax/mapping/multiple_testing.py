@@ -87,7 +87,7 @@ def _estimated(pvalues: np.ndarray) -> float:
         raise ValueError(f"{str(error).removesuffix('.')}: {advice}.") from error
 
 
-def null_proportion(pvalue: ArrayOrFrame) -> float:
+def null_proportion(pvalue: ArrayOrFrame, cut: float | None = None) -> float:
     """Proportion π₀ of true null hypotheses.
 
     The share of p-values above λ, over 1 - λ, at λ = 0.05, 0.10, …, 0.95, smoothed by a natural
@@ -97,6 +97,8 @@ def null_proportion(pvalue: ArrayOrFrame) -> float:
     ----------
     pvalue : (m,) array
         p-values, NaN where there is no test.
+    cut : float, optional
+        One λ in place of the 19, and no smoothing.
 
     Returns
     -------
@@ -106,8 +108,8 @@ def null_proportion(pvalue: ArrayOrFrame) -> float:
     Raises
     ------
     ValueError
-        If p-values are not between 0 and 1, or no proportion is found: too few p-values, or none
-        of them large.
+        If p-values are not between 0 and 1, ``cut`` is not from 0 to below 1, or no proportion is
+        found: too few p-values, or none of them large.
 
     Examples
     --------
@@ -118,12 +120,17 @@ def null_proportion(pvalue: ArrayOrFrame) -> float:
     """
     pvalues = _as_pvalues(pvalue)
     pvalues = pvalues[~np.isnan(pvalues)]
-    if pvalues.size == 0 or pvalues.max() < _CUTS[-1]:
+    if cut is not None and not 0 <= cut < 1:
+        raise ValueError(f"cut must be at least 0 and below 1, got {cut:g}.")
+    highest = _CUTS[-1] if cut is None else cut
+    if pvalues.size == 0 or pvalues.max() < highest:
         raise ValueError(
             f"the proportion of true null hypotheses cannot be estimated from {pvalues.size} "
-            f"p-values of which none is above {_CUTS[-1]}."
+            f"p-values of which none is above {highest:g}."
         )
-    above = np.array([np.mean(pvalues >= cut) for cut in _CUTS]) / (1 - _CUTS)
+    if cut is not None:
+        return min(float(np.mean(pvalues >= cut)) / (1 - cut), 1.0)
+    above = np.array([np.mean(pvalues >= one) for one in _CUTS]) / (1 - _CUTS)
     estimate = float(_smoother() @ above)
     if estimate <= 0:
         raise ValueError(

@@ -30,6 +30,7 @@ from lmmlite_jax.data.orientation import has_samples_in_rows, turned
 from lmmlite_jax.data.phenotypes import is_oriented, placed, read_features
 from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.mapping.cis.windows import cis_windows
+from lmmlite_jax.pipeline.cis_output import read_cis_output
 from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Inputs:
         With an intercept.
     interaction : (n × terms) pandas.DataFrame or None
         Interaction terms.
+    cis_output : pandas.DataFrame or None
+        As from `read_cis_output`.
     loci : (loci × 4) pandas.DataFrame or None
         As from `read_loci`.
     kinship : (n, n) array, dict of them by chromosome, or None
@@ -94,6 +97,7 @@ class Inputs:
     positions: pd.DataFrame | None
     covariates: pd.DataFrame
     interaction: pd.DataFrame | None
+    cis_output: pd.DataFrame | None
     loci: pd.DataFrame | None
     kinship: Kinship
     report: MatchReport
@@ -134,6 +138,7 @@ def read_inputs(
     kinship: str | os.PathLike[str] | None = None,
     samples_map: str | os.PathLike[str] | None = None,
     annotation: str | os.PathLike[str] | None = None,
+    cis_output: str | os.PathLike[str] | None = None,
     loci: str | os.PathLike[str] | None = None,
     near: bool = True,
     log: Log = lambda line: None,
@@ -146,8 +151,9 @@ def read_inputs(
         As from `open_genotypes`.
     phenotypes, annotation
         As for `read_phenotypes`.
-    covariates, interaction, samples_map, loci : path, optional
-        As for `read_covariates`, `read_interaction`, `read_samples_map` and `read_loci`.
+    covariates, interaction, samples_map, cis_output, loci : path, optional
+        As for `read_covariates`, `read_interaction`, `read_samples_map`, `read_cis_output` and
+        `read_loci`.
     kinship : path, optional
         As for `read_kinship`, or for `read_loco_kinship` if it holds several.
     near : bool
@@ -206,7 +212,10 @@ def read_inputs(
         here = np.ix_(rows["kinship"], rows["kinship"])
         chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
         matrix = chosen.get("", chosen)
-    given = (phenotypes, annotation, covariates, interaction, kinship, samples_map, loci)
+    given = (
+        *(phenotypes, annotation, covariates, interaction, kinship, samples_map),
+        *(cis_output, loci),
+    )
     return Inputs(
         matched.samples,
         genotypes,
@@ -217,6 +226,7 @@ def read_inputs(
         positions,
         with_intercept(table),
         None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
+        None if cis_output is None else read_cis_output(cis_output),
         None if loci is None else read_loci(loci),
         matrix,
         matched.report,

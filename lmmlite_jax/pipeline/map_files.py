@@ -64,6 +64,10 @@ def map_files(
     seed: int = 0,
     pval_threshold: float = 1e-5,
     fdr: float = 0.05,
+    qvalue_lambda: float | None = None,
+    disable_beta_approx: bool = False,
+    best_only: bool = False,
+    cis_output: str | os.PathLike[str] | None = None,
     variance: str = "null",
     asymptotic: bool = False,
     max_effects: int = 10,
@@ -112,7 +116,17 @@ def map_files(
     pval_threshold : float
         Largest p-value in "trans".
     fdr : float
-        False discovery rate of features, for thresholds and for "cis_independent".
+        False discovery rate of features, for thresholds, for "cis_independent" and ``cis_output``.
+    qvalue_lambda : float, optional
+        The p-value above which the proportion of true null hypotheses is estimated; smoothed over
+        several, as for `q_values`, by default.
+    disable_beta_approx : bool
+        Whether "cis" goes by the share of permutations, without the beta approximation.
+    best_only : bool
+        Whether "cis_nominal" writes of an interaction the best pair of each feature alone.
+    cis_output : path, optional
+        What "cis" has written: "cis_susie" then fine-maps significant features alone, and
+        "cis_nominal" writes their significant pairs too.
     variance : {"null", "refit"}
         As for `scan`; "refit" is for "cis_nominal" and "trans".
     asymptotic : bool
@@ -171,6 +185,16 @@ def map_files(
     """
     started = time.perf_counter()
     _check_options(mode, variance, asymptotic, interaction, susie_loci, output_text)
+    if disable_beta_approx and mode != "cis":
+        raise ValueError(f"disable_beta_approx is for the mode cis, not {mode}.")
+    if best_only and interaction is None:
+        raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
+    if cis_output is not None and (
+        mode not in ("cis_susie", "cis_nominal") or interaction is not None
+    ):
+        raise ValueError(
+            "cis_output is for the modes cis_susie and cis_nominal, without an interaction."
+        )
     check_ranges(
         window=window,
         maf_threshold=maf_threshold,
@@ -179,6 +203,7 @@ def map_files(
         seed=seed,
         pval_threshold=pval_threshold,
         fdr=fdr,
+        qvalue_lambda=qvalue_lambda,
         max_effects=max_effects,
         coverage=coverage,
         min_abs_corr=min_abs_corr,
@@ -201,6 +226,9 @@ def map_files(
         seed,
         pval_threshold,
         fdr,
+        qvalue_lambda,
+        disable_beta_approx,
+        best_only,
         variance,
         asymptotic,
         max_effects,
@@ -210,7 +238,10 @@ def map_files(
         scale_kinship,
     )
     computed = str(kinship) in ("auto", "loco", "none")
-    given = (phenotypes, covariates, interaction, samples_map, annotation, susie_loci)
+    given = (
+        *(phenotypes, covariates, interaction, samples_map, annotation),
+        *(cis_output, susie_loci),
+    )
     for path in (*given, None if computed else kinship):
         if path is not None:
             check_readable(Path(path))
@@ -228,6 +259,7 @@ def map_files(
             kinship=None if computed else kinship,
             samples_map=samples_map,
             annotation=annotation,
+            cis_output=cis_output,
             loci=susie_loci,
             near=mode not in _EVERYWHERE,
             log=say,

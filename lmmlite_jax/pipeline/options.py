@@ -52,6 +52,7 @@ RANGES = {
     "max_effects": Range(1),
     "coverage": Range(0, 1, low_included=False, high_included=False),
     "min_abs_corr": Range(0, 1),
+    "qvalue_lambda": Range(0, 1, high_included=False),
     "interval": Range(0.5, 0.999),
 }
 """By the option's name. A confidence level above 0.999 takes more than 10,000 simulations."""

@@ -47,6 +47,9 @@ class Settings:
     seed: int
     pval_threshold: float
     fdr: float
+    qvalue_lambda: float | None
+    disable_beta_approx: bool
+    best_only: bool
     variance: str
     asymptotic: bool
     max_effects: int

@@ -21,6 +21,7 @@ def test_the_proportion_of_nulls_is_that_of_r():
     # R stops its search for a spline of 3 degrees of freedom some 1e-5 of the penalty early.
     p = ((np.arange(1, 501) - 0.5) / 500) ** 1.7
     assert null_proportion(p) == pytest.approx(0.5916840197, rel=2e-5)
+    assert null_proportion(p, 0.6) == pytest.approx(np.mean(p >= 0.6) / 0.4)
 
 
 def test_missing_p_values_stay_missing_and_do_not_count():

@@ -275,6 +275,12 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
             ["--kinship", "none", "--susie-loci", "y.tsv"],
             "--susie-loci is for the mode trans_susie, not cis",
         ),
+        (["--kinship", "none", "--best-only"], "is for an interaction"),
+        (["--kinship", "none", "--cis-output", "y.tsv"], "for the modes cis_susie and cis_nominal"),
+        (
+            ["--kinship", "none", "--mode", "trans", "--disable-beta-approx"],
+            "is for the mode cis, not trans",
+        ),
         (["--kinship", "none", "--window", "10"], "has a variant within 10 base pairs"),
         (["--kinship", "none", "--maf-threshold", "0.5"], "maf_threshold must be"),
         (["--kinship", "none", "-o", "/proc/absent"], "/proc/absent cannot be made ("),
@@ -298,6 +304,7 @@ def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, optio
         ("maf-threshold", "0.5", "maf_threshold must be at least 0 and below 0.5, got 0.5."),
         ("maf-threshold-interaction", "-1", "maf_threshold_interaction must be at least 0 and"),
         ("pval-threshold", "0", "pval_threshold must be above 0 and at most 1, got 0.0."),
+        ("qvalue-lambda", "1", "qvalue_lambda must be at least 0 and below 1, got 1.0."),
         ("max-effects", "0", "max_effects must be at least 1, got 0."),
         ("coverage", "1", "coverage must be above 0 and below 1, got 1.0."),
         ("min-abs-corr", "2", "min_abs_corr must be at least 0 and at most 1, got 2.0."),
@@ -399,6 +406,70 @@ def test_fine_mapping_of_loci_has_those_of_a_feature_apart(small, tmp_path):
     assert list(features["num_var"]) == [16, 16]
     summary = json.loads((tmp_path / "run.trans_susie.summary.json").read_text())
     assert any(one["path"].endswith("loci.tsv") for one in summary["inputs"])
+
+
+@pytest.fixture(scope="module")
+def best(small, tmp_path_factory):
+    """What the mode cis writes of the small cohort, by permutations alone or not."""
+    folder = tmp_path_factory.mktemp("best")
+    files = [small / "g", small / "y.bed"]
+    options = ["--kinship", small / "kinship.csv", "--permutations", 40, "--qvalue-lambda", 0.0]
+    said = succeed("map", *files, folder / "usual", *options)
+    assert "Benjamini" not in said
+    succeed("map", *files, folder / "alone", *options, "--disable-beta-approx")
+    return folder
+
+
+def test_permutations_alone_decide_where_they_should(best):
+    usual, alone = (
+        pd.read_csv(best / f"{name}.cis_qtl.txt.gz", sep="\t", index_col=0)
+        for name in ("usual", "alone")
+    )
+    assert list(alone.columns) == [c for c in usual if c != "pval_nominal_threshold"]
+    approximated = ["pval_beta", "beta_shape1", "beta_shape2", "true_df", "pval_true_df"]
+    assert alone[approximated].isna().all(axis=None)
+    pd.testing.assert_series_equal(alone["pval_perm"], usual["pval_perm"])
+    # With λ = 0 all null hypotheses may be true.
+    for table, column in ((usual, "pval_beta"), (alone, "pval_perm")):
+        np.testing.assert_allclose(table["qval"], lmm.q_values(table[column], 1).qvalue, rtol=1e-5)
+
+
+def test_modes_go_on_from_what_cis_has_written(small, best, tmp_path):
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    output = ["--cis-output", best / "usual.cis_qtl.txt.gz"]
+    succeed("map", *files, "--mode", "cis_nominal", *output)
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    found = pd.read_parquet(tmp_path / "run.cis_qtl.signif_pairs.parquet")
+    table = pd.read_csv(output[1], sep="\t", index_col=0)
+    limit = pairs["phenotype_id"].map(table["pval_nominal_threshold"])
+    significant = pairs["phenotype_id"].map(table["qval"] <= 0.05)
+    expected = pairs[significant & (pairs["pval_nominal"] < limit)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found[list(pairs)], expected)
+    assert list(found)[len(list(pairs)) :] == [
+        "pval_nominal_threshold",
+        "min_pval_nominal",
+        "pval_beta",
+    ]
+    said = succeed("map", *files, "--mode", "cis_susie", *output)
+    assert "1 of 3 features are significant, and are fine-mapped" in said
+    features = pd.read_csv(tmp_path / "run.SuSiE_features.txt.gz", sep="\t", index_col=0)
+    assert features.loc["b", "reason"] == "not significant in the cis output"
+    refused = run("map", *files, "--mode", "cis_susie", "--cis-output", small / "kinship.csv")
+    assert refused.exit_code == 2
+    assert "has no column phenotype_id" in refused.output
+
+
+def test_the_best_of_an_interaction_alone(small, tmp_path):
+    rng = np.random.default_rng(1)
+    with open(small / "g.fam") as stream:
+        names = [line.split()[1] for line in stream]
+    term = pd.DataFrame({"id": names, "e": rng.standard_normal(len(names))})
+    term.to_csv(tmp_path / "e.txt", sep="\t", index=False)
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    options = ["--mode", "cis_nominal", "--interaction", tmp_path / "e.txt", "--best-only"]
+    succeed("map", *files, *options)
+    written = sorted(path.name for path in tmp_path.glob("run.*"))
+    assert written == ["run.cis_nominal.summary.json", "run.cis_qtl_top_assoc.txt.gz"]
 
 
 @pytest.mark.parametrize(

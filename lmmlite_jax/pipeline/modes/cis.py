@@ -21,6 +21,8 @@ __all__ = ["BEST", "best_of_features", "find_best", "map_best", "named"]
 BEST = "feature"
 """Stage of the work."""
 
+_OF_THE_APPROXIMATION = ("beta_shape1", "beta_shape2", "true_df", "pval_true_df", "pval_beta")
+
 
 def map_best(run: Run) -> Iterator[Table]:
     """Do what is left of the best variants, and make their table."""
@@ -76,17 +78,18 @@ def named(run: Run, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    fdr, pvalues = run.settings.fdr, table["pval_beta"].to_numpy()
+    fdr, permuted = run.settings.fdr, run.settings.disable_beta_approx
+    if permuted:
+        table[[*_OF_THE_APPROXIMATION]] = np.nan
+    pvalues = table["pval_perm" if permuted else "pval_beta"].to_numpy()
     try:
-        pi0 = null_proportion(pvalues)
+        pi0 = null_proportion(pvalues, run.settings.qvalue_lambda)
     except ValueError as error:
         # Few features: said, and Benjamini and Hochberg's q-values are larger, never smaller.
         reason = str(error).removesuffix(".")
         run.log(f"{reason}: q-values are Benjamini and Hochberg's adjusted p-values")
         pi0 = 1.0
     qvalue, proportion = q_values(pvalues, pi0)
-    shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
-    thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
     significant = int(np.sum(qvalue <= fdr))
     run.facts |= {"pi0": float(proportion), "significant": significant}
     run.log(
@@ -94,5 +97,8 @@ def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
         f"(proportion of true null hypotheses {proportion:.3g})"
     )
     insert_before(table, "log10p", "qval", qvalue)
-    insert_before(table, "log10p", "pval_nominal_threshold", thresholds)
+    if not permuted:
+        shape1, shape2 = (table[name].to_numpy() for name in ("beta_shape1", "beta_shape2"))
+        thresholds = nominal_thresholds(pvalues, shape1, shape2, fdr, pi0)
+        insert_before(table, "log10p", "pval_nominal_threshold", thresholds)
     return table

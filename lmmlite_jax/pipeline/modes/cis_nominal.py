@@ -13,6 +13,7 @@ from lmmlite_jax.mapping.genotypes import mean_of_observed
 from lmmlite_jax.mapping.multiple_testing import effective_tests, q_values
 from lmmlite_jax.mapping.tables import pairs_table
 from lmmlite_jax.model.result import Status
+from lmmlite_jax.pipeline.cis_output import significant_pairs
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
 __all__ = ["map_nominal"]
@@ -72,7 +73,8 @@ def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
 def _tables(run: Run, interacting: bool) -> Iterator[Table]:
     pvalue = "pval_gi" if interacting else "pval_nominal"
     total = without_test = 0
-    tops = []
+    tops, significant = [], []
+    cis_output = run.inputs.cis_output
     for name in dict.fromkeys(run.inputs.variants["chrom"]):
         found = run.parts.frame("pairs", chrom=name)
         if found is None or found.empty:
@@ -87,10 +89,17 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         without_test += int(table[pvalue].isna().sum())
         if interacting:
             tops.append(_top(run, found, table))
-        yield Table(f"cis_qtl_pairs.{name}.parquet", table)
+        if cis_output is not None:
+            significant.append(significant_pairs(table, cis_output, run.settings.fdr))
+        if not run.settings.best_only:
+            yield Table(f"cis_qtl_pairs.{name}.parquet", table)
     run.facts |= {"pairs": total, "without_test": without_test}
     if not total:
         raise ValueError("No pair is left: maf_threshold is too high.")
+    if significant:
+        both = pd.concat(significant, ignore_index=True)
+        run.facts["significant_pairs"] = len(both)
+        yield Table("cis_qtl.signif_pairs.parquet", both)
     if interacting:
         top = pd.concat(tops)
         insert_before(

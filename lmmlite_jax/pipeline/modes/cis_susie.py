@@ -23,15 +23,17 @@ from lmmlite_jax.mapping.susie.result import SET_COLUMNS, credible_sets_of
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.model.result import reasons_of
+from lmmlite_jax.pipeline.cis_output import significant_features
 from lmmlite_jax.pipeline.run import Run, Table
 
 __all__ = ["LocusFact", "fine_map", "fine_map_near", "fine_mapping_tables"]
 
 STAGE = "locus"
-TOL, MOST_STEPS = 1e-3, 200
+TOL, MOST_STEPS = 1e-3, 500  # tensorQTL's
 
 FEATURE_COLUMNS = ("num_var", "sigmasq", "elbo", "iterations", "converged", "hsq")
 NO_WINDOW = "no variant in the window"
+NOT_SIGNIFICANT = "not significant in the cis output"
 
 
 class LocusFact(TypedDict):
@@ -45,14 +47,19 @@ class LocusFact(TypedDict):
 
 def fine_map_near(run: Run) -> Iterator[Table]:
     """Do what is left of fine-mapping near features, and make its tables."""
-    fine_map(run, 1, run.windows)
+    windows = run.windows.copy()
+    if run.inputs.cis_output is not None:
+        kept = significant_features(run.inputs.cis_output, run.inputs.features, run.settings.fdr)
+        run.log(f"{kept.sum()} of {kept.size} features are significant, and are fine-mapped")
+        windows[~kept] = 0
+    fine_map(run, 1, windows)
     if not run.parts.gather(STAGE):
         return
     status = run.status_of_counts()
     for (_, gene), fact in run.parts.done(STAGE).items():
         status[gene] = fact["status"]
     run.note_features(status)
-    yield from fine_mapping_tables(run, [run.windows])
+    yield from fine_mapping_tables(run, [windows])
 
 
 def fine_map(run: Run, locus: int, windows: Int[np.ndarray, "m 2"]) -> None:
@@ -234,6 +241,7 @@ def _features(
     """One row a feature and locus, with the reason where it has no result."""
     unfitted = reasons_of(run.status_of_counts(), run.null.covariates)
     names, rows = run.inputs.features, []
+    alone = np.ones(len(names), dtype=bool) if loci else run.windows[:, 0] == run.windows[:, 1]
     for gene, name in enumerate(names):
         for locus, windows in enumerate(rounds, 1):
             empty = bool(windows[gene, 0] == windows[gene, 1])
@@ -241,7 +249,8 @@ def _features(
                 continue
             fact = done.get((locus, gene))
             columns = {} if fact is None else fact["columns"]
-            reason = fact["reason"] if fact else (NO_WINDOW if empty else unfitted[gene])
+            left_out = NO_WINDOW if alone[gene] else NOT_SIGNIFICANT
+            reason = fact["reason"] if fact else (left_out if empty else unfitted[gene])
             rows.append(
                 {
                     "phenotype_id": name,
