@@ -12,6 +12,8 @@ import lmmlite_jax as lmm
 
 PAGE = Path(__file__).parents[1] / "docs" / "examples.md"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def run():

@@ -10,6 +10,8 @@ nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("ipykernel")
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 

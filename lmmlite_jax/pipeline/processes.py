@@ -117,14 +117,11 @@ class Processes:
         self.share, self._locks, self._folder = share, locks, folder
         self._run = ""
         self._begun = time.monotonic()
-        self._seen: set[int] = set()
 
     def announce(self, files: Sequence[str]) -> None:
         """As the first, let the others begin, who take these files of parts as finished."""
         if self.share.count == 1:
             return
-        for finished in self._folder.glob("*.finished"):
-            finished.unlink()
         self._run = self._locks[0].read_text()
         self._begun = time.monotonic()
         note = {"run": self._run, "count": self.share.count, "files": list(files)}
@@ -157,6 +154,7 @@ class Processes:
                 "all of them the same number."
             )
         self._run, self._begun = note["run"], time.monotonic()
+        self._say(f"{index}.begun", self._run)
         return list(note["files"])
 
     def check(self) -> None:
@@ -164,18 +162,17 @@ class Processes:
         if self.share.count == 1:
             return
         for index, lock in enumerate(self._locks):
-            if index == self.share.index or self._has_finished("all", index):
+            if index == self.share.index or self._has_said(f"all.{index}.finished"):
                 continue
-            held = is_held(lock) and (index > 0 or lock.read_text() == self._run)
+            begun = index == 0 or self._has_said(f"{index}.begun")
+            held = is_held(lock) and (index > 0 or _read(lock) == self._run)
             # One that has just finished has let go of its lock meanwhile.
-            if held or self._has_finished("all", index):
-                self._seen.add(index)
-            elif index in self._seen or index == 0:
+            if begun and not held and not self._has_said(f"all.{index}.finished"):
                 raise ValueError(
                     f"Process {index} of {self.share.count} has ended before its share was done: "
                     "see what it said, and repeat the command with --resume."
                 )
-            elif time.monotonic() - self._begun > _BEGIN:
+            if not begun and time.monotonic() - self._begun > _BEGIN:
                 raise ValueError(
                     f"Process {index} of {self.share.count} has not begun within {_BEGIN / 60:g} "
                     "minutes: start all of them, and repeat the command with --resume."
@@ -192,25 +189,30 @@ class Processes:
         if last and self.share.index > 0:
             self._say(f"all.{self.share.index}.finished", self._run)
             return False
-        while not all(self._has_finished(stage, index) for index in range(self.share.count)):
+        marks = [f"{stage}.{index}.finished" for index in range(self.share.count)]
+        while not all(map(self._has_said, marks)):
             self.check()
             time.sleep(_LOOK)
         return True
 
     def _announced(self) -> dict[str, Any] | None:
         """What the first process has announced, if it is the one at work."""
-        try:
-            note: dict[str, Any] = json.loads((self._folder / _ANNOUNCED).read_text())
-            return note if note["run"] == self._locks[0].read_text() else None
-        except FileNotFoundError:
-            return None
+        said = _read(self._folder / _ANNOUNCED)
+        note: dict[str, Any] = json.loads(said) if said else {}
+        return note if note and note["run"] == _read(self._locks[0]) else None
 
-    def _has_finished(self, stage: str, index: int) -> bool:
-        try:
-            return (self._folder / f"{stage}.{index}.finished").read_text() == self._run
-        except FileNotFoundError:
-            return False
+    def _has_said(self, name: str) -> bool:
+        """Whether there is a note of this run."""
+        return _read(self._folder / name) == self._run
 
     def _say(self, name: str, text: str) -> None:
         with whole_file(self._folder / name) as stream:
             stream.write(text.encode())
+
+
+def _read(path: Path) -> str | None:
+    """What a file says, if there is one."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
