@@ -37,13 +37,13 @@ FEW_PAIRS.remove("founders best")
 """Calls that never hold all pairs of markers and traits in double precision."""
 
 INSIDE = {
+    "mapping.share_tests.tabulated_share_tests",
     "model.fit._null_directions",
     "model.fit._without_absorbed",
     "model.fit_kernel._advance",
     "model.fit_kernel._curvature",
     "model.heritability._heritabilities",
     "model.likelihood._fit_each",
-    "model.marker_rotation._part",
     "model.profile_log_likelihood._of_everyone",
     "model.profile_log_likelihood._of_patterns",
     "model.rotation.project",
