@@ -76,7 +76,14 @@ def together(cohort, prefix, mode, count):
     assert not failed
 
 
-@pytest.mark.parametrize("mode", ["trans", "cis_nominal", "cis_independent", "cis_susie"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "trans",
+        "cis_nominal",
+        *(pytest.param(mode, marks=pytest.mark.long) for mode in ("cis_independent", "cis_susie")),
+    ],
+)
 def test_tables_are_the_same_whoever_does_the_work(cohort, tmp_path, mode, monkeypatch):
     monkeypatch.setattr(Parts, "seconds", 0.0)
     monkeypatch.setattr(trans, "_MOST_MARKERS", 512)
