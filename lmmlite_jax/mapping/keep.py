@@ -30,7 +30,7 @@ from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["All", "Best", "Hits", "Keeper", "OfAll", "keeper", "traits_at_once"]
 
-REFIT_TRAITS = 64
+REFIT_TRAITS = 16
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
 PAIRS_ALL_REFITTED = 2**17

@@ -1,8 +1,11 @@
 """Maxima of the likelihoods of pairs, each over its own h².
 
 The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
-show that, and the cell of the grid it is in, and a fixed number of Newton steps finds it there.
-Pairs for which any of this is in doubt are left to `global_maximum`.
+show that, and the cell of the grid it is in, and a fixed number of Newton steps finds it there, or
+a few more. Pairs for which any of this is in doubt are left to `global_maximum`.
+
+Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below the positive ones, and
+`_no_turn_beyond` shows that no maximum is between that and h = 1.
 """
 
 from __future__ import annotations
@@ -13,10 +16,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.maximum import global_maximum, search_grid
+from lmmlite_jax.model.maximum import (
+    GRID_POINTS,
+    REGULAR_RANGE,
+    global_maximum,
+    grid_points,
+    search_grid,
+)
 from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 
 __all__ = [
@@ -25,18 +35,31 @@ __all__ = [
     "PairProfile",
     "PairTerms",
     "over_nodes",
+    "points_of_pairs",
     "settle_doubts",
     "single_maximum",
 ]
 
-DOUBTFUL_AT_ONCE = 32
+DOUBTFUL_AT_ONCE = 128
 """Pairs that `global_maximum` takes together."""
 
 DOUBT = 1e-5
 """Part of the terms of a slope below which single precision may have its sign wrong."""
 
+NOTHING = 1e-12
+"""Part of a sum of squares that is rounding."""
+
 NODES_AT_ONCE = 4
 """Nodes of a skeleton whose terms are added in one pass over the pairs."""
+
+SINGULAR_RANGE = 1e4
+"""How far below the smallest positive eigenvalue the grid goes where others are zero."""
+
+POLISHED_AT_ONCE = 256
+"""Pairs that take more steps together."""
+
+MORE_STEPS = 4
+"""Newton steps in double precision that they take."""
 
 SINGLE_STEPS = 3
 """Newton steps from the middle of a cell until single precision has no more to say; a last one in
@@ -48,7 +71,7 @@ class HowToRefit(NamedTuple):
 
     ``restricted``: the likelihood, that of the traits, restricted by the marker's effect as well,
     for REML with the marker among the covariates; ``corrected``: with ``bias`` and ``spread``;
-    ``points``: of the grid; ``singular``: whether some eigenvalue that enters is zero.
+    ``points``: as `points_of_pairs`; ``singular``: whether some eigenvalue that enters is zero.
     """
 
     restricted: bool
@@ -180,7 +203,8 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
 
     Where no eigenvalue is zero, h = 1 is a point like any other.
     """
-    grid = search_grid(null.skeleton.nodes, 0.0, how.points)
+    reach = SINGULAR_RANGE if how.singular else REGULAR_RANGE
+    grid = search_grid(null.skeleton.nodes, 0.0, how.points, reach=reach)
     slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1] if how.singular else grid))
     last = len(slope) - 1
     # One number a pair: how often the slope turns from up to down, where, and whether in doubt.
@@ -199,6 +223,8 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
     at_zero = at_zero | (~rises & (turns == 0) & terms.absorbed)
     at_one = rises & (turns == 0) & ends_rising & ~terms.absorbed & (not how.singular)
     single = (inside | at_zero | at_one) & ~jnp.isnan(slope[-1])
+    if how.singular:
+        single = single & _no_turn_beyond(terms, grid[-2])
     inside = single & inside
     low, high = (grid[jnp.where(inside, turns - last + i, i)] for i in (0, 1))
     delta = jnp.sqrt((1 - low) / jnp.where(low > 0, low, 1.0) * (1 - high) / high)
@@ -211,10 +237,9 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
         return jnp.clip(hsq + step, low, high)
 
     hsq = lax.fori_loop(0, SINGLE_STEPS, move, hsq)
-    accuracy = 0.1 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
-    step = lax.optimization_barrier(_newton_step(terms, hsq))
-    hsq = hsq + step
-    found = (jnp.abs(step) <= accuracy) & (hsq >= low) & (hsq <= high)
+    cell = _Cell(low, high, 0.1 * jnp.sqrt(tol), grid[1])
+    hsq, found = cell.last_step(terms, hsq)
+    hsq, found = _polish(terms, cell, hsq, found, inside & ~found)
     sure = single & (found | ~inside)
     hsq = jnp.where(inside & sure, hsq, jnp.where(at_one & sure, 1.0, 0.0))
     a, b, d = _sums_at(terms, hsq)
@@ -225,6 +250,83 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
         logdet = of_pairs(hsq) if hsq.ndim == 1 else lax.map(of_pairs, hsq)
         loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
     return PairMaxima(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
+
+
+def points_of_pairs(nodes: Float[np.ndarray, " r"], singular: bool) -> int:
+    """Points of the grid on which the likelihoods of pairs are searched."""
+    return grid_points(nodes, SINGULAR_RANGE if singular else REGULAR_RANGE)
+
+
+class _Cell(NamedTuple):
+    """Where the maxima of pairs are: between ``low`` and ``high``."""
+
+    low: Float[Array, "*pairs"]
+    high: Float[Array, "*pairs"]
+    tol: Array
+    first: Float[Array, ""]
+
+    def at(self, pairs: Int[Array, " P"]) -> _Cell:
+        """Those of some pairs, by their numbers among all."""
+        return self._replace(low=self.low.ravel()[pairs], high=self.high.ravel()[pairs])
+
+    def last_step(self, terms: PairTerms, hsq: Array) -> tuple[Array, Array]:
+        """h² after a step in double precision, and whether that was short enough to be the last."""
+        accuracy = self.tol * (hsq + self.first) * (1 - hsq)
+        step = lax.optimization_barrier(_newton_step(terms, hsq))
+        hsq = hsq + step
+        return hsq, (jnp.abs(step) <= accuracy) & (hsq >= self.low) & (hsq <= self.high)
+
+
+def _polish(
+    terms: PairTerms, cell: _Cell, hsq: Array, found: Array, left: Bool[Array, "*pairs"]
+) -> tuple[Array, Array]:
+    """More steps for the pairs that are left, to which single precision did not come close."""
+    shape, size = left.shape, min(POLISHED_AT_ONCE, left.size)
+
+    def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        left, hsq, found = state
+        (pairs,) = jnp.nonzero(left, size=size, fill_value=left.size)
+        own, own_cell = terms.some(pairs), cell.at(jnp.minimum(pairs, left.size - 1))
+
+        def move(_: int | Array, h: Array) -> Array:
+            return jnp.clip(h + _newton_step(own, h), own_cell.low, own_cell.high)
+
+        start = jnp.clip(hsq[pairs], own_cell.low, own_cell.high)
+        own_hsq, own_found = own_cell.last_step(own, lax.fori_loop(1, MORE_STEPS, move, start))
+        return (
+            left.at[pairs].set(False, mode="drop"),
+            hsq.at[pairs].set(own_hsq, mode="drop"),
+            found.at[pairs].set(own_found, mode="drop"),
+        )
+
+    start = left.ravel(), hsq.ravel(), found.ravel()
+    _, hsq, found = lax.while_loop(lambda state: jnp.any(state[0]), some, start)
+    return hsq.reshape(shape), found.reshape(shape)
+
+
+def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pairs"]:
+    """Whether the likelihood of a pair keeps one sign of its slope from h² to 1.
+
+    With δ = (1-h)/h, the share s of the residual squares that is in the null space of K, and z zero
+    eigenvalues, the slope of -2 loglik in log δ is at most z + ε dof - s dof, where ε = δ/λ for
+    the smallest positive eigenvalue λ. The marker's effect can leave no less in the null space
+    than e = a₀ - b₀²/d₀, so that s is at least its part with the effect b₀/d₀, where the rest grows
+    by no more than 1 + ε towards h = 1: if the likelihood falls by this at h², it falls from there
+    to 1. Where the covariates absorb the null space, s is at most ε, and it rises if z > ε dof.
+    """
+    epsilon = 1.1 * (1 - hsq) / hsq / jnp.min(terms.nodes[:-1])
+    zeros, most = -terms.slopes[-1], epsilon * (terms.dof + 1)
+    at = jnp.broadcast_to(hsq, terms.b.shape[1:])
+    a, b, d = _sums_at(terms, at)
+    in_null = 1 / (1 - hsq)
+    a0, b0, d0 = (rows[-1] * in_null for rows in (terms.a, terms.b, terms.d))
+    some = terms.d[-1] > NOTHING
+    effect = jnp.where(some, b0 / jnp.where(some, d0, 1.0), 0.0)
+    left = a0 - effect * b0
+    left = jnp.where(left > NOTHING * a0, left, 0.0)
+    rest = (a - a0) - effect * (2 * (b - b0) - effect * (d - d0))
+    falls = terms.dof * left > (zeros + most) * (left + (1 + epsilon) * rest)
+    return jnp.where(terms.absorbed, zeros > most, falls)
 
 
 def _slopes_on_grid(terms: PairTerms, grid: Array) -> Array:
@@ -339,7 +441,7 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         null.skeleton,
         a,
         # Rounding of a difference, where the marker explains all of the trait in the null space.
-        jnp.where(explained > a0 * (1 - 1e-12), 0.0, a0 - explained),
+        jnp.where(explained > a0 * (1 - NOTHING), 0.0, a0 - explained),
         null.logdet,
         null.zeros,
         dof=pairs.dof,
@@ -350,6 +452,7 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         square=d,
         restricted=pairs.restricted,
     )
-    top = global_maximum(profile, tol, spike=pairs.absorbed, check_boundary=True, points=how.points)
+    points = GRID_POINTS if how.singular else how.points
+    top = global_maximum(profile, tol, spike=pairs.absorbed, check_boundary=True, points=points)
     hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
     return PairMaxima(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)

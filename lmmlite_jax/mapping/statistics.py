@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit import Refit, refit_block
-from lmmlite_jax.mapping.refit_maximum import HowToRefit
+from lmmlite_jax.mapping.refit_maximum import HowToRefit, points_of_pairs
 from lmmlite_jax.mapping.share_tests import (
     LN10,
     Number,
@@ -107,7 +107,7 @@ def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
-        points=block.grid_points,
+        points=points_of_pairs(block.individuals.nodes, block.singular),
         singular=block.singular,
     )
 

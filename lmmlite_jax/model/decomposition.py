@@ -32,8 +32,7 @@ __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton", "widened"]
 
 REGULAR = 1e-8
 """Smallest eigenvalue, as a part of the largest, down to which a skeleton is taken at first where
-patterns of missing values, or K itself in ML, may have smaller eigenvalues than N'KN."""
-
+patterns of missing values may have smaller positive eigenvalues than everyone."""
 
 WIDE = 1e-2
 """Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
@@ -64,7 +63,7 @@ class Sample(NamedTuple):
 
 
 def shared_skeleton(
-    sample: Sample, reml: bool, whole: Extremes | None = None
+    sample: Sample, reml: bool, whole: Extremes | None = None, *, complete: bool = False
 ) -> tuple[Skeleton, Extremes]:
     """One skeleton for all patterns of missing values, and the extreme eigenvalues of K.
 
@@ -73,7 +72,8 @@ def shared_skeleton(
     eigenvalues of a pattern lie between the smallest and the largest of everyone's. Only where
     some of these are zero can a pattern have smaller positive ones: see `widened`.
 
-    Where the extreme eigenvalues are known, they are given as ``whole``, inside a trace.
+    ``complete`` says that there is no pattern but everyone. Where the extreme eigenvalues are
+    known, they are given as ``whole``, inside a trace.
     """
     if whole is not None:
         return interval_skeleton(RANK_TOLERANCE, whole.largest), whole
@@ -87,11 +87,12 @@ def shared_skeleton(
     ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]
     if ratio < (WIDE if reml else REGULAR) and not is_traced(sample.X):
         beside = _projected_spectrum(K, sample.weighted_covariates())
-        positive = beside[beside > zero_eigenvalue(whole)]
+        used = beside if reml else np.concatenate([beside, spectrum])
+        positive = used[used > zero_eigenvalue(whole)]
         if positive.size:
-            ratio = float(positive[0] / (largest if not reml else positive[-1]))
-            largest = largest if not reml else positive[-1]
-        if not reml or positive.size < beside.size:
+            largest = positive.max()
+            ratio = float(positive.min() / largest)
+        if positive.size < used.size and not complete:
             ratio = min(ratio, REGULAR)
     return interval_skeleton(max(ratio, RANK_TOLERANCE), largest), whole
 

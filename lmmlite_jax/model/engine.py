@@ -175,13 +175,15 @@ def make_engine(
     law: tuple[float | None, int, int] | None = None,
     blup: bool = False,
     whole: Extremes | None = None,
+    complete: bool = False,
 ) -> Engine:
     """Engine for one kinship matrix; ``law`` is a level, a number of simulations and a seed.
 
-    Without a level the law is that of h² = 0 alone. ``whole`` is as in `shared_skeleton`.
+    Without a level the law is that of h² = 0 alone. ``whole`` and ``complete`` are as in
+    `shared_skeleton`.
     """
     with few_blas_threads(len(sample.K)):
-        skeleton, whole = shared_skeleton(sample, options.reml, whole)
+        skeleton, whole = shared_skeleton(sample, options.reml, whole, complete=complete)
     laws = None
     if law is not None:
         level, draws, seed = law

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int, Real
+from jaxtyping import Float, Int, Real
 
 from lmmlite_jax.model.cells import (
     Cells,
@@ -14,7 +14,6 @@ from lmmlite_jax.model.cells import (
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, marker_rotation
 from lmmlite_jax.model.marker_rotation import rotate_markers as rotate
-from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.screening import (
     ScreenMarkers,
@@ -115,7 +114,7 @@ class Individuals:
         zeros = self.pattern.zeros, self.pattern.free_zeros
         return any(bool(np.any(np.asarray(count) > 0)) for count in zeros)
 
-    @cached_property
-    def grid_points(self) -> int:
-        """Points of the grid on which a likelihood is searched."""
-        return grid_points(np.asarray(self._skeleton.nodes), singular=self.singular)
+    @property
+    def nodes(self) -> Float[np.ndarray, " r"]:
+        """Eigenvalues that stand for all that are not zero."""
+        return np.asarray(self._skeleton.nodes)

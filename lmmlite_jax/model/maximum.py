@@ -13,7 +13,15 @@ from jaxtyping import Array, Bool, Float, Int
 from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.profile import Profile
 
-__all__ = ["LAST", "Maximum", "global_maximum", "grid_points", "search_grid"]
+__all__ = [
+    "GRID_POINTS",
+    "LAST",
+    "REGULAR_RANGE",
+    "Maximum",
+    "global_maximum",
+    "grid_points",
+    "search_grid",
+]
 
 GRID_POINTS = 100
 GRID_RANGE = (1e-14, 1e2)
@@ -154,27 +162,32 @@ def _stationary_jvp(
     return (hsq, loglik), (move, rise)
 
 
-def grid_points(nodes: np.ndarray, singular: bool) -> int:
+def grid_points(nodes: np.ndarray, reach: float = REGULAR_RANGE) -> int:
     """Points for eigenvalues in the range of ``nodes``, in the steps of the full grid.
 
-    Well below the smallest eigenvalue the weights no longer depend on h, and the likelihood turns
-    only if there are zero eigenvalues.
+    The grid ends at the smallest of these over ``reach``. Well below the smallest eigenvalue the
+    weights no longer depend on h, and the likelihood turns only if there are zero eigenvalues.
     """
-    if singular:
-        return GRID_POINTS
     step = np.log(GRID_RANGE[1] / GRID_RANGE[0]) / GRID_POINTS
-    span = np.log(GRID_RANGE[1] * REGULAR_RANGE * nodes.max() / nodes.min())
+    span = np.log(GRID_RANGE[1] * reach * nodes.max() / nodes.min())
     return min(GRID_POINTS, int(np.ceil(span / step)))
 
 
 def search_grid(
-    nodes: Float[AnyArray, " r"], edge: Scalar, points: int, smallest: Scalar | None = None
+    nodes: Float[AnyArray, " r"],
+    edge: Scalar,
+    points: int,
+    smallest: Scalar | None = None,
+    reach: float = REGULAR_RANGE,
 ) -> Float[Array, " points_and_2"]:
-    """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``."""
+    """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``.
+
+    The last before the end is as `grid_points` has it.
+    """
     largest = jnp.max(nodes)
     high, low = GRID_RANGE[1] * largest, GRID_RANGE[0] * largest
     if points < GRID_POINTS:
-        low = jnp.min(nodes) / REGULAR_RANGE
+        low = jnp.min(nodes) / reach
     if smallest is not None:
         low = jnp.maximum(low, smallest / REGULAR_RANGE)
     number = np.arange(points + 2)

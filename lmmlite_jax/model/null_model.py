@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.engine import Engine, Group, make_engine
 from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_covariates, column_name
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
@@ -125,7 +126,7 @@ class NullModel:
     @cached_property
     def patterns(self) -> int:
         """How many different sets of individuals traits are observed in."""
-        if np.all(self.counts == self.n):
+        if self._study.complete:
             return 1
         observed = np.packbits(~np.isnan(self._numbers), axis=0)
         return len({column.tobytes() for column in observed.T})
@@ -221,7 +222,7 @@ class NullModel:
         fitted = self._engine(label).groups(self._numbers, traits)
         # An engine of its own: with fewer covariates the spectrum is wider.
         sample = self._study.sample(label)._replace(X=fewer)
-        engine = make_engine(sample, self._options, tol=self.tol, dtype=self.dtype)
+        engine = self._engine_for(sample)
         without = engine.groups(self._numbers, traits)
         pairs = (
             group._replace(fit=with_all.fit)
@@ -291,11 +292,12 @@ class NullModel:
 
     def _engine(self, label: str) -> Engine:
         if label not in self._engines:
-            sample = self._study.sample(label)
-            self._engines[label] = make_engine(
-                sample, self._options, tol=self.tol, dtype=self.dtype
-            )
+            self._engines[label] = self._engine_for(self._study.sample(label))
         return self._engines[label]
+
+    def _engine_for(self, sample: Sample) -> Engine:
+        complete = self._study.complete
+        return make_engine(sample, self._options, tol=self.tol, dtype=self.dtype, complete=complete)
 
     def _groups(
         self, label: str, traits: Int[np.ndarray, " some"] | None = None

@@ -59,6 +59,11 @@ class Study(NamedTuple):
         """Whether any of the arrays is traced."""
         return is_traced(self.kinships, self.phenotypes, self.covariates, self.weights)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every trait is observed in all individuals."""
+        return bool(np.all(self.counts == len(self.covariates)))
+
     def sample(self, chromosome: str) -> Sample:
         """What all traits share where markers of a chromosome are tested."""
         return Sample(self.kinships[chromosome], self.covariates, self.weights)

@@ -75,11 +75,6 @@ class TraitBlock:
         """Whether some eigenvalue that enters is zero."""
         return self.individuals.singular
 
-    @property
-    def grid_points(self) -> int:
-        """Points of the grid on which likelihoods are maximised."""
-        return self.individuals.grid_points
-
     def part(self, places: Int[np.ndarray, " some"]) -> TraitBlock:
         """Traits in some places of the block, in that order; none where a place is -1."""
         at = np.maximum(places, 0)

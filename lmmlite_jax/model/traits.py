@@ -161,7 +161,16 @@ def fit_study(
     if traced and not is_traced(sample.K, sample.weights):
         known = decompose_known(sample)
         return fit_known(known, Y, sample.X, options, tol=tol, prior=prior, blup=blup)
-    engine = make_engine(sample, options, tol=tol, prior=prior, dtype=dtype, law=law, blup=blup)
+    engine = make_engine(
+        sample,
+        options,
+        tol=tol,
+        prior=prior,
+        dtype=dtype,
+        law=law,
+        blup=blup,
+        complete=study.complete,
+    )
     if not traced:
         enough = np.flatnonzero(study.counts >= study.covariates.shape[1] + 2)
         return collected(engine, engine.groups(np.asarray(Y), enough), study.counts)

@@ -1,0 +1,70 @@
+"""What is known of a pair's likelihood without a search."""
+
+from unittest.mock import patch
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import random_kinship, with_variance
+
+import lmmlite_jax as lmm
+from lmmlite_jax.mapping import refit
+from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond
+from lmmlite_jax.model.precision import double_precision
+
+N, ZEROS, AT = 40, 6, 1 / (1 + 1e-5)
+
+
+def terms_of_pairs(K, Y, G, X, test):
+    """Terms of all pairs, as a scan gives them to the search."""
+    method = {"variance": "refit", "test": test}
+
+    def outside_of_a_trace(markers, traits, tol, *, how):
+        return refit.refit_block.__wrapped__(markers, traits, jnp.asarray(tol), how=how)
+
+    with (
+        patch.object(refit, "single_maximum", wraps=refit.single_maximum) as search,
+        patch("lmmlite_jax.mapping.statistics.refit_block", outside_of_a_trace),
+    ):
+        lmm.scan(lmm.NullModel(K, Y, X, reml=test == "wald"), G, **method)
+    (call,) = search.call_args_list
+    return call.args[0]
+
+
+@pytest.mark.parametrize("test", ["wald", "lrt"])
+def test_where_it_says_so_the_slope_keeps_its_sign_up_to_heritability_one(test):
+    rng = np.random.default_rng(5)
+    K = random_kinship(rng, N, N - ZEROS)
+    values, vectors = np.linalg.eigh(K)
+    Y = np.column_stack([with_variance(rng, K, hsq, 4) for hsq in (0.0, 0.5, 0.999, 1.0)])
+    G = rng.binomial(2, 0.3, (N, 12)).astype(float)
+    G[:, 9] = vectors[:, ZEROS:] @ rng.standard_normal(N - ZEROS)  # nothing in the null space
+    G[:, 10] = vectors[:, 0]  # nothing but that
+    Y[:, 4] = Y[:, 12] + 2 * G[:, 10]
+    X = np.column_stack([np.ones(N), rng.standard_normal(N)])
+    terms = terms_of_pairs(K, Y, G, X, test)
+    with double_precision():
+        sure = np.asarray(_no_turn_beyond(terms, jnp.asarray(AT)))[: Y.shape[1], : G.shape[1]]
+
+    # The sums, and d log|V| / d log δ, of the eigenvalues themselves.
+    complement = np.linalg.qr(X, mode="complete")[0][:, X.shape[1] :]
+    spectrum, rotation = np.linalg.eigh(complement.T @ K @ complement)
+    y, g = (rotation.T @ complement.T @ one for one in (Y, G))
+    spectrum[spectrum < 1e-10] = 0
+    values = np.where(values < 1e-10, 0, values) if test == "lrt" else spectrum
+    delta = np.geomspace(1e-16, (1 - AT) / AT, 200)[:, None]
+    weight, change = 1 / (spectrum + delta), -delta / (spectrum + delta) ** 2
+    a, a1, d, d1 = (w @ one**2 for one in (y, g) for w in (weight, change))
+    b, b1 = (np.einsum("di,it,ij->dtj", w, y, g) for w in (weight, change))
+    effect = b / d[:, None]
+    rss = a[:, :, None] - b * effect
+    fall = a1[:, :, None] - 2 * effect * b1 + effect**2 * d1[:, None]
+    restricted = d1 / d if test == "wald" else np.zeros_like(d)
+    of_determinant = np.sum(delta / (values + delta), axis=1)[:, None] + restricted
+    dof = N - 3 if test == "wald" else N
+    slope = of_determinant[:, None] + dof * fall / rss
+    assert np.all((slope < 0).all(axis=0)[sure])
+    # Traits of h² = 1 have nothing in the null space, or nothing that the marker does not explain.
+    expected = np.broadcast_to(np.arange(16)[:, None] < 12, sure.shape).copy()
+    expected[4, 10] = False
+    np.testing.assert_array_equal(sure, expected)
