@@ -175,6 +175,14 @@ def map_qtl(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue where the same command was interrupted.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check the input, do the first pieces of the work, say what all of it needs and "
+            "how long it takes, and write nothing.",
+        ),
+    ] = False,
     distributed: Annotated[
         bool,
         typer.Option(
@@ -228,6 +236,7 @@ def map_qtl(
             scale_kinship=scale_kinship,
             output_text=output_text,
             resume=resume,
+            dry_run=dry_run,
             share=_share(distributed, num_processes, process_id),
             log=log.print,
             bar=partial(progress_bar, log),

@@ -15,6 +15,7 @@ from lmmlite_jax.model.decomposition import Sample
 from lmmlite_jax.model.engine import Engine, Group, make_engine
 from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_covariates, column_name
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
+from lmmlite_jax.model.missing import batches as pattern_batches
 from lmmlite_jax.model.options import NO_PRIOR, Options, check_dtype, check_options
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.profile_log_likelihood import profiles_of_model
@@ -130,6 +131,14 @@ class NullModel:
             return 1
         observed = np.packbits(~np.isnan(self._numbers), axis=0)
         return len({column.tobytes() for column in observed.T})
+
+    @cached_property
+    def batches_of_traits(self) -> int:
+        """How many batches traits come in that are fitted with one kinship."""
+        enough = np.flatnonzero(self.counts >= self.p + 2)
+        complete = np.all(self.counts == self.n)
+        observed = np.ones((self.n, self.m), bool) if complete else ~np.isnan(self._numbers)
+        return sum(1 for _ in pattern_batches(observed, enough))
 
     @property
     def chromosomes(self) -> tuple[str, ...]:

@@ -119,10 +119,19 @@ class Inputs:
             distance=distance,
         )
 
-    def computed_kinship(self, *, loco: bool, progress: Callable[[int], object]) -> Kinship:
-        """Kinship of the samples from all variants, standardised; one a chromosome for ``loco``."""
+    def computed_kinship(
+        self, *, loco: bool, progress: Callable[[int], object], most: int | None = None
+    ) -> Kinship:
+        """Kinship of the samples, standardised; one a chromosome for ``loco``.
+
+        From all variants of the file, or from the first of each chromosome, ``most`` in all.
+        """
+        which: slice | np.ndarray = slice(None)
+        if most is not None:
+            chrom = self.genotypes.variants["chrom"]
+            which = np.flatnonzero(chrom.groupby(chrom).cumcount() < -(-most // chrom.nunique()))
         found = genotype_kinship(
-            self.genotypes, loco=loco, samples=self.dosages.samples, progress=progress
+            self.genotypes, loco=loco, samples=self.dosages.samples, which=which, progress=progress
         )
         if isinstance(found, dict):
             return {name: matrix.to_numpy() for name, matrix in found.items()}

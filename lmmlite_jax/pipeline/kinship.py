@@ -20,6 +20,7 @@ def genotype_kinship(
     *,
     loco: bool = False,
     samples: Int[np.ndarray, " s"] | None = None,
+    which: slice | Int[np.ndarray, " k"] = slice(None),
     progress: Callable[[int], object] | None = None,
 ) -> pd.DataFrame | dict[str, pd.DataFrame]:
     """Kinship matrix from a genotype file, of which one block is read while another is used.
@@ -35,6 +36,8 @@ def genotype_kinship(
         Whether to leave out one chromosome at a time.
     samples : (s,) int array, optional
         Positions of the samples in the file; all when not given.
+    which : slice or (k,) int array
+        Variants of the file; all when not given.
     progress : function, optional
         Called with the number of variants of each block that has been read.
 
@@ -70,7 +73,7 @@ def genotype_kinship(
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         width = block_width(len(names) * (2 if probabilities else 1))
-        for variants, dosages in genotypes.blocks(width=width, samples=samples):
+        for variants, dosages in genotypes.blocks(which, width, samples):
             G = np.stack([1 - dosages / 2, dosages / 2], axis=-1) if probabilities else dosages
             yield G, chrom[variants]
             if progress is not None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,14 +23,12 @@ from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
 from lmmlite_jax.pipeline.lock import one_run
 from lmmlite_jax.pipeline.modes import MODES
-from lmmlite_jax.pipeline.options import check_ranges
+from lmmlite_jax.pipeline.options import check_ranges, check_together
 from lmmlite_jax.pipeline.output import beside, described, folder_of, write_frame
 from lmmlite_jax.pipeline.parts import Parts
+from lmmlite_jax.pipeline.plan import VARIANTS_OF_A_KINSHIP, Planner, place_of
 from lmmlite_jax.pipeline.processes import ALONE, Processes, Share
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["map_files"]
 
@@ -78,6 +76,7 @@ def map_files(
     scale_kinship: bool = False,
     output_text: bool = False,
     resume: bool = False,
+    dry_run: bool = False,
     share: Share = ALONE,
     log: Log | None = None,
     bar: Bar | None = None,
@@ -141,6 +140,9 @@ def map_files(
         Whether "trans" writes text in place of Parquet.
     resume : bool
         Whether to go on where the same run was interrupted.
+    dry_run : bool
+        Whether to do the first pieces of the work alone, somewhere else, and to say what all of it
+        needs and how long one process takes.
     share : Share
         The part of the work that this process does, where several do it at the same time: all are
         called with the same arguments, and see the same folders. The first makes the tables.
@@ -151,7 +153,7 @@ def map_files(
     -------
     dict
         The summary, which is in ``PREFIX.MODE.summary.json`` too; where several processes do the
-        work, the first's.
+        work, the first's. Of a dry run its line and the seconds, as "plan" and "seconds".
 
     Raises
     ------
@@ -184,17 +186,19 @@ def map_files(
     1       rs20           g2
     """
     started = time.perf_counter()
-    _check_options(mode, variance, asymptotic, interaction, susie_loci, output_text)
-    if disable_beta_approx and mode != "cis":
-        raise ValueError(f"disable_beta_approx is for the mode cis, not {mode}.")
-    if best_only and interaction is None:
-        raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
-    if cis_output is not None and (
-        mode not in ("cis_susie", "cis_nominal") or interaction is not None
-    ):
-        raise ValueError(
-            "cis_output is for the modes cis_susie and cis_nominal, without an interaction."
-        )
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    check_together(
+        mode,
+        variance=variance,
+        asymptotic=asymptotic,
+        interaction=interaction,
+        susie_loci=susie_loci,
+        output_text=output_text,
+        disable_beta_approx=disable_beta_approx,
+        best_only=best_only,
+        cis_output=cis_output,
+    )
     check_ranges(
         window=window,
         maf_threshold=maf_threshold,
@@ -216,7 +220,10 @@ def map_files(
         if log is not None:
             log(line)
 
-    prefix = Path(prefix)
+    if dry_run:
+        planner, log, share = Planner(log or (lambda line: None), True, started), None, ALONE
+    else:
+        planner = Planner(say, False, started)
     settings = Settings(
         mode,
         _WINDOWS.get(mode, _WINDOW) if window is None else window,
@@ -245,67 +252,72 @@ def map_files(
     for path in (*given, None if computed else kinship):
         if path is not None:
             check_readable(Path(path))
-    locks = [beside(prefix, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
-    of_others = [beside(prefix, f"{mode}.{i}.lock") for i in range(1, share.count)]
-    folder = beside(prefix, f"{mode}.parts")
-    processes = Processes(share, [locks[-1], *of_others], folder)
-    own = locks if share.index == 0 else [of_others[share.index - 1]]
-    with folder_of(prefix), one_run(own), open_genotypes(genotypes) as file:
-        inputs = read_inputs(
-            file,
-            phenotypes,
-            covariates=covariates,
-            interaction=interaction,
-            kinship=None if computed else kinship,
-            samples_map=samples_map,
-            annotation=annotation,
-            cis_output=cis_output,
-            loci=susie_loci,
-            near=mode not in _EVERYWHERE,
-            log=say,
-        )
-        files = [described(path) for path in inputs.files]
-        clock = [started, time.perf_counter()]
-        fingerprint = {
-            **asdict(settings),
-            "kinship": str(kinship) if computed else "file",
-            "files": {one["path"]: one["sha256"] for one in files},
-            "version": version("lmmlite-jax"),
-        }
-        bar = _no_bar if bar is None else bar
-        at_work = Parts(folder, fingerprint, resume=resume, processes=processes)
-        with inputs.dosages, at_work as parts:
-            if resume:
-                pieces = counted(parts.resumed, "piece of the work is", "pieces of the work are")
-                say(f"resumed: {pieces} done")
-            matrix = inputs.kinship
-            if str(kinship) in ("auto", "loco"):
-                matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, say)
-            parts.announce()
-            run = Run(inputs, settings, matrix, parts, bar, say)
-            written = _written(run, prefix, output_text)
-            clock.append(time.perf_counter())
-            for target, rows in written.items():
-                say(f"{target}: {counted(rows, 'row')}")
-            command = {
-                "genotypes": str(genotypes),
-                "phenotypes": str(phenotypes),
-                "annotation": None if annotation is None else str(annotation),
-                "prefix": str(prefix),
-                "kinship": str(kinship),
+    with place_of(Path(prefix), dry_run) as place:
+        locks = [beside(place, f"{one}.lock") for one in _WRITERS.get(mode, (mode,))]
+        of_others = [beside(place, f"{mode}.{i}.lock") for i in range(1, share.count)]
+        folder = beside(place, f"{mode}.parts")
+        processes = Processes(share, [locks[-1], *of_others], folder)
+        own = locks if share.index == 0 else [of_others[share.index - 1]]
+        with folder_of(place), one_run(own), open_genotypes(genotypes) as file:
+            inputs = read_inputs(
+                file,
+                phenotypes,
+                covariates=covariates,
+                interaction=interaction,
+                kinship=None if computed else kinship,
+                samples_map=samples_map,
+                annotation=annotation,
+                cis_output=cis_output,
+                loci=susie_loci,
+                near=mode not in _EVERYWHERE,
+                log=say,
+            )
+            files = [described(path) for path in inputs.files]
+            clock = [started, time.perf_counter()]
+            fingerprint = {
                 **asdict(settings),
+                "kinship": str(kinship) if computed else "file",
+                "files": {one["path"]: one["sha256"] for one in files},
+                "version": version("lmmlite-jax"),
             }
-            summary = {
-                "command": command,
-                "inputs": files,
-                **_summary(run, written, clock),
-                "log": lines,
-            }
-            if share.index == 0:
-                with whole_file(beside(prefix, f"{mode}.summary.json")) as stream:
-                    stream.write((json.dumps(summary, indent=1) + "\n").encode())
-                parts.remove()
-    return summary
+            bar = _no_bar if bar is None else bar
+            at_work = Parts(folder, fingerprint, resume=resume and not dry_run, processes=processes)
+            with inputs.dosages, at_work as parts:
+                if resume:
+                    pieces = counted(
+                        parts.resumed, "piece of the work is", "pieces of the work are"
+                    )
+                    say(f"resumed: {pieces} done")
+                matrix = inputs.kinship
+                if str(kinship) in ("auto", "loco"):
+                    matrix = _computed(inputs, str(kinship) == "loco", parts.folder, bar, planner)
+                parts.announce()
+                run = Run(inputs, settings, matrix, parts, bar, say, planner)
+                written = _written(run, place, output_text)
+                planner.end()
+                clock.append(time.perf_counter())
+                for target, rows in written.items():
+                    say(f"{target}: {counted(rows, 'row')}")
+                command = {
+                    "genotypes": str(genotypes),
+                    "phenotypes": str(phenotypes),
+                    "annotation": None if annotation is None else str(annotation),
+                    "prefix": str(prefix),
+                    "kinship": str(kinship),
+                    **asdict(settings),
+                }
+                summary = {
+                    "command": command,
+                    "inputs": files,
+                    **_summary(run, written, clock),
+                    "log": lines,
+                }
+                if share.index == 0:
+                    with whole_file(beside(place, f"{mode}.summary.json")) as stream:
+                        stream.write((json.dumps(summary, indent=1) + "\n").encode())
+                    parts.remove()
+        return summary
+    return {"plan": planner.line, "seconds": planner.seconds}
 
 
 def _written(run: Run, prefix: Path, output_text: bool) -> dict[Path, int]:
@@ -348,41 +360,18 @@ def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[
     }
 
 
-def _check_options(
-    mode: str,
-    variance: str,
-    asymptotic: bool,
-    interaction: Any,
-    susie_loci: Any,
-    output_text: bool,
-) -> None:
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
-    if variance == "refit" and mode not in ("cis_nominal", "trans"):
-        raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
-    if interaction is not None and mode != "cis_nominal":
-        raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
-    if mode == "trans_susie" and susie_loci is None:
-        raise ValueError("The mode trans_susie needs the loci to fine-map: give susie_loci.")
-    if mode != "trans_susie" and susie_loci is not None:
-        raise ValueError(f"susie_loci are for the mode trans_susie, not {mode}.")
-    if asymptotic and variance != "refit":
-        raise ValueError("asymptotic p-values are for the variance 'refit' alone.")
-    if interaction is not None and variance == "refit":
-        raise ValueError("variance 'refit' is for pairs without an interaction.")
-    if output_text and mode != "trans":
-        raise ValueError(f"Text in place of Parquet is for the mode trans, not {mode}.")
-
-
 def _computed(
     inputs: Inputs,
     loco: bool,
     folder: Path,
     bar: Bar,
-    log: Log,
+    planner: Planner,
 ) -> Kinship:
     """Kinship from the genotypes, kept with the parts so that a resumed run has the same."""
-    kept = folder / "kinship.npz"
+    if planner.dry:
+        with planner.leaving_out(len(inputs.genotypes.variants)) as advance:
+            return inputs.computed_kinship(loco=loco, progress=advance, most=VARIANTS_OF_A_KINSHIP)
+    kept, log = folder / "kinship.npz", planner.say
     if not kept.exists():
         with bar("variants read for the kinship", len(inputs.variants)) as advance:
             found = inputs.computed_kinship(loco=loco, progress=advance)

@@ -1,12 +1,13 @@
-"""Which values the numeric options of the commands may have."""
+"""Which values the options of the commands may have."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS
 
-__all__ = ["RANGES", "Range", "check_ranges"]
+__all__ = ["RANGES", "Range", "check_ranges", "check_together"]
 
 
 @dataclass(frozen=True)
@@ -68,3 +69,42 @@ def check_ranges(**values: float | int | None) -> None:
     for name, value in values.items():
         if value is not None and value not in RANGES[name]:
             raise ValueError(f"{name} must be {RANGES[name]}, got {value}.")
+
+
+def check_together(
+    mode: str,
+    *,
+    variance: str,
+    asymptotic: bool,
+    interaction: str | os.PathLike[str] | None,
+    susie_loci: str | os.PathLike[str] | None,
+    output_text: bool,
+    disable_beta_approx: bool,
+    best_only: bool,
+    cis_output: str | os.PathLike[str] | None,
+) -> None:
+    """Raise if an option is not for the mode, or not for one beside it."""
+    if variance == "refit" and mode not in ("cis_nominal", "trans"):
+        raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
+    if interaction is not None and mode != "cis_nominal":
+        raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+    if mode == "trans_susie" and susie_loci is None:
+        raise ValueError("The mode trans_susie needs the loci to fine-map: give susie_loci.")
+    if mode != "trans_susie" and susie_loci is not None:
+        raise ValueError(f"susie_loci are for the mode trans_susie, not {mode}.")
+    if asymptotic and variance != "refit":
+        raise ValueError("asymptotic p-values are for the variance 'refit' alone.")
+    if interaction is not None and variance == "refit":
+        raise ValueError("variance 'refit' is for pairs without an interaction.")
+    if output_text and mode != "trans":
+        raise ValueError(f"Text in place of Parquet is for the mode trans, not {mode}.")
+    if disable_beta_approx and mode != "cis":
+        raise ValueError(f"disable_beta_approx is for the mode cis, not {mode}.")
+    if best_only and interaction is None:
+        raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
+    if cis_output is not None and (
+        mode not in ("cis_susie", "cis_nominal") or interaction is not None
+    ):
+        raise ValueError(
+            "cis_output is for the modes cis_susie and cis_nominal, without an interaction."
+        )

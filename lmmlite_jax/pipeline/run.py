@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship
 from lmmlite_jax.pipeline.parts import Parts
+from lmmlite_jax.pipeline.plan import Planner
 from lmmlite_jax.pipeline.processes import Share
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Run:
         What is mapped, how, and what is finished.
     bar, log : function
         Told of progress, and of what was found.
+    planner : Planner
+        Tells how long the run will take.
     facts : dict
         What there is to say in the summary.
     """
@@ -87,6 +90,7 @@ class Run:
     parts: Parts
     bar: Bar
     log: Log
+    planner: Planner
     facts: dict[str, Fact] = field(default_factory=dict)
 
     @cached_property
@@ -147,6 +151,19 @@ class Run:
             None if positions is None else positions["start"].to_numpy(),
             None if positions is None else positions["end"].to_numpy(),
         )
+
+    @contextmanager
+    def progress(self, what: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar of work of which some is done; the function is told of each piece."""
+        measuring = self.planner.measuring(self.null, len(self.inputs.variants), total - done)
+        with self.bar(what, total) as advance, measuring as tell:
+            advance(done)
+
+            def both(count: int) -> None:
+                advance(count)
+                tell(count)
+
+            yield both
 
     def left(self, stage: str) -> Bool[np.ndarray, " m"]:
         """Which features this process is to map: its share of those left."""

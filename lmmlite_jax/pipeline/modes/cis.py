@@ -46,8 +46,8 @@ def find_best(run: Run) -> None:
         settings.maf_threshold,
         left,
     )
-    with run.bar("features mapped", int(mappable.sum())) as advance:
-        advance(int((mappable & ~left).sum()))
+    total, done = int(mappable.sum()), int((mappable & ~left).sum())
+    with run.progress("features mapped", total, done) as advance:
         for near, best in each_in_float64(work):
             frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
             frame = frame[left[best.genes]]  # neighbours may be another process's

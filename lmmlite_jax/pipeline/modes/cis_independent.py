@@ -43,8 +43,8 @@ def map_independent(run: Run) -> Iterator[Table]:
             settings.maf_threshold,
         )
         work = signals_of_genes(search, run.chromosome, cis, threshold, left)
-        with run.bar("features with signals", int(np.sum(cis.pval_beta <= threshold))) as advance:
-            advance(int((~left).sum()))
+        total = int(np.sum(cis.pval_beta <= threshold))
+        with run.progress("features with signals", total, int((~left).sum())) as advance:
             for gene, of_gene in each_in_float64(work):
                 run.parts.add("signals", pd.DataFrame(of_gene), STAGE, {(gene,): 0})
                 advance(1)

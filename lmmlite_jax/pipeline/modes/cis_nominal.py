@@ -30,8 +30,8 @@ def map_nominal(run: Run) -> Iterator[Table]:
     assert positions is not None
     chrom = positions["chrom"].to_numpy(dtype=object)
     interacting = run.interaction is not None
-    with run.bar("features mapped", int(mappable.sum())) as advance:
-        advance(int((mappable & ~left).sum()))
+    total, done = int(mappable.sum()), int((mappable & ~left).sum())
+    with run.progress("features mapped", total, done) as advance:
         for pairs in _pairs(run, left):
             frame = pd.DataFrame(
                 {"gene": pairs.gene, "marker": pairs.marker, **pairs.columns()}

@@ -78,8 +78,8 @@ def fine_map(run: Run, locus: int, windows: Int[np.ndarray, "m 2"]) -> None:
         null, genotypes, windows, run.chromosome, search, settings.maf_threshold, left
     )
     mappable = windows[:, 1] > windows[:, 0]
-    with run.bar("features fine-mapped", int(mappable.sum())) as advance:
-        advance(int((mappable & ~left).sum()))
+    total, done = int(mappable.sum()), int((mappable & ~left).sum())
+    with run.progress("features fine-mapped", total, done) as advance:
         for near, genes in each_in_float64(work):
             # Neighbours may be another process's.
             own = [_effects(one, locus) for one in genes if left[one.gene]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypedDict
 
+import numpy as np
 import pandas as pd
 
 from lmmlite_jax.data._names import counted
@@ -19,9 +20,10 @@ STAGE = "unit"
 
 
 class UnitFact(TypedDict):
-    """Of a finished piece of the work: variants tested, with gaps, missing genotypes, failures."""
+    """Of a finished piece of the work: what was tested, what was missing, and failures."""
 
     tested: int
+    pairs: int
     gaps: int
     missing: int
     irregular: dict[str, int]
@@ -49,14 +51,16 @@ def map_pairs(run: Run) -> Iterator[Table]:
         chromosome=run.chromosome,
         wanted=lambda unit: tuple(unit) not in done and own(),
     )
-    with run.bar("variants tested", len(inputs.variants)) as advance:
-        advance(sum(fact["tested"] for unit, fact in done.items() if _counts(unit)))
+    fitted = int(np.sum(run.null.counts >= run.null.p + 2))
+    before = sum(fact["pairs"] for fact in done.values())
+    total = before + (len(inputs.variants) * fitted - before) // run.share.count
+    with run.progress("pairs tested", total, before) as advance:
         for pairs in work:
             columns = {name: getattr(pairs, name) for name in TRANS_COLUMNS}
             frame = pd.DataFrame({"marker": pairs.marker, "gene": pairs.trait, **columns})
-            run.parts.add("pairs", frame, STAGE, {tuple(pairs.unit): _fact(pairs)})
-            if _counts(pairs.unit):
-                advance(pairs.tested_markers.size)
+            fact = _fact(pairs)
+            run.parts.add("pairs", frame, STAGE, {tuple(pairs.unit): fact})
+            advance(fact["pairs"])
     if not run.parts.gather(STAGE):
         return
     found = run.parts.frame("pairs")
@@ -78,6 +82,7 @@ def _fact(pairs: TransPairs) -> UnitFact:
     status = zip(pairs.tested_traits.tolist(), pairs.status.tolist(), strict=True)
     return {
         "tested": pairs.tested_markers.size,
+        "pairs": pairs.tested_markers.size * pairs.tested_traits.size,
         "gaps": int((pairs.missing > 0).sum()),
         "missing": int(pairs.missing.sum()),
         "irregular": {str(trait): int(code) for trait, code in status if code != Status.OK},

@@ -1,0 +1,94 @@
+"""How well a dry run knows what a run takes: 2e10 pairs, of which 1% is run.
+
+A million variants and 20,000 features of 500 relatives, in files; `trans` with a kinship. A dry run
+of all of them says how long they take. A run of 1% of the variants is measured: what it takes for
+its pairs a hundred times, and once what it takes for everything else, which is what a run of few
+variants takes. Fails if one is more than 1.5 times the other.
+
+Usage: ``python -m validations.plan [--variants 1000000] [--features 20000] [--whole]``; ``--whole``
+runs all pairs too. Prints a table and writes ``results/plan.json``. Needs the extras ``io`` and
+``genotypes``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from bed_reader import to_bed
+
+import lmmlite_jax as lmm
+from benchmarks.common import write_result
+from lmmlite_jax.pipeline import map_files
+
+RESULTS = Path(__file__).parent / "results"
+
+N, SHARE, FEW, WITHIN = 500, 0.01, 0.001, 1.5
+
+
+def write_genotypes(path: Path, samples: list[str], M: int) -> None:
+    """Independent dosages, as PLINK has them."""
+    rng = np.random.default_rng(1)
+    G = rng.binomial(2, 0.3, (len(samples), M)).astype(np.int8)
+    where = {"chromosome": np.full(M, "1"), "bp_position": 100 * np.arange(1, M + 1)}
+    to_bed(path, G, properties={"iid": samples, **where})
+
+
+def seconds_of(folder: Path, genotypes: str, **options: Any) -> float:
+    """Seconds that a run takes, or that a dry run says it will."""
+    started = time.perf_counter()
+    summary = map_files(
+        folder / genotypes,
+        folder / "expression.parquet",
+        folder / "run",
+        mode="trans",
+        kinship=folder / "kinship.npz",
+        pval_threshold=1e-8,
+        log=print,
+        **options,
+    )
+    return float(summary["seconds"]) if options else time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variants", type=int, default=1_000_000)
+    parser.add_argument("--features", type=int, default=20_000)
+    parser.add_argument("--whole", action="store_true")
+    chosen = parser.parse_args()
+    M, m = chosen.variants, chosen.features
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cohort = lmm.simulate_cohort(N, m, seed=1)
+        samples = list(cohort.individuals)
+        Y = pd.DataFrame(cohort.pheno.T, [f"g{t}" for t in range(m)], samples)
+        Y.to_parquet(folder / "expression.parquet")
+        K = pd.DataFrame(cohort.kinship, samples, samples)
+        lmm.data.write_kinship(K, folder / "kinship.npz")
+        for part, share in {"all": 1.0, "some": SHARE, "few": FEW}.items():
+            write_genotypes(folder / f"{part}.bed", samples, round(M * share))
+        parts = ("few", "some")
+        for _ in range(2):  # the first time programs are compiled
+            found = {part: seconds_of(folder, part) for part in parts}
+        found["planned"] = seconds_of(folder, "all", dry_run=True)
+        if chosen.whole:
+            found["whole"] = seconds_of(folder, "all")
+    a_pair = (found["some"] - found["few"]) / (SHARE - FEW)
+    found["measured"] = found["few"] + (1 - FEW) * a_pair
+    ratio = found["planned"] / found["measured"]
+    for what, seconds in found.items():
+        print(f"{what:10}{seconds:8.1f} s")
+    print(f"planned over measured {ratio:.2f}")
+    sizes = {"n": N, "variants": M, "features": m, "pairs": M * m}
+    write_result("plan", {**sizes, "seconds": found, "ratio": ratio}, RESULTS)
+    sys.exit(0 if 1 / WITHIN <= ratio <= WITHIN else 1)
+
+
+if __name__ == "__main__":
+    main()
