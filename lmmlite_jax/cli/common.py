@@ -133,7 +133,7 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         with interruptible():
             yield
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, MemoryError, ModuleNotFoundError) as error:
         typer.echo(f"Error: {for_commands(str(error))}", err=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as error:

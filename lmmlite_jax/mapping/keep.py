@@ -28,7 +28,7 @@ from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import TraitBlock
 
-__all__ = ["All", "Best", "Hits", "Keeper", "OfAll", "keeper", "traits_at_once"]
+__all__ = ["All", "Best", "Hits", "Keeper", "Numbers", "OfAll", "keeper", "traits_at_once"]
 
 REFIT_TRAITS = 16
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""

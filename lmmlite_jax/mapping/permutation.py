@@ -26,6 +26,7 @@ from lmmlite_jax.mapping.effects import best_of_block
 from lmmlite_jax.mapping.genotypes import DosageReader, as_genotypes
 from lmmlite_jax.mapping.orders import permuted
 from lmmlite_jax.mapping.share_tests import LN10
+from lmmlite_jax.model.at_once import halved_if_full
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
@@ -94,12 +95,17 @@ def permutation_threshold(
         )
     genotypes = as_genotypes(G, null, interaction).independent(null.design)
     served = markers_of_kinships(null, chromosome, genotypes.markers)
-    width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
-    largest = _Largest(null.m, permutations, seed)
-    for batch in batches(null, served):
-        collect(largest, genotypes, every(batch.blocks, batch.markers, width))
+
+    def search() -> Float[np.ndarray, "m P"]:
+        width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
+        largest = _Largest(null.m, permutations, seed)
+        for batch in batches(null, served):
+            collect(largest, genotypes, every(batch.blocks, batch.markers, width))
+        return largest.lod
+
+    lod = halved_if_full(search)
     rank = int(np.ceil((1 - level) * (permutations + 1))) - 1
-    return jax.device_put(np.sort(largest.lod, axis=1)[:, min(rank, permutations - 1)])
+    return jax.device_put(np.sort(lod, axis=1)[:, min(rank, permutations - 1)])
 
 
 class _Largest:

@@ -21,10 +21,12 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_genotypes
-from lmmlite_jax.mapping.keep import keeper, traits_at_once
+from lmmlite_jax.mapping.keep import Numbers, keeper, traits_at_once
 from lmmlite_jax.mapping.method import Method, check_choices
+from lmmlite_jax.mapping.statistics import Pairs
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.model.at_once import halved_if_full
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
@@ -210,13 +212,8 @@ def scan(
             raise ValueError(f"inside a trace keep must be 'all', got {keep!r}.")
         return _scan_inside_trace(null, genotypes, served, method)
     null = null.with_likelihood(reml=method.reml(null.reml))
-    kept, fits = keeper(keep, genotypes.markers, null, method), Fits(null, len(served))
-    width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
-    missing = np.zeros(genotypes.markers, dtype=np.int64)
-    for batch in fits.note(batches(null, served, traits_at_once(kept, variance))):
-        pieces = every(batch.blocks, batch.markers, width)
-        missing = np.maximum(missing, collect(kept, genotypes, pieces))
-    pairs, marker, trait = kept.pairs()
+    fits, kept, missing = halved_if_full(lambda: _search(keep, null, genotypes, served, method))
+    pairs, marker, trait = kept
     of_traits = fits.hsq if null.chromosomes else fits.hsq[0]
     return ScanResult(
         beta=_with_columns(pairs.beta, every_column),
@@ -233,6 +230,23 @@ def scan(
         markers=genotypes.names,
         traits=null.traits,
     )
+
+
+def _search(
+    keep: str | float,
+    null: NullModel,
+    genotypes: Genotypes,
+    served: Sequence[tuple[str, Int[np.ndarray, " _"]]],
+    method: Method,
+) -> tuple[Fits, tuple[Pairs, Numbers, Numbers], Int[np.ndarray, " M"]]:
+    """Fits of the traits, what is kept of all pairs, and the missing genotypes of each marker."""
+    kept, fits = keeper(keep, genotypes.markers, null, method), Fits(null, len(served))
+    width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
+    missing = np.zeros(genotypes.markers, dtype=np.int64)
+    for batch in fits.note(batches(null, served, traits_at_once(kept, method.variance))):
+        pieces = every(batch.blocks, batch.markers, width)
+        missing = np.maximum(missing, collect(kept, genotypes, pieces))
+    return fits, kept.pairs(), missing
 
 
 def _with_columns(tested: Float[AnyArray, "*some"], columns: int) -> Float[AnyArray, "*every"]:

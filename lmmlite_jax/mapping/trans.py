@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
 from lmmlite_jax.mapping.keep import Keeper, keeper, traits_at_once
 from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
+from lmmlite_jax.model.at_once import halved_if_full
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
@@ -203,9 +205,8 @@ class _Trans(NamedTuple):
     ) -> Iterator[TransPairs]:
         """Pairs of each piece of the work."""
         null, width = self.null, _width(self.null.n)
-        at_once = traits_at_once(self.keeper(), self.method.variance)
         fits = Fits(null, len(served))
-        for batch in fits.note(batches(null, served, at_once)):
+        for batch in fits.note(batches(null, served, self.traits_at_once())):
             traits = np.concatenate([block.traits[block.traits >= 0] for block in batch.blocks])
             starts = [
                 int(start)
@@ -214,8 +215,9 @@ class _Trans(NamedTuple):
             ]
             parts = [batch.markers[start : start + width] for start in starts]
             read = self.genotypes.in_turn(parts)
+            hsq = fits.hsq[batch.kinship]
             for start, numbers, part in zip(starts, parts, read, strict=True):
-                columns, missing = self.pairs(batch, numbers, part, fits.hsq[batch.kinship])
+                columns, missing = halved_if_full(partial(self.pairs, batch, numbers, part, hsq))
                 yield TransPairs(
                     **columns,
                     unit=TransUnit(batch.kinship, batch.number, start),
@@ -226,6 +228,10 @@ class _Trans(NamedTuple):
                     markers=self.genotypes.names,
                     traits=null.traits,
                 )
+
+    def traits_at_once(self) -> int:
+        """Traits worked on together."""
+        return traits_at_once(self.keeper(), self.method.variance)
 
     def keeper(self) -> Keeper:
         """What keeps the pairs of a piece of the work."""
@@ -241,8 +247,9 @@ class _Trans(NamedTuple):
         """Columns of the pairs of some markers, in order, and their missing genotypes."""
         null = self.null
         width = block_width(null, 1, [_width(null.n)])
-        kept = self.keeper()
-        missing = collect(kept, part, every(batch.blocks, np.arange(numbers.size), width))
+        kept, most = self.keeper(), self.traits_at_once()
+        blocks = [part for block in batch.blocks for part in block.parts(most)]
+        missing = collect(kept, part, every(blocks, np.arange(numbers.size), width))
         tests, *places = kept.pairs()
         own, trait = (np.asarray(place) for place in places)
         af = self.frequencies(batch, part, own, trait)

@@ -1,15 +1,22 @@
-"""How much is worked on together: what stays in a CPU's cache, or what fills an accelerator."""
+"""How much is worked on together: what stays in a CPU's cache, or what fills an accelerator.
+
+Where that was too much, it is half as much from then on.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import jax
 
 from lmmlite_jax.model.threads import on_cpu
 
-__all__ = ["AtOnce", "Product", "at_once", "for_accelerator"]
+__all__ = ["AtOnce", "Product", "at_once", "for_accelerator", "halve", "halved_if_full"]
+
+A = TypeVar("A")
 
 Product: TypeAlias = Literal["single", "coarse", "fused"]
 """How a screen multiplies: in single precision, of numbers rounded to bfloat16, or of these in a
@@ -27,6 +34,12 @@ BYTES_OF_A_GENOTYPE = 12
 
 ARRAYS_OF_STATISTICS = 12
 """Four that are kept, and what they are made of."""
+
+SMALLEST = 64
+"""What no number of markers, traits or the like is halved below."""
+
+_halvings = 0
+"""How often memory did not suffice in this process."""
 
 
 class AtOnce(NamedTuple):
@@ -64,6 +77,12 @@ class AtOnce(NamedTuple):
     decided: int
     product: Product
 
+    def halved(self, times: int) -> AtOnce:
+        """Half as much of everything, so many times."""
+        sizes = self._asdict()
+        del sizes["product"]
+        return self._replace(**{name: max(size >> times, SMALLEST) for name, size in sizes.items()})
+
 
 CPU = AtOnce(
     traits=1024,
@@ -79,7 +98,48 @@ CPU = AtOnce(
 
 
 def at_once() -> AtOnce:
-    """Those of the device that JAX computes on."""
+    """What is worked on together on the device that JAX computes on."""
+    return _of_device().halved(_halvings)
+
+
+def halve(error: jax.errors.JaxRuntimeError) -> None:
+    """Work on half as much together from now on, and say so, if a device had too little memory.
+
+    Raises
+    ------
+    MemoryError
+        If it is as little as can be.
+    jax.errors.JaxRuntimeError
+        The error, if it is another one.
+    """
+    global _halvings
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        raise error
+    before = at_once()
+    if before.traits == before.markers == SMALLEST:
+        raise MemoryError(
+            f"The device has too little memory even for {SMALLEST} markers × {SMALLEST} traits: "
+            "use one with more, or leave individuals or covariates out."
+        ) from error
+    _halvings += 1
+    after = at_once()
+    logging.getLogger(__name__).warning(
+        "The device has too little memory for %s markers × %s traits at once: going on with "
+        "%s × %s.",
+        *(f"{size:,}" for size in (before.markers, before.traits, after.markers, after.traits)),
+    )
+
+
+def halved_if_full(work: Callable[[], A]) -> A:
+    """Result of some work, done again with half as much at once while memory does not suffice."""
+    while True:
+        try:
+            return work()
+        except jax.errors.JaxRuntimeError as error:
+            halve(error)
+
+
+def _of_device() -> AtOnce:
     if on_cpu():
         return CPU
     device = jax.default_device.value
@@ -92,7 +152,7 @@ def at_once() -> AtOnce:
 
 @lru_cache
 def for_accelerator(memory: int, product: Product = "coarse") -> AtOnce:
-    """Those of an accelerator of so many bytes, of which an eighth is for any one purpose."""
+    """For an accelerator of so many bytes, of which an eighth is for any one purpose."""
     eighth = max(memory, LEAST_MEMORY) // 8
     return AtOnce(
         traits=8192,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from lmmlite_jax.model.at_once import halve
 from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.estimate import Components, constant_status, estimate, where_fitted
 from lmmlite_jax.model.inputs import all_finite
@@ -144,7 +145,22 @@ class Engine(NamedTuple):
     def groups(
         self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
     ) -> Iterator[Group]:
-        """Fit some of the traits (columns) of Y, grouped by the individuals observed."""
+        """Fit some of the traits (columns) of Y, grouped by the individuals observed.
+
+        Where memory does not suffice, those that are left in smaller blocks.
+        """
+        left = traits
+        while left.size:
+            try:
+                for group in self._groups(Y, left):
+                    left = np.setdiff1d(left, group.traits)
+                    yield group
+            except jax.errors.JaxRuntimeError as error:
+                halve(error)
+
+    def _groups(
+        self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+    ) -> Iterator[Group]:
         observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
         for batch in batches(observed, traits):
             engine, patterns = self._with_patterns(batch.members)

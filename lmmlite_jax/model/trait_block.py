@@ -88,17 +88,20 @@ class TraitBlock:
             self._columns[at],
         )
 
-    def parts(self, width: int) -> Iterator[TraitBlock]:
-        """All traits, at most ``width`` at a time, in parts of one size."""
+    def parts(self, width: int) -> list[TraitBlock]:
+        """All traits, at most ``width`` at a time, in parts of one size: the same every time."""
         size = self.traits.size
         if size <= width:
-            yield self
-            return
-        for start in range(0, size, width):
-            places = np.arange(start, start + width)
-            part = self.part(np.where(places < size, places, -1))
-            if np.any(part.traits >= 0):
-                yield part
+            return [self]
+        if width not in self._parts:
+            places = np.arange(-(-size // width) * width).reshape(-1, width)
+            parts = [self.part(np.where(some < size, some, -1)) for some in places]
+            self._parts[width] = [part for part in parts if np.any(part.traits >= 0)]
+        return self._parts[width]
+
+    @cached_property
+    def _parts(self) -> dict[int, list[TraitBlock]]:
+        return {}
 
     @cached_property
     def at_null(self) -> Traits:
