@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Int, Shaped
 
@@ -28,7 +29,18 @@ from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.trait_block import TraitBlock
 
-__all__ = ["All", "Best", "Hits", "Keeper", "Numbers", "OfAll", "keeper", "traits_at_once"]
+__all__ = [
+    "All",
+    "Best",
+    "Hits",
+    "Keeper",
+    "Numbers",
+    "OfAll",
+    "joined_pairs",
+    "keeper",
+    "keepers",
+    "traits_at_once",
+]
 
 REFIT_TRAITS = 16
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
@@ -72,6 +84,35 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
     return Best(m, method) if best else Hits(float(keep), method)
 
 
+def keepers(count: int, keep: str | float, M: int, null: NullModel, method: Method) -> list[Keeper]:
+    """So many of them, for markers of their own each; of all pairs they fill the same arrays."""
+    first = keeper(keep, M, null, method)
+    if isinstance(first, All):
+        return [first, *(All(M, null.m, method, first.kept) for _ in range(count - 1))]
+    return [first, *(keeper(keep, M, null, method) for _ in range(count - 1))]
+
+
+def joined_pairs(
+    found: Sequence[tuple[Pairs, Numbers, Numbers]], keep: str | float, method: Method
+) -> tuple[Pairs, Numbers, Numbers]:
+    """What one keeper would have kept of the markers that several have seen."""
+    if len(found) == 1 or keep == "all":
+        return found[0]
+    every, markers, traits = zip(*found, strict=True)
+    if keep == "best":
+        marker = np.stack(markers)
+        score = np.where(marker < 0, -1.0, np.nan_to_num(np.stack([x.log10p for x in every])))
+        tie = TIE if method.variance == "refit" else 0.0
+        first = np.where(score >= score.max(axis=0) * (1 - tie), marker, np.iinfo(int).max)
+        which, own = np.argmin(first, axis=0), np.arange(marker.shape[1])
+        pairs = jax.tree.map(lambda *some: np.stack(some)[which, own], *every)
+        return pairs, marker[which, own], None
+    marker, trait = np.concatenate(markers), np.concatenate(traits)
+    order = np.lexsort((trait, marker))
+    pairs = jax.tree.map(lambda *some: np.concatenate(some)[order], *every)
+    return pairs, marker[order], trait[order]
+
+
 def traits_at_once(kept: Keeper, variance: str) -> int:
     """Traits worked on together."""
     if variance == "null":
@@ -90,9 +131,9 @@ class _Computed(NamedTuple):
 class All:
     """Every pair."""
 
-    def __init__(self, M: int, m: int, method: Method) -> None:
+    def __init__(self, M: int, m: int, method: Method, kept: Pairs | None = None) -> None:
         self.method = method
-        self.kept = empty_pairs((M, m), method)
+        self.kept = empty_pairs((M, m), method) if kept is None else kept
         self._waiting: list[Tile] = []
         self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import jax
@@ -12,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.blocks import (
+    Batch,
     Fits,
     batches,
     block_width,
@@ -21,16 +24,18 @@ from lmmlite_jax.mapping.blocks import (
 )
 from lmmlite_jax.mapping.differentiable import differentiable_scan
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_genotypes
-from lmmlite_jax.mapping.keep import Numbers, keeper, traits_at_once
+from lmmlite_jax.mapping.keep import Numbers, joined_pairs, keepers, traits_at_once
 from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.statistics import Pairs
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.at_once import halved_if_full
+from lmmlite_jax.model.devices import devices, spread
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import reasons_of
+from lmmlite_jax.model.trait_block import blocks_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,13 +245,23 @@ def _search(
     method: Method,
 ) -> tuple[Fits, tuple[Pairs, Numbers, Numbers], Int[np.ndarray, " M"]]:
     """Fits of the traits, what is kept of all pairs, and the missing genotypes of each marker."""
-    kept, fits = keeper(keep, genotypes.markers, null, method), Fits(null, len(served))
-    width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
+    count = len(devices())
+    kept = keepers(count, keep, genotypes.markers, null, method)
+    fits = Fits(null, len(served))
+    sizes = [-(-markers.size // count) for _, markers in served]
+    width = block_width(null, genotypes.columns, sizes)
     missing = np.zeros(genotypes.markers, dtype=np.int64)
-    for batch in fits.note(batches(null, served, traits_at_once(kept, method.variance))):
-        pieces = every(batch.blocks, batch.markers, width)
-        missing = np.maximum(missing, collect(kept, genotypes, pieces))
-    return fits, kept.pairs(), missing
+
+    def collected(batch: Batch, device: jax.Device | None, k: int) -> Int[np.ndarray, " M"]:
+        """Every so manieth block of markers."""
+        pieces = every(blocks_on(batch.blocks, device), batch.markers, width)
+        return collect(kept[k], genotypes, islice(pieces, k, None, count))
+
+    for batch in fits.note(batches(null, served, traits_at_once(kept[0], method.variance))):
+        for of_part in spread(partial(collected, batch), range(count)):
+            missing = np.maximum(missing, of_part)
+    found = list(spread(lambda device, k: kept[k].pairs(), range(count)))
+    return fits, joined_pairs(found, keep, method), missing
 
 
 def _with_columns(tested: Float[AnyArray, "*some"], columns: int) -> Float[AnyArray, "*every"]:

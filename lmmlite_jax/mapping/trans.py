@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -26,9 +27,11 @@ from lmmlite_jax.mapping.keep import Keeper, keeper, traits_at_once
 from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.model.at_once import halved_if_full
+from lmmlite_jax.model.devices import spread
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
+from lmmlite_jax.model.trait_block import blocks_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,6 +191,10 @@ def _width(n: int) -> int:
     return int(np.clip(_MOST_NUMBERS // n // _FEWEST * _FEWEST, _FEWEST, _MOST_MARKERS))
 
 
+def _on(batch: Batch, device: jax.Device | None) -> Batch:
+    return batch._replace(blocks=blocks_on(batch.blocks, device))
+
+
 class _Trans(NamedTuple):
     """What is looked for, and among what."""
 
@@ -215,9 +222,9 @@ class _Trans(NamedTuple):
             ]
             parts = [batch.markers[start : start + width] for start in starts]
             read = self.genotypes.in_turn(parts)
-            hsq = fits.hsq[batch.kinship]
-            for start, numbers, part in zip(starts, parts, read, strict=True):
-                columns, missing = halved_if_full(partial(self.pairs, batch, numbers, part, hsq))
+            tested = partial(self.tested, cache(partial(_on, batch)), fits.hsq[batch.kinship])
+            found = spread(tested, zip(parts, read, strict=True))
+            for start, numbers, (columns, missing) in zip(starts, parts, found, strict=True):
                 yield TransPairs(
                     **columns,
                     unit=TransUnit(batch.kinship, batch.number, start),
@@ -228,6 +235,16 @@ class _Trans(NamedTuple):
                     markers=self.genotypes.names,
                     traits=null.traits,
                 )
+
+    def tested(
+        self,
+        batch_on: Callable[[jax.Device | None], Batch],
+        hsq: Float[np.ndarray, " m"],
+        device: jax.Device | None,
+        piece: tuple[Int[np.ndarray, " tested"], Genotypes],
+    ) -> tuple[dict[str, Shaped[np.ndarray, " pairs"]], Int[np.ndarray, " tested"]]:
+        """Columns of the pairs of a piece of the work, done on a device, and missing genotypes."""
+        return halved_if_full(lambda: self.pairs(batch_on(device), *piece, hsq))
 
     def traits_at_once(self) -> int:
         """Traits worked on together."""

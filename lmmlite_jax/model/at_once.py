@@ -123,7 +123,7 @@ def halve(error: jax.errors.JaxRuntimeError) -> None:
         ) from error
     _halvings += 1
     after = at_once()
-    logging.getLogger(__name__).warning(
+    logging.getLogger("lmmlite_jax").warning(
         "The device has too little memory for %s markers × %s traits at once: going on with "
         "%s × %s.",
         *(f"{size:,}" for size in (before.markers, before.traits, after.markers, after.traits)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, Real
 
@@ -67,6 +68,18 @@ class Individuals:
         self.pattern, self._skeleton = pattern, skeleton
         self.everyone, self.reml, self.dtype = everyone, reml, dtype
         self.wider, self.left_out = wider, left_out
+
+    def on(self, device: jax.Device) -> Individuals:
+        """The same with copies of the arrays on a device."""
+        return Individuals(
+            jax.device_put(self.pattern, device),
+            jax.device_put(self._skeleton, device),
+            self.everyone,
+            self.reml,
+            self.dtype,
+            self.wider,
+            self.left_out,
+        )
 
     def rotate_markers(self, genotypes: Real[AnyArray, "k B everyone"]) -> Markers:
         """Rotate B markers of k columns, given for all individuals without gaps."""

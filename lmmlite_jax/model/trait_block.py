@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
@@ -35,7 +35,7 @@ from lmmlite_jax.model.tested_traits import (
     whitened_of,
 )
 
-__all__ = ["TraitBlock", "trait_blocks"]
+__all__ = ["TraitBlock", "blocks_on", "trait_blocks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +200,33 @@ class TraitBlock:
         everything = self._columns.size == self._rotated.values.shape[2]
         ordered = everything and np.array_equal(self._columns, np.arange(self._columns.size))
         return None if ordered else self._columns
+
+
+def blocks_on(blocks: Sequence[TraitBlock], device: jax.Device | None) -> list[TraitBlock]:
+    """Blocks with copies of their arrays on a device; None for where they are.
+
+    What several blocks share is copied once.
+    """
+    if device is None:
+        return list(blocks)
+    people: dict[int, Individuals] = {}
+    rotated: dict[int, Rotated] = {}
+
+    def copied(individuals: Individuals) -> Individuals:
+        own = id(individuals)
+        if own not in people:
+            people[own] = individuals.on(device)
+            if individuals.wider is not None:
+                people[own].wider = copied(individuals.wider)
+        return people[own]
+
+    for block in blocks:
+        if id(block._rotated) not in rotated:
+            rotated[id(block._rotated)] = jax.device_put(block._rotated, device)
+    return [
+        replace(block, individuals=copied(block.individuals), _rotated=rotated[id(block._rotated)])
+        for block in blocks
+    ]
 
 
 def trait_blocks(

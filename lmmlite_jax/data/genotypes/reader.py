@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +43,7 @@ class FileDosages:
         self._width = max(256, _NUMBERS_A_CHUNK // max(samples.size, 1))
         self._chunks: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, "genotypes")
+        self._lock = Lock()  # a thread for each device may read
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read ``[:, markers]``, markers being a slice or an array of numbers."""
@@ -78,13 +80,17 @@ class FileDosages:
         self.close()
 
     def _chunk(self, number: int) -> np.ndarray:
-        for wanted in (number, number + 1):
-            if wanted * self._width >= self.shape[1]:
-                continue
-            if wanted not in self._chunks:
-                part = self.variants[wanted * self._width : (wanted + 1) * self._width]
-                self._chunks[wanted] = self._thread.submit(self.genotypes.read, part, self.samples)
-            self._chunks.move_to_end(wanted)
-        while len(self._chunks) > _CHUNKS_KEPT:
-            self._chunks.popitem(last=False)
-        return self._chunks[number].result()
+        with self._lock:
+            for wanted in (number, number + 1):
+                if wanted * self._width >= self.shape[1]:
+                    continue
+                if wanted not in self._chunks:
+                    part = self.variants[wanted * self._width : (wanted + 1) * self._width]
+                    self._chunks[wanted] = self._thread.submit(
+                        self.genotypes.read, part, self.samples
+                    )
+                self._chunks.move_to_end(wanted)
+            while len(self._chunks) > _CHUNKS_KEPT:
+                self._chunks.popitem(last=False)
+            chunk = self._chunks[number]
+        return chunk.result()

@@ -165,10 +165,10 @@ def best_markers(
     wanted: Bool[np.ndarray, " m"] | None = None,
 ) -> Iterator[tuple[Neighbourhood, BestNearby]]:
     """Best markers of some neighbouring genes after the others, of whom any is ``wanted``."""
-    nearby = each_neighbourhood(
-        null, genotypes, windows, chromosome, maf_threshold=maf_threshold, wanted=wanted
+    work = partial(best_nearby, chance=chance)
+    return each_neighbourhood(
+        null, genotypes, windows, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
     )
-    return ((near, best_nearby(near, chance)) for near in nearby)
 
 
 def _effects_nearby(near: Neighbourhood) -> Float[np.ndarray, "3 S T"]:

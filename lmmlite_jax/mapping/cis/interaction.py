@@ -125,17 +125,21 @@ def map_cis_interaction(
     e = np.asarray(null.design[:, column])
     genotypes = replace(genotypes, interaction=e, with_covariate=True)
     # The markers' columns include i; the heritability is that of the model with i.
+
+    def work(near: Neighbourhood) -> CisInteractions:
+        varying = _varying_in_halves(near, e, maf_threshold_interaction)
+        return _interactions_of(varying, genotypes.names, null.traits)
+
     nearby = each_neighbourhood(
         null,
         genotypes,
         of_genes,
         chromosome,
+        work,
         wanted=wanted,
         batches=partial(null.without_covariate, column),
     )
-    varying = (_varying_in_halves(near, e, maf_threshold_interaction) for near in nearby)
-    names, traits = genotypes.names, null.traits
-    return each_in_float64(_interactions_of(near, names, traits) for near in varying)
+    return each_in_float64(pairs for _, pairs in nearby)
 
 
 def _varying_in_halves(

@@ -8,8 +8,10 @@ that thousands of genes with windows of all sizes go through a handful of compil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from functools import cache, partial
+from typing import NamedTuple, TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -18,11 +20,12 @@ from lmmlite_jax.mapping.blocks import Piece, Tile, markers_of_kinships, tiles
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.statistics import Pairs, empty_pairs, pair_statistics
+from lmmlite_jax.model.devices import spread
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.trait_block import TraitBlock
+from lmmlite_jax.model.trait_block import TraitBlock, blocks_on
 
 __all__ = [
     "FEWEST_MARKERS",
@@ -43,6 +46,8 @@ FEWEST_MARKERS = 256
 
 USUAL_MARKERS = 4096
 """Markers of neighbouring genes that are rotated together; more where one window is wider."""
+
+A = TypeVar("A")
 
 Batches = Callable[[str, Int[np.ndarray, " genes"]], Iterator[list[TraitBlock]]]
 """Gives blocks of fitted genes, by the label of their kinship and their numbers."""
@@ -147,15 +152,17 @@ def each_neighbourhood(
     genotypes: Genotypes,
     windows: Windows,
     chromosome: ArrayOrFrame | None,
+    work: Callable[[Neighbourhood], A],
     *,
     maf_threshold: float = 0.0,
     wanted: Bool[AnyArray, " m"] | None = None,
     batches: Batches | None = None,
-) -> Iterator[Neighbourhood]:
-    """All genes with the markers near them, under the kinship of their chromosome.
+) -> Iterator[tuple[Neighbourhood, A]]:
+    """All genes with the markers near them, under the kinship of their chromosome, and ``work``.
 
-    ``batches`` fits the genes of a kinship, `NullModel.batches` by default. Windows that cannot be
-    mapped are refused at once, before the first neighbourhood is asked for.
+    Neighbourhoods are spread over the devices there are. ``batches`` fits the genes of a kinship,
+    `NullModel.batches` by default. Windows that cannot be mapped are refused at once, before the
+    first neighbourhood is asked for.
     """
     fitted = null.batches if batches is None else batches
     kinships = genes_of_kinships(null, genotypes, windows, chromosome)
@@ -167,6 +174,7 @@ def each_neighbourhood(
             genotypes,
             windows,
             genes,
+            work,
             maf_threshold=maf_threshold,
             wanted=wanted,
         )
@@ -178,18 +186,31 @@ def neighbourhoods(
     genotypes: Genotypes,
     windows: Windows,
     genes: Int[np.ndarray, " genes"],
+    work: Callable[[Neighbourhood], A],
     *,
     maf_threshold: float = 0.0,
     wanted: Bool[AnyArray, " m"] | None = None,
-) -> Iterator[Neighbourhood]:
-    """Some genes of batches of fitted traits, with the markers near them.
+) -> Iterator[tuple[Neighbourhood, A]]:
+    """Some genes of batches of fitted traits, with the markers near them, and ``work`` on each.
 
     Neighbours of whom none is ``wanted`` are passed over.
     """
     chosen = np.isin(np.arange(len(windows)), genes)
+
+    def worked_on(
+        blocks: Callable[[jax.Device | None], Sequence[TraitBlock]],
+        device: jax.Device | None,
+        run: _Run,
+    ) -> tuple[Neighbourhood, A]:
+        part = blocks(device)[run.block].part(run.places)
+        piece = Piece([part], run.markers, padded_size(run.markers.size))
+        (tile,) = tiles(genotypes, [piece])
+        near = _neighbourhood(tile, genotypes, windows, maf_threshold)
+        return near, work(near)
+
     for blocks in batches:
-        for tile in tiles(genotypes, _pieces(blocks, windows, chosen, wanted)):
-            yield _neighbourhood(tile, genotypes, windows, maf_threshold)
+        on_device = cache(partial(blocks_on, blocks))
+        yield from spread(partial(worked_on, on_device), _runs(blocks, windows, chosen, wanted))
 
 
 def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
@@ -214,29 +235,36 @@ def _neighbourhood(
     return Neighbourhood(block, tile.markers, kept, first, size, own[:, 0], own[:, 1], dosages)
 
 
-def _pieces(
+class _Run(NamedTuple):
+    """Neighbouring genes: number of their block, places there (-1 for none), and their markers."""
+
+    block: int
+    places: Int[np.ndarray, " T"]
+    markers: Int[np.ndarray, " S"]
+
+
+def _runs(
     blocks: Sequence[TraitBlock],
     windows: Windows,
     chosen: Bool[np.ndarray, " m"],
     wanted: Bool[AnyArray, " m"] | None,
-) -> Iterator[Piece]:
-    """Runs of neighbouring genes of each block, with all markers near any of them."""
-    for block in blocks:
+) -> Iterator[_Run]:
+    """Runs of neighbouring genes of each block."""
+    for number, block in enumerate(blocks):
         places = np.flatnonzero((block.traits >= 0) & chosen[block.traits])
         own = windows[block.traits[places]]
         places = places[np.lexsort((own[:, 1], own[:, 0]))]
         width = min(GENES_AT_ONCE, block.traits.size)
-        for run in _runs(places, windows[block.traits[places]]):
+        for run in _neighbours(places, windows[block.traits[places]]):
             genes = block.traits[run]
             if wanted is not None and not np.asarray(wanted)[genes].any():
                 continue
             first, last = windows[genes, 0].min(), windows[genes, 1].max()
             empty = np.full(width - run.size, -1)
-            part = block.part(np.concatenate([run, empty]))
-            yield Piece([part], np.arange(first, last), padded_size(int(last - first)))
+            yield _Run(number, np.concatenate([run, empty]), np.arange(first, last))
 
 
-def _runs(
+def _neighbours(
     places: Int[np.ndarray, " genes"], windows: Int[np.ndarray, "genes 2"]
 ) -> Iterator[Int[np.ndarray, " run"]]:
     """Places of genes, by their windows, that are worked on together."""

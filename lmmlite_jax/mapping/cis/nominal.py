@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -110,11 +111,11 @@ def map_cis_nominal(
     check_choices(variance, test, "all", 1)
     method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
     null = null.with_likelihood(reml=method.reml(null.reml))
+    work = partial(_pairs_of, method=method, markers=genotypes.names, traits=null.traits)
     nearby = each_neighbourhood(
-        null, genotypes, of_genes, chromosome, maf_threshold=maf_threshold, wanted=wanted
+        null, genotypes, of_genes, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
     )
-    names, traits = genotypes.names, null.traits
-    return each_in_float64(_pairs_of(near, method, names, traits) for near in nearby)
+    return each_in_float64(pairs for _, pairs in nearby)
 
 
 def _pairs_of(

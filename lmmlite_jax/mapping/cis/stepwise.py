@@ -37,14 +37,14 @@ class Search(NamedTuple):
         block = self.null.given(gene, np.concatenate(markers, axis=1), label)
         if block is None:
             return None
-        (near,) = neighbourhoods(
+        ((_, found),) = neighbourhoods(
             [[block]],
             self.genotypes,
             self.windows,
             np.array([gene]),
+            partial(best_nearby, chance=self.chance),
             maf_threshold=self.maf_threshold,
         )
-        found = best_nearby(near, self.chance)
         if found.genes.size == 0:
             return None
         columns = {name: values[0] for name, values in found.columns.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -113,10 +114,10 @@ def each_fine_mapped(
 
     A gene is left out where no marker of its window can be tested, or where it has no fit.
     """
-    nearby = each_neighbourhood(
-        null, genotypes, windows, chromosome, maf_threshold=maf_threshold, wanted=wanted
+    work = partial(_fine_map, search=search)
+    return each_neighbourhood(
+        null, genotypes, windows, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
     )
-    return ((near, _fine_map(near, search)) for near in nearby)
 
 
 def _fine_map(near: Neighbourhood, search: Search) -> list[FineMapped]:

@@ -65,14 +65,14 @@ def test_permuted_shares_are_those_of_dense_products(monkeypatch):
     null = lmm.NullModel(K, Y, X)
     chance = best_marker.as_permutations(40, 1, "float64")
     found = 0
-    for near in neighbourhoods(
+    for near, shares in neighbourhoods(
         null.batches(*null.kinship_labels),
         as_dosages(G, null),
         windows,
         np.arange(4),
+        lambda near: best_marker.permuted_shares(near, near.inside(), chance),
         maf_threshold=0.21,
     ):
-        shares = best_marker.permuted_shares(near, near.inside(), chance)
         block, whitened = near.block, near.block.whitened
         real, size = block.dof, len(whitened.residuals)
         orders = permuted(real, size, 40, 1)[:, :real]
