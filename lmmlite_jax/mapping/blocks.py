@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.mapping.genotypes import Genotypes, without_gaps
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -91,8 +91,7 @@ class MarkerBlock:
     individuals : Individuals
         In whom they are rotated.
     stored : (n, width, k)
-        Genotypes of all individuals, missing ones replaced by the mean; zeros beyond B. In the type
-        they came in where that is a small integer: `dosages` are in double precision.
+        Genotypes of all individuals, as `Genotypes.stored` has them; zeros beyond B.
     missing : (B,)
         How many were missing of each marker.
     wider : MarkerBlock or None
@@ -115,8 +114,8 @@ class MarkerBlock:
 
     @cached_property
     def dosages(self) -> Float[np.ndarray, "n width k"]:
-        """Genotypes in double precision."""
-        return self.stored.astype(np.float64, copy=False)
+        """Genotypes in double precision, missing ones replaced by the mean."""
+        return without_gaps(self.stored)
 
     @cached_property
     def rotated(self) -> Markers:

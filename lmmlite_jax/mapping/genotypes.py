@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
@@ -17,6 +17,7 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     check_same_individuals,
 )
+from lmmlite_jax.model.marker_rotation import MISSING
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
@@ -27,6 +28,7 @@ __all__ = [
     "as_genotypes",
     "interacting_column",
     "mean_of_observed",
+    "without_gaps",
 ]
 
 
@@ -36,7 +38,10 @@ SUM_TOLERANCE = 1e-6
 
 @runtime_checkable
 class DosageReader(Protocol):
-    """Dosages (n, M) that are read when they are asked for, as from a file."""
+    """Dosages (n, M) that are read when they are asked for, as from a file.
+
+    Missing ones are NaN, and `MISSING` in int8.
+    """
 
     shape: tuple[int, int]
 
@@ -54,7 +59,7 @@ class Genotypes:
     Attributes
     ----------
     values : (n, M) or (n, M, k), or DosageReader
-        As given; NaN where missing.
+        As given; NaN where missing, or `MISSING` in int8.
     names, individuals : tuple of str or None
         Of markers and individuals, where a data frame came in.
     interaction : (n,) or None
@@ -129,22 +134,20 @@ class Genotypes:
     ) -> tuple[Float[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
         """Some markers without gaps, and zeros after them; how many gaps each had."""
         stored, missing = self.stored(markers, width)
-        return stored.astype(np.float64, copy=False), missing
+        return without_gaps(stored), missing
 
     def stored(
         self, markers: Int[np.ndarray, " B"], width: int
     ) -> tuple[Shaped[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
-        """As `block`, in the type of the genotypes where that is a small integer."""
+        """As `block`; in the type of the genotypes, with gaps, where that is a small integer."""
         contiguous = markers.size and np.ptp(markers) == markers.size - 1
         which = slice(markers[0], markers[-1] + 1) if contiguous else markers
         chosen = np.asarray(self.values[:, which])
-        missing = np.zeros(markers.size, dtype=np.int64)
-        if chosen.dtype not in (np.int8, np.uint8):
-            chosen = chosen.astype(np.float64, copy=False)
-            gaps = np.isnan(chosen)
-            if gaps.any():
-                chosen = np.where(gaps, mean_of_observed(chosen, gaps), chosen)
-                missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
+        missing, gaps = np.zeros(markers.size, dtype=np.int64), _gaps(chosen)
+        if gaps is not None:
+            missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
+        if chosen.dtype not in (np.int8, np.uint8) or self.interaction is not None:
+            chosen = _filled(chosen, gaps)
         chosen = chosen[:, :, : self.columns] if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
             e = self.interaction[:, None, None]
@@ -152,6 +155,26 @@ class Genotypes:
             chosen = np.concatenate([*alone, chosen, chosen * e], axis=2)
         empty = width - markers.size
         return (np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen), missing
+
+
+def without_gaps(values: Shaped[np.ndarray, "n *rest"]) -> Float[np.ndarray, "n *rest"]:
+    """Genotypes in double precision, a missing one the mean over the individuals observed."""
+    return _filled(values, _gaps(values))
+
+
+def _filled(
+    values: Shaped[np.ndarray, "n *rest"], gaps: Bool[np.ndarray, "n *rest"] | None
+) -> Float[np.ndarray, "n *rest"]:
+    whole = values.astype(np.float64, copy=False)
+    return whole if gaps is None else np.where(gaps, mean_of_observed(whole, gaps), whole)
+
+
+def _gaps(values: Shaped[np.ndarray, "n *rest"]) -> Bool[np.ndarray, "n *rest"] | None:
+    """Which genotypes are missing; None if none is."""
+    if values.dtype.kind != "f" and values.dtype != np.int8:
+        return None
+    gaps = np.isnan(values) if values.dtype.kind == "f" else values == MISSING
+    return gaps if gaps.any() else None
 
 
 def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:

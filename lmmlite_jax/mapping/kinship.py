@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from lmmlite_jax.mapping.genotypes import mean_of_observed
 from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.marker_rotation import MISSING
 
 __all__ = ["block_width", "kinship", "kinship_of_blocks"]
 
@@ -58,8 +59,8 @@ def kinship(
     ----------
     G : (n, M) or (n, M, k) array_like or data frame
         Dosages, individuals in rows, or probabilities of k alleles (founders). Missing values are
-        NaN and become the marker's mean. `G` is converted to float64 a block of markers at a time,
-        so that it may be an array of small integers, or mapped from a file.
+        NaN, or -127 in int8, and become the marker's mean. `G` is converted to float64 a block of
+        markers at a time, so that it may be an array of small integers, or mapped from a file.
     method : {"standardized", "centered", "allele_probs"}
         As in the table: "allele_probs" for probabilities, one of the others for dosages.
     chromosome : (M,) sequence, optional
@@ -271,7 +272,9 @@ def _chromosomes(
 
 def _cross_products(values: np.ndarray, markers: np.ndarray, method: str) -> tuple[np.ndarray, int]:
     """Sum over markers of what is averaged, and how many of them are used."""
-    g = values.astype(np.float64, copy=False)
+    g = values.astype(np.float64, copy=values.dtype == np.int8)
+    if values.dtype == np.int8:
+        g[values == MISSING] = np.nan
     _refuse_infinite(g, markers)
     if method == "allele_probs":
         Z, kept = _probabilities(g, markers)

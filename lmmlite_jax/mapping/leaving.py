@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lmmlite_jax.mapping.blocks import GROUP, WHOLE_TILES, MarkerBlock, Tile
+from lmmlite_jax.mapping.genotypes import without_gaps
 from lmmlite_jax.model.at_once import Product, at_once
 from lmmlite_jax.model.screening import ROUNDOFF, ScreenMarkers, ScreenTraits, margin_of_product
 from lmmlite_jax.model.threads import on_cpu
@@ -300,7 +301,7 @@ def _left(
         own = np.flatnonzero((which == k) & (place < block.numbers.size))
         distinct, marker = np.unique(place[own], return_inverse=True)
         numbers.append(block.numbers[distinct])
-        dosages.append(block.stored[:, distinct, 0])
+        dosages.append(without_gaps(block.stored[:, distinct, 0]))
         pairs.append((marker + count, trait[own]))
         count += distinct.size
     marker, trait = (np.concatenate(of_all) for of_all in zip(*pairs, strict=True))

@@ -148,8 +148,8 @@ def scan(
         Kinship, traits and covariates. Each trait is tested in the individuals observed for it.
     G : (n, M) or (n, M, k) array or data frame
         Dosages; or k columns a marker, such as founder probabilities, tested together. Columns
-        that others span are left out of a test (the last of 8 founder probabilities). NaN is
-        replaced by the marker's mean.
+        that others span are left out of a test (the last of 8 founder probabilities). NaN, and
+        -127 in int8, is replaced by the marker's mean.
     variance : "null" or "refit"
         Heritability of each trait estimated once, without markers (EMMAX, FaST-LMM, R/qtl2); or
         again for every pair (GEMMA), for markers of one column. The likelihood is the null model's

@@ -15,7 +15,10 @@ from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["MarkerRotation", "Markers", "marker_rotation", "rotate_markers"]
+__all__ = ["MISSING", "MarkerRotation", "Markers", "decoded", "marker_rotation", "rotate_markers"]
+
+MISSING = -127
+"""What stands for a missing genotype in int8: bed-reader's."""
 
 SINGLE_COLLINEAR_TOLERANCE = 1e-5
 """COLLINEAR_TOLERANCE for markers in single precision."""
@@ -98,11 +101,24 @@ def marker_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int, dtype: str)
     )
 
 
+def decoded(G: Real[Array, "B n"]) -> Float[Array, "B n"]:
+    """Genotypes in double precision; a missing one of int8 is the mean of those observed."""
+    if G.dtype != jnp.int8:
+        return G.astype(float)
+    gaps = G == MISSING
+    observed = jnp.where(gaps, 0, G.astype(int))
+    mean = jnp.sum(observed, axis=1) / jnp.maximum(jnp.sum(~gaps, axis=1), 1)
+    return jnp.where(gaps, mean[:, None], observed.astype(float))
+
+
 @partial(jax.jit, static_argnames="dtype")
 def rotate_markers(by: MarkerRotation, G: Real[Array, "k B n"], *, dtype: str) -> Markers:
-    """Rotate a block of markers: a product that is fastest with markers in rows."""
+    """Rotate a block of markers: a product that is fastest with markers in rows.
+
+    Those of int8 may have gaps.
+    """
     k, B, n = G.shape
-    G = G.reshape(k * B, n).astype(float)
+    G = decoded(G.reshape(k * B, n))
     whole = jnp.sum(G**2 * by.individuals, axis=1).reshape(k, B)
     tolerance = COLLINEAR_TOLERANCE if dtype == "float64" else SINGLE_COLLINEAR_TOLERANCE
     if dtype == "float32":

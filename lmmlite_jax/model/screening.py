@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Real
 from lmmlite_jax.model.at_once import Product
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
+from lmmlite_jax.model.marker_rotation import decoded
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton
 
@@ -153,7 +154,7 @@ def margin_of_product(
 @partial(jax.jit, static_argnames="double")
 def screen_markers(by: ScreenRotation, G: Real[Array, "1 B n"], *, double: bool) -> ScreenMarkers:
     """Rotate a block of markers, in ``double`` precision or in single."""
-    G = G[0].astype(float) * by.roots
+    G = decoded(G[0]) * by.roots
     whole = jnp.sum(G**2, axis=1)
     left = G - (G @ by.covariates) @ by.covariates.T
     square = jnp.sum(left**2, axis=1)

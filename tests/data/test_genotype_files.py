@@ -127,6 +127,13 @@ def test_blocks_together_are_the_whole(written, name, width):
     )
 
 
+def test_whole_copies_come_as_small_integers_where_a_file_has_no_others(written):
+    with open_genotypes(written / "one.x") as genotypes:
+        packed = genotypes.read(slice(2, 9), packed=True)
+    assert packed.dtype == np.int8
+    np.testing.assert_array_equal(np.where(packed == -127, np.nan, packed), CALLS[:, 2:9])
+
+
 def test_one_block_is_read_ahead_and_no_more(written, monkeypatch):
     with open_genotypes(written / "one.x") as genotypes:
         read, started, reader = [], threading.Event(), genotypes._load

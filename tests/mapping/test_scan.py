@@ -287,6 +287,19 @@ def test_genotypes_of_small_integers_are_those_numbers(options):
     np.testing.assert_allclose(found.log10p, expected.log10p, rtol=1e-10)
 
 
+@pytest.mark.parametrize("options", [{}, {"keep": "best"}, {"keep": 1.0}, {"variance": "refit"}])
+def test_missing_ones_of_small_integers_are_those_of_other_genotypes(options):
+    K, Y, G, X = problem(9, n=24, m=100, M=4)
+    null, counts = lmm.NullModel(K, Y, X), np.round(np.abs(G)) % 3
+    counts[2:5, 1] = counts[7, 3] = np.nan
+    packed = np.where(np.isnan(counts), -127, counts).astype(np.int8)
+    expected, found = (lmm.scan(null, genotypes, **options) for genotypes in (counts, packed))
+    np.testing.assert_array_equal(found.missing, [0, 3, 0, 1])
+    for name in ("beta", "se", "lod", "log10p", "hsq"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    np.testing.assert_array_equal(lmm.kinship(packed), lmm.kinship(counts))
+
+
 def test_best_and_threshold_are_what_all_shows():
     K, Y, G, X = problem(4, M=1100, m=5)
     G[:, 700:] = G[:, :400] @ np.diag(np.random.default_rng(0).uniform(0.5, 2, 400))

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "MISSING",
     "Block",
     "GenotypeFile",
     "check_dosages",
@@ -28,6 +30,9 @@ __all__ = [
     "spaced_lines",
     "variant_table",
 ]
+
+MISSING = -127
+"""What stands for a missing genotype where they are small integers: bed-reader's."""
 
 _NO_ID = ("", ".")
 
@@ -39,8 +44,8 @@ class Block(NamedTuple):
     ----------
     variants : (k,) int array
         Which rows of `GenotypeFile.variants` they are.
-    dosages : (n, k) float32 array
-        Copies of allele ``a1``, NaN where missing.
+    dosages : (n, k) array
+        As from `GenotypeFile.read`.
     """
 
     variants: np.ndarray
@@ -94,7 +99,9 @@ class GenotypeFile(ABC):
         """The files that are read."""
         return (self.path,)
 
-    def read(self, which: Any = slice(None), samples: Any = None) -> np.ndarray:
+    def read(
+        self, which: Any = slice(None), samples: Any = None, *, packed: bool = False
+    ) -> np.ndarray:
         """Read the dosages of some variants.
 
         Parameters
@@ -103,6 +110,8 @@ class GenotypeFile(ABC):
             Rows of `variants`, in the order wanted.
         samples : (s,) int array, optional
             Positions in the file's `samples`, in the order wanted; all when not given.
+        packed : bool
+            Whether a file that has whole copies alone gives them as int8, -127 where missing.
 
         Returns
         -------
@@ -123,10 +132,20 @@ class GenotypeFile(ABC):
         if chosen.size == 0:
             return np.empty((len(self.samples) if among is None else among.size, 0), np.float32)
         with self._lock:
-            return self._load(chosen, among)
+            found = self._load(chosen, among)
+        if packed or found.dtype == np.float32:
+            return found
+        dosages = found.astype(np.float32)
+        dosages[found == MISSING] = np.nan
+        return dosages
 
     def blocks(
-        self, which: Any = slice(None), width: int = 4096, samples: Any = None
+        self,
+        which: Any = slice(None),
+        width: int = 4096,
+        samples: Any = None,
+        *,
+        packed: bool = False,
     ) -> Iterator[Block]:
         """Read the dosages of some variants block by block, one block ahead.
 
@@ -135,7 +154,7 @@ class GenotypeFile(ABC):
 
         Parameters
         ----------
-        which, samples
+        which, samples, packed
             As for `read`.
         width : int
             Variants in a block; the last one may have fewer.
@@ -149,14 +168,12 @@ class GenotypeFile(ABC):
             raise ValueError(f"width is {width}: give at least 1.")
         chosen = _positions(which, len(self.variants), "variants", self.path)
         parts = [chosen[start : start + width] for start in range(0, chosen.size, width)]
+        read = partial(self.read, samples=samples, packed=packed)
         with ThreadPoolExecutor(1, "genotypes") as thread:
-            ahead = [thread.submit(self.read, part, samples) for part in parts[:1]]
+            ahead = [thread.submit(read, part) for part in parts[:1]]
             for number, part in enumerate(parts):
                 dosages = ahead.pop().result()
-                ahead += [
-                    thread.submit(self.read, following, samples)
-                    for following in parts[number + 1 : number + 2]
-                ]
+                ahead += [thread.submit(read, some) for some in parts[number + 1 : number + 2]]
                 yield Block(part, dosages)
 
     def close(self) -> None:  # noqa: B027 (not every format keeps a file open)
@@ -180,7 +197,10 @@ class GenotypeFile(ABC):
 
     @abstractmethod
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
-        """Read float32 dosages of `variants` (at least one) in `samples`; one caller at a time."""
+        """Read dosages of `variants` (at least one) in `samples`; one caller at a time.
+
+        In float32, or in int8 with `MISSING`.
+        """
 
 
 def variant_table(

@@ -47,8 +47,8 @@ class Plink1File(GenotypeFile):
 
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
         rows = slice(None) if samples is None else samples
-        dosages: np.ndarray = self._bed.read((rows, variants), dtype="float32")
-        return dosages
+        calls: np.ndarray = self._bed.read((rows, variants), dtype="int8")
+        return calls
 
 
 def _check_size(bed: Path, *, people: int, variants: int, bim: Path, fam: Path) -> None:

@@ -22,8 +22,9 @@ _CHUNKS_KEPT = 16
 class FileDosages:
     """Dosages (n, M) of some samples and variants of a file, in the order wanted.
 
-    Variants are read some thousand at a time, and those read last are kept: 256 MB at most. When
-    one chunk is asked for, a thread begins to read the next.
+    In float32, NaN where missing; whole copies, of a file that has no others, in int8 with -127
+    there. Variants are read some thousand at a time, and those read last are kept: 256 MB at most.
+    When one chunk is asked for, a thread begins to read the next.
 
     Parameters
     ----------
@@ -51,16 +52,18 @@ class FileDosages:
         if rows != slice(None):
             raise IndexError("all samples are read together: give [:, markers].")
         chosen = np.arange(self.shape[1])[markers]
-        found = np.empty((self.shape[0], chosen.size), dtype=np.float32)
         numbers = chosen // self._width
+        found = np.empty((self.shape[0], chosen.size), dtype=np.int8)
         for number in np.unique(numbers):
-            here = numbers == number
-            found[:, here] = self._chunk(int(number))[:, chosen[here] - number * self._width]
+            here, chunk = numbers == number, self._chunk(int(number))
+            found = found.astype(chunk.dtype, copy=False)  # all chunks of a file are of one type
+            found[:, here] = chunk[:, chosen[here] - number * self._width]
         return found
 
     def in_turn(self, markers: np.ndarray, width: int) -> Iterator[np.ndarray]:
         """Read ascending markers ``width`` at a time, the next while the last are worked on."""
-        for block in self.genotypes.blocks(self.variants[markers], width, self.samples):
+        chosen = self.variants[markers]
+        for block in self.genotypes.blocks(chosen, width, self.samples, packed=True):
             yield block.dosages
 
     def close(self) -> None:
@@ -87,7 +90,7 @@ class FileDosages:
                 if wanted not in self._chunks:
                     part = self.variants[wanted * self._width : (wanted + 1) * self._width]
                     self._chunks[wanted] = self._thread.submit(
-                        self.genotypes.read, part, self.samples
+                        self.genotypes.read, part, self.samples, packed=True
                     )
                 self._chunks.move_to_end(wanted)
             while len(self._chunks) > _CHUNKS_KEPT:

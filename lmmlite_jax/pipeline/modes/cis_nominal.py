@@ -9,7 +9,7 @@ import pandas as pd
 
 from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
 from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
-from lmmlite_jax.mapping.genotypes import mean_of_observed
+from lmmlite_jax.mapping.genotypes import without_gaps
 from lmmlite_jax.mapping.multiple_testing import effective_tests, q_values
 from lmmlite_jax.mapping.tables import pairs_table
 from lmmlite_jax.model.result import Status
@@ -114,9 +114,8 @@ def _effective_tests(run: Run, pairs: CisPairs | CisInteractions) -> dict[int, i
     tests = {}
     for gene in np.unique(pairs.gene):
         members = ~np.isnan(run.inputs.values[:, gene])
-        dosages = run.inputs.dosages[:, pairs.marker[pairs.gene == gene]][members].astype(float)
-        gaps = np.isnan(dosages)
-        tests[int(gene)] = effective_tests(np.where(gaps, mean_of_observed(dosages, gaps), dosages))
+        dosages = run.inputs.dosages[:, pairs.marker[pairs.gene == gene]]
+        tests[int(gene)] = effective_tests(without_gaps(dosages[members]))
     return tests
 
 
