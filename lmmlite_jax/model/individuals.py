@@ -82,7 +82,7 @@ class Individuals:
         )
 
     def rotate_markers(self, genotypes: Real[AnyArray, "k B everyone"]) -> Markers:
-        """Rotate B markers of k columns, given for all individuals without gaps."""
+        """Rotate B markers of k columns, given for all individuals; gaps in int8 alone."""
         return rotate(self._rotation, genotypes, dtype=self.dtype)
 
     def screen_markers(
