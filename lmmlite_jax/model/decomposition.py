@@ -32,7 +32,7 @@ __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton", "widened"]
 
 REGULAR = 1e-8
 """Smallest eigenvalue, as a part of the largest, down to which a skeleton is taken at first where
-patterns of missing values may have smaller positive eigenvalues than everyone."""
+patterns of missing values, or more covariates, have smaller positive eigenvalues than everyone."""
 
 WIDE = 1e-2
 """Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
@@ -98,10 +98,12 @@ def shared_skeleton(
 
 
 def widened(skeleton: Skeleton, patterns: Pattern) -> Skeleton:
-    """The skeleton, or where patterns have a positive eigenvalue below its nodes' one for all."""
-    if np.min(np.asarray(patterns.smallest)) >= float(skeleton.smallest) * (1 - 1e-3):
+    """The skeleton, or where patterns have a positive eigenvalue below its nodes' a wider one."""
+    smallest = float(np.min(np.asarray(patterns.smallest)))
+    if smallest >= float(skeleton.smallest) * (1 - 1e-3):
         return skeleton
-    return interval_skeleton(RANK_TOLERANCE, skeleton.largest)
+    regular = smallest >= REGULAR * float(skeleton.largest)
+    return interval_skeleton(REGULAR if regular else RANK_TOLERANCE, skeleton.largest)
 
 
 def _projected_spectrum(

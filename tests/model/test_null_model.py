@@ -4,11 +4,12 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from helpers import random_kinship, with_variance
+from helpers import dense_loglik, random_kinship, with_variance
 
 import lmmlite_jax as lmm
 from lmmlite_jax.model import null_model
 from lmmlite_jax.model.engine import Engine
+from lmmlite_jax.model.precision import double_precision
 
 
 def problem(m=6, n=40, M=30):
@@ -125,3 +126,24 @@ def test_what_cannot_be_is_refused_before_anything_is_fitted(options, message):
     K, Y, _, X = problem()
     with pytest.raises(ValueError, match=message):
         lmm.NullModel(**{"K": K, "Y": Y, "X": X} | options)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+def test_a_covariate_more_may_leave_a_singular_kinship_smaller_eigenvalues(reml):
+    rng = np.random.default_rng(6)
+    n, zeros = 40, 5
+    K = random_kinship(rng, n, n - zeros)
+    vectors = np.linalg.eigh(K)[1]
+    X, y = np.ones((n, 1)), with_variance(rng, K, 0.6, 1)
+    for part in (1e-1, 1e-4, 1e-6):  # of the covariate in the null space
+        more = vectors[:, zeros:] @ rng.standard_normal((n - zeros, 1)) + part * vectors[:, [0]]
+        with double_precision():
+            block = lmm.NullModel(K, y, X, reml=reml).given(0, more, "")
+        expected = lmm.fit_traits(K, y, np.column_stack([X, more]), reml=reml)
+        assert block.hsq[0] == pytest.approx(float(expected.hsq[0]), abs=1e-7)
+        found = float(expected.hsq[0])
+        best, beside = (
+            dense_loglik(h, K, y[:, 0], np.column_stack([X, more]), reml)
+            for h in (found, np.clip(found + 0.01, 0, 0.999))
+        )
+        assert best >= beside - 1e-9
