@@ -119,6 +119,13 @@ def map_qtl(
             "writes their significant pairs too."
         ),
     ] = None,
+    phenotype_groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of two columns without a header, a feature and its group: cis and "
+            "cis_independent map groups, by the strongest association of their features."
+        ),
+    ] = None,
     samples_map: Annotated[
         Path | None,
         typer.Option(
@@ -215,6 +222,7 @@ def map_qtl(
             interaction=interaction,
             samples_map=samples_map,
             annotation=annotation,
+            phenotype_groups=phenotype_groups,
             window=window,
             maf_threshold=maf_threshold,
             maf_threshold_interaction=maf_threshold_interaction,

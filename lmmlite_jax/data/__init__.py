@@ -10,6 +10,7 @@ from lmmlite_jax.data.kinship_files import (
     write_kinship,
 )
 from lmmlite_jax.data.loci import read_loci
+from lmmlite_jax.data.phenotype_groups import read_phenotype_groups
 from lmmlite_jax.data.phenotypes import (
     Phenotypes,
     read_annotation,
@@ -48,6 +49,7 @@ __all__ = [
     "read_kinship",
     "read_loci",
     "read_loco_kinship",
+    "read_phenotype_groups",
     "read_phenotypes",
     "read_samples_map",
     "read_table",

@@ -36,6 +36,7 @@ BEST_COLUMNS = (
     "slope_se",
     "pval_perm",
     "pval_beta",
+    "group_size",
     "log10p",
     "lod",
     "hsq",
@@ -54,7 +55,8 @@ Names = Sequence[str] | None
 class Places(NamedTuple):
     """Names of genes and markers, and where they are on the genome, as far as is known.
 
-    traits, markers (m,), (M,): names; position (M,) of the markers; start, end (m,) of the genes.
+    traits, markers (m,), (M,): names; position (M,) of the markers; start, end (m,) of the genes;
+    groups (m,): names of the genes' groups.
     """
 
     traits: Names = None
@@ -62,6 +64,7 @@ class Places(NamedTuple):
     position: ArrayOrFrame | None = None
     start: ArrayOrFrame | None = None
     end: ArrayOrFrame | None = None
+    groups: Names = None
 
     def variants(
         self, gene: Int[np.ndarray, " rows"], marker: Int[np.ndarray, " rows"]
@@ -85,13 +88,18 @@ def best_table(
     marker: Int[np.ndarray, " rows"],
     places: Places,
 ) -> pd.DataFrame:
-    """Best markers of genes, the genes in the index."""
+    """Best markers of genes, the genes in the index; of groups, the best gene of each."""
     import pandas as pd
 
     before, after = BEST_COLUMNS[:_BEFORE_PLACES], BEST_COLUMNS[_BEFORE_PLACES:]
     table = {name: columns[name] for name in before}
     table |= places.variants(gene, marker)
-    table |= {name: columns[name] for name in after}
+    for name in after:
+        if name == "group_size":
+            if places.groups is None:
+                continue
+            table["group_id"] = names_at(places.groups, gene)
+        table[name] = columns[name]
     index = pd.Index(names_at(places.traits, gene), name="phenotype_id")
     return pd.DataFrame({name: np.asarray(values) for name, values in table.items()}, index=index)
 

@@ -1,8 +1,9 @@
-"""What a run of the mode cis has found, for the modes that go on from it."""
+"""Groups of features, and what a run of the mode cis has found, for modes that go on from it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,17 @@ import numpy as np
 from jaxtyping import Bool
 
 from lmmlite_jax._optional import require
-from lmmlite_jax.data._names import few
+from lmmlite_jax.data import read_phenotype_groups
+from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.data._text import check_readable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_cis_output", "significant_features", "significant_pairs"]
+__all__ = ["groups_of", "read_cis_output", "significant_features", "significant_pairs"]
+
+Groups = tuple[str, ...] | None
+"""Group of each feature."""
 
 _THRESHOLDS = ("pval_nominal_threshold", "pval_nominal", "pval_beta")
 
@@ -49,7 +54,7 @@ def read_cis_output(path: str | os.PathLike[str]) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path).reset_index()
         else:
-            table = pd.read_csv(path, sep="\t", dtype={"phenotype_id": str})
+            table = pd.read_csv(path, sep="\t", dtype={"phenotype_id": str, "group_id": str})
     except (
         arrow.ArrowInvalid,
         pd.errors.ParserError,
@@ -66,11 +71,15 @@ def read_cis_output(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def significant_features(
-    table: pd.DataFrame, features: tuple[str, ...], fdr: float
+    table: pd.DataFrame, features: tuple[str, ...], groups: Groups, fdr: float
 ) -> Bool[np.ndarray, " m"]:
-    """Which features are significant at a false discovery rate; of which there must be some."""
+    """Which features, or their groups, are significant; of which there must be some."""
     kept = table[table["qval"] <= fdr] if "qval" in table else table
-    found = np.isin(np.asarray(features, dtype=object), kept["phenotype_id"].to_numpy(dtype=object))
+    by = _identified_by(table, groups)
+    found = np.isin(
+        np.asarray(features if groups is None else groups, dtype=object),
+        kept[by].to_numpy(dtype=object),
+    )
     if not found.any():
         raise ValueError(
             f"None of the {len(features)} features is significant in the cis output, which has "
@@ -79,8 +88,12 @@ def significant_features(
     return found
 
 
-def significant_pairs(pairs: pd.DataFrame, table: pd.DataFrame, fdr: float) -> pd.DataFrame:
-    """Pairs below the nominal threshold of a feature that is significant, as tensorQTL has them.
+def significant_pairs(
+    pairs: pd.DataFrame, table: pd.DataFrame, group_of: Mapping[str, str] | None, fdr: float
+) -> pd.DataFrame:
+    """Pairs below the nominal threshold of a feature, or its group, that is significant.
+
+    As tensorQTL has them; ``group_of`` has the group of each feature.
 
     Raises
     ------
@@ -93,8 +106,40 @@ def significant_pairs(pairs: pd.DataFrame, table: pd.DataFrame, fdr: float) -> p
             f"The cis output has no column {' and no '.join(absent)}, which nominal thresholds "
             "need: give the cis_qtl.txt.gz of a run of the mode cis with its beta approximation."
         )
-    kept = table.loc[table["qval"] <= fdr, ["phenotype_id", *_THRESHOLDS]]
-    kept = kept.rename(columns={"pval_nominal": "min_pval_nominal"})
-    both = pairs.merge(kept, on="phenotype_id")
+    by = _identified_by(table, group_of)
+    if group_of is not None:
+        pairs = pairs.copy()
+        pairs.insert(1, "group_id", pairs["phenotype_id"].map(group_of))
+    kept = table.loc[table["qval"] <= fdr, [by, *_THRESHOLDS]]
+    both = pairs.merge(kept.rename(columns={"pval_nominal": "min_pval_nominal"}), on=by)
     below = both["pval_nominal"] < both["pval_nominal_threshold"]
     return both[below].reset_index(drop=True)
+
+
+def _identified_by(table: pd.DataFrame, groups: object) -> str:
+    """Name the column of what is significant: features, or groups where they are given."""
+    if groups is None:
+        return "phenotype_id"
+    if "group_id" not in table:
+        raise ValueError(
+            "The cis output has no column group_id: give that of a run with the same "
+            "phenotype_groups, or leave them out."
+        )
+    return "group_id"
+
+
+def groups_of(
+    features: tuple[str, ...], path: str | os.PathLike[str], log: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Group of each feature, of which each must have one."""
+    known = read_phenotype_groups(path)
+    without = [name for name in features if name not in known]
+    if without:
+        some = counted(len(without), "feature has", "features have")
+        raise ValueError(
+            f"{path}: {some} no group ({few(without)}): give each its line; one that is mapped on "
+            "its own may have a group of its own."
+        )
+    groups = tuple(known[name] for name in features)
+    log(f"{path}: {counted(len(features), 'feature')} in {counted(len(set(groups)), 'group')}")
+    return groups

@@ -30,7 +30,7 @@ from lmmlite_jax.data.orientation import has_samples_in_rows, turned
 from lmmlite_jax.data.phenotypes import is_oriented, placed, read_features
 from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.mapping.cis.windows import cis_windows
-from lmmlite_jax.pipeline.cis_output import read_cis_output
+from lmmlite_jax.pipeline.cis_output import groups_of, read_cis_output
 from lmmlite_jax.pipeline.kinship import genotype_kinship
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ class Inputs:
         As from `read_cis_output`.
     loci : (loci × 4) pandas.DataFrame or None
         As from `read_loci`.
+    groups : tuple of m str or None
+        Group of each feature.
     kinship : (n, n) array, dict of them by chromosome, or None
         None for ordinary regression, and where it is to be computed from the genotypes.
     report : MatchReport
@@ -99,6 +101,7 @@ class Inputs:
     interaction: pd.DataFrame | None
     cis_output: pd.DataFrame | None
     loci: pd.DataFrame | None
+    groups: tuple[str, ...] | None
     kinship: Kinship
     report: MatchReport
     files: tuple[Path, ...]
@@ -149,6 +152,7 @@ def read_inputs(
     annotation: str | os.PathLike[str] | None = None,
     cis_output: str | os.PathLike[str] | None = None,
     loci: str | os.PathLike[str] | None = None,
+    phenotype_groups: str | os.PathLike[str] | None = None,
     near: bool = True,
     log: Log = lambda line: None,
 ) -> Inputs:
@@ -160,9 +164,9 @@ def read_inputs(
         As from `open_genotypes`.
     phenotypes, annotation
         As for `read_phenotypes`.
-    covariates, interaction, samples_map, cis_output, loci : path, optional
-        As for `read_covariates`, `read_interaction`, `read_samples_map`, `read_cis_output` and
-        `read_loci`.
+    covariates, interaction, samples_map, cis_output, loci, phenotype_groups : path, optional
+        As for `read_covariates`, `read_interaction`, `read_samples_map`, `read_cis_output`,
+        `read_loci` and `read_phenotype_groups`.
     kinship : path, optional
         As for `read_kinship`, or for `read_loco_kinship` if it holds several.
     near : bool
@@ -223,20 +227,22 @@ def read_inputs(
         matrix = chosen.get("", chosen)
     given = (
         *(phenotypes, annotation, covariates, interaction, kinship, samples_map),
-        *(cis_output, loci),
+        *(cis_output, loci, phenotype_groups),
     )
+    names = tuple(values.index)
     return Inputs(
         matched.samples,
         genotypes,
         FileDosages(genotypes, rows["genotypes"], order),
         genotypes.variants.iloc[order],
         values.to_numpy()[:, rows["phenotypes"]].T,
-        tuple(values.index),
+        names,
         positions,
         with_intercept(table),
         None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
         None if cis_output is None else read_cis_output(cis_output),
         None if loci is None else read_loci(loci),
+        None if phenotype_groups is None else groups_of(names, phenotype_groups, log),
         matrix,
         matched.report,
         (*genotypes.files, *dict.fromkeys(Path(path) for path in given if path is not None)),

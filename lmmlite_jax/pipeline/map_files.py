@@ -55,6 +55,7 @@ def map_files(
     interaction: str | os.PathLike[str] | None = None,
     samples_map: str | os.PathLike[str] | None = None,
     annotation: str | os.PathLike[str] | None = None,
+    phenotype_groups: str | os.PathLike[str] | None = None,
     window: int | None = None,
     maf_threshold: float = 0.0,
     maf_threshold_interaction: float = 0.05,
@@ -103,6 +104,9 @@ def map_files(
     covariates, interaction, samples_map : path, optional
         As for `read_covariates`, `read_interaction` and `read_samples_map`; an interaction is for
         "cis_nominal".
+    phenotype_groups : path, optional
+        As for `read_phenotype_groups`: "cis" and "cis_independent" map groups of features, as
+        `map_cis` does; the other modes take it to read ``cis_output`` of groups.
     window : int, optional
         Base pairs before the start and after the end of a feature that are near it: 1,000,000, and
         5,000,000 for "trans", where they are left out.
@@ -198,6 +202,7 @@ def map_files(
         disable_beta_approx=disable_beta_approx,
         best_only=best_only,
         cis_output=cis_output,
+        phenotype_groups=phenotype_groups,
     )
     check_ranges(
         window=window,
@@ -247,7 +252,7 @@ def map_files(
     computed = str(kinship) in ("auto", "loco", "none")
     given = (
         *(phenotypes, covariates, interaction, samples_map, annotation),
-        *(cis_output, susie_loci),
+        *(cis_output, susie_loci, phenotype_groups),
     )
     for path in (*given, None if computed else kinship):
         if path is not None:
@@ -269,6 +274,7 @@ def map_files(
                 annotation=annotation,
                 cis_output=cis_output,
                 loci=susie_loci,
+                phenotype_groups=phenotype_groups,
                 near=mode not in _EVERYWHERE,
                 log=say,
             )

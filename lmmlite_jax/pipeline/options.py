@@ -82,6 +82,7 @@ def check_together(
     disable_beta_approx: bool,
     best_only: bool,
     cis_output: str | os.PathLike[str] | None,
+    phenotype_groups: str | os.PathLike[str] | None,
 ) -> None:
     """Raise if an option is not for the mode, or not for one beside it."""
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
@@ -107,4 +108,13 @@ def check_together(
     ):
         raise ValueError(
             "cis_output is for the modes cis_susie and cis_nominal, without an interaction."
+        )
+    if (
+        phenotype_groups is not None
+        and mode not in ("cis", "cis_independent")
+        and cis_output is None
+    ):
+        raise ValueError(
+            "phenotype_groups are for the modes cis and cis_independent, and for the cis_output "
+            "of cis_susie and cis_nominal."
         )

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int
 from numpy.typing import ArrayLike
 
 from lmmlite_jax.data._names import counted, few
+from lmmlite_jax.mapping.cis.groups import as_groups
 from lmmlite_jax.mapping.tables import Places
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
@@ -150,6 +151,7 @@ class Run:
             variants["pos"].to_numpy(),
             None if positions is None else positions["start"].to_numpy(),
             None if positions is None else positions["end"].to_numpy(),
+            self.inputs.groups,
         )
 
     @contextmanager
@@ -165,11 +167,20 @@ class Run:
 
             yield both
 
-    def left(self, stage: str) -> Bool[np.ndarray, " m"]:
-        """Which features this process is to map: its share of those left."""
-        left = np.ones(len(self.inputs.features), dtype=bool)
-        left[[feature for (feature,) in self.parts.begun(stage)]] = False
-        return self.share.of(left)
+    @cached_property
+    def groups(self) -> Int[np.ndarray, " m"]:
+        """Number of each feature's group, each feature being one where no groups are given."""
+        return as_groups(self.inputs.groups, self.windows)
+
+    def left(
+        self, stage: str, groups: Int[np.ndarray, " m"] | None = None
+    ) -> Bool[np.ndarray, " m"]:
+        """Which features this process is to map: its share of those left, by whole groups."""
+        groups = np.arange(len(self.inputs.features)) if groups is None else groups
+        left = np.zeros(groups.size, dtype=bool)
+        left[groups] = True
+        left[groups[[feature for (feature,) in self.parts.begun(stage)]]] = False
+        return self.share.of(left)[groups]
 
     @property
     def share(self) -> Share:

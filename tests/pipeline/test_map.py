@@ -459,6 +459,37 @@ def test_modes_go_on_from_what_cis_has_written(small, best, tmp_path):
     assert "has no column phenotype_id" in refused.output
 
 
+def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):
+    (tmp_path / "groups.tsv").write_text("a\tA\nb\tA\nelsewhere\tB\n")
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    files += ["--permutations", 40, "--phenotype-groups", tmp_path / "groups.tsv"]
+    said = succeed("map", *files, "--mode", "cis_independent", "--qvalue-lambda", 0.0)
+    assert "groups.tsv: 3 features in 2 groups" in said
+    assert "1 independent signal of 1 group" in said
+    best = pd.read_csv(tmp_path / "run.cis_qtl.txt.gz", sep="\t", index_col=0)
+    assert best.index.tolist() == ["a"]
+    assert best[["group_id", "group_size"]].to_numpy().tolist() == [["A", 2]]
+    assert "qval" in list(best)[list(best).index("group_size") + 1]
+    signals = pd.read_csv(tmp_path / "run.cis_independent_qtl.txt.gz", sep="\t")
+    assert signals["group_id"].tolist() == ["A"]
+    best["pval_nominal_threshold"] = 1e-4
+    best.to_csv(tmp_path / "cis.tsv", sep="\t")
+    output = ["--cis-output", tmp_path / "cis.tsv"]
+    succeed("map", *files, "--mode", "cis_nominal", *output)
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl.signif_pairs.parquet")
+    assert list(pairs)[:3] == ["phenotype_id", "group_id", "variant_id"]
+    assert {*pairs["group_id"]} == {"A"}
+    assert (pairs["pval_nominal"] < 1e-4).all()
+    said = succeed("map", *files, "--mode", "cis_susie", *output)
+    assert "2 of 3 features are significant, and are fine-mapped" in said
+    (tmp_path / "groups.tsv").write_text("a\tA\nb\tA\n")
+    refused = run("map", *files)
+    assert refused.exit_code == 2
+    assert "groups.tsv: 1 feature has no group (elsewhere)" in refused.output
+    refused = run("map", *files, "--mode", "trans")
+    assert "--phenotype-groups is for the modes cis and cis_independent" in refused.output
+
+
 def test_the_best_of_an_interaction_alone(small, tmp_path):
     rng = np.random.default_rng(1)
     with open(small / "g.fam") as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -14,27 +13,23 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from lmmlite_jax.mapping.alleles import allele_statistics
-from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS, beta_approximation
-from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood, each_neighbourhood
+from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS
+from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood
 from lmmlite_jax.mapping.effects import effects_of_block
-from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.orders import permuted
 from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
-from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
-from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.options import check_dtype
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.tested_traits import Traits, Whitened
 
 __all__ = [
     "BestMarkers",
-    "BestNearby",
+    "Candidates",
     "Permutations",
     "as_permutations",
-    "best_markers",
-    "best_nearby",
+    "candidates_of",
     "permuted_shares",
 ]
 
@@ -63,6 +58,8 @@ class BestMarkers:
         Share of permutations in which the best marker does as well, the data counted in.
     pval_beta : (R,)
         The same by the beta approximation, which resolves small ones.
+    group_size : (R,)
+        Genes of the group that have a test; 1 where genes are mapped each on its own.
     beta_shape1, beta_shape2, true_df, pval_true_df : (R,)
         Shapes and degrees of freedom of the approximation, and the best marker's p-value with
         these degrees of freedom.
@@ -84,6 +81,7 @@ class BestMarkers:
     lod: Float[AnyArray, " R"]
     pval_perm: Float[AnyArray, " R"]
     pval_beta: Float[AnyArray, " R"]
+    group_size: Int[AnyArray, " R"]
     beta_shape1: Float[AnyArray, " R"]
     beta_shape2: Float[AnyArray, " R"]
     true_df: Float[AnyArray, " R"]
@@ -117,57 +115,55 @@ def as_permutations(permutations: int, seed: int, dtype: str) -> Permutations:
     return Permutations(permutations, seed, dtype)
 
 
-class BestNearby(NamedTuple):
-    """Genes that have a test, their best markers, and columns of `BestMarkers`."""
+class Candidates(NamedTuple):
+    """Genes that have a test, each with its best marker: all that a p-value comes from.
+
+    Attributes
+    ----------
+    genes, marker : (genes,)
+        Their numbers, and those of their best markers.
+    share : (genes,)
+        Share of residual variance that the best marker explains.
+    permuted : (genes, P)
+        Largest share in each permutation.
+    df : float
+        Residual degrees of freedom of the tests.
+    columns : dict
+        Columns of `BestMarkers` that need no permutation.
+    """
 
     genes: Int[np.ndarray, " genes"]
     marker: Int[np.ndarray, " genes"]
+    share: Float[np.ndarray, " genes"]
+    permuted: Float[np.ndarray, "genes P"]
+    df: float
     columns: dict[str, Shaped[np.ndarray, " genes"]]
 
 
-def best_nearby(near: Neighbourhood, chance: Permutations) -> BestNearby:
-    """Best markers of some genes, with p-values by permutation."""
+def candidates_of(near: Neighbourhood, chance: Permutations) -> Candidates:
+    """Best markers of some genes, in the data and in permutations."""
     beta, se, share = _effects_nearby(near)
     tested: np.ndarray = near.inside() & (share < 1)
-    some = tested.any(axis=0)
-    top = np.where(tested, share, -1.0).argmax(axis=0)
-    slope, slope_se, best = (values[top, np.arange(top.size)] for values in (beta, se, share))
-    best = np.where(some, best, np.nan)
-    shares = permuted_shares(near, tested, chance)
-    fitted = beta_approximation(shares, best, float(near.block.dof) - 1)
-    alleles = allele_statistics(near.dosages[:, np.minimum(top, near.size - 1)])
+    genes = np.flatnonzero(tested.any(axis=0))
+    top = np.where(tested, share, -1.0).argmax(axis=0)[genes]
+    slope, slope_se, best = (values[top, genes] for values in (beta, se, share))
+    alleles = allele_statistics(near.dosages[:, top])
     columns = {
-        **fitted._asdict(),
         **alleles._asdict(),
-        "num_var": tested.sum(axis=0),
+        "num_var": tested.sum(axis=0)[genes],
         "slope": slope,
         "slope_se": slope_se,
-        "pval_nominal": 10**-fitted.log10p,
         "lod": -near.block.n / (2 * LN10) * np.log1p(-best),
-        "hsq": near.block.hsq,
-        "n": np.full(top.size, near.block.n),
+        "hsq": near.block.hsq[genes],
+        "n": np.full(genes.size, near.block.n),
     }
-    genes = np.flatnonzero(some)
-    return BestNearby(
+    return Candidates(
         near.block.traits[genes],
-        near.first + top[genes],
-        {name: values[genes] for name, values in columns.items()},
-    )
-
-
-def best_markers(
-    null: NullModel,
-    genotypes: Genotypes,
-    windows: Int[np.ndarray, "m 2"],
-    chromosome: ArrayOrFrame | None,
-    chance: Permutations,
-    maf_threshold: float,
-    wanted: Bool[np.ndarray, " m"] | None = None,
-) -> Iterator[tuple[Neighbourhood, BestNearby]]:
-    """Best markers of some neighbouring genes after the others, of whom any is ``wanted``."""
-    work = partial(best_nearby, chance=chance)
-    return each_neighbourhood(
-        null, genotypes, windows, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
+        near.first + top,
+        best,
+        permuted_shares(near, tested, chance)[genes],
+        float(near.block.dof) - 1,
+        columns,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations
+from lmmlite_jax.mapping.cis.groups import as_groups, group_names
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.cis.stepwise import Search, Signal, signals_of_genes
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
@@ -32,15 +33,19 @@ class CisIndependent(BestMarkers):
     Attributes
     ----------
     gene : (signals,)
-        Number of the gene (column of Y), ascending.
+        Number of the gene (column of Y), ascending; of groups, the signals of one follow one
+        another.
     rank : (signals,)
         When the signal was found, from 1.
+    groups : tuple of str or None
+        Name of each gene's group.
     markers, traits : tuple of str or None
         Names, where data frames came in.
     """
 
     gene: Int[AnyArray, " R"]
     rank: Int[AnyArray, " R"]
+    groups: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
@@ -60,7 +65,7 @@ class CisIndependent(BestMarkers):
             ``end_distance``.
         """
         gene, rows = np.asarray(self.gene), np.arange(len(self.gene))
-        places = Places(self.traits, self.markers, position, start, end)
+        places = Places(self.traits, self.markers, position, start, end, self.groups)
         table = best_table(self.columns(rows), gene, np.asarray(self.marker), places)
         return table.assign(rank=np.asarray(self.rank)).reset_index()
 
@@ -73,6 +78,7 @@ def map_cis_independent(
     cis: BestMarkers,
     *,
     threshold: float,
+    groups: ArrayOrFrame | None = None,
     permutations: int = 10_000,
     seed: int = 0,
     maf_threshold: float = 0.0,
@@ -88,10 +94,11 @@ def map_cis_independent(
 
     Parameters
     ----------
-    null, G, windows, permutations, seed, maf_threshold, chromosome, permutation_dtype
+    null, G, windows, groups, permutations, seed, maf_threshold, chromosome, permutation_dtype
         As in `map_cis`.
     cis : CisResult
-        What `map_cis` found for the same genes.
+        What `map_cis` found for the same genes and groups. A signal of a group is that of its gene
+        with the strongest association.
     threshold : float
         Largest ``pval_beta`` of a signal. tensorQTL takes the largest of all genes whose q-value
         is below the false discovery rate.
@@ -130,11 +137,12 @@ def map_cis_independent(
     of_genes = as_windows(windows, null.m, genotypes.markers)
     if len(cis.marker) != null.m:
         raise ValueError(f"cis is the result of {len(cis.marker)} genes, and Y has {null.m}.")
-    search = Search(null, genotypes, of_genes, chance, maf_threshold)
+    numbers = as_groups(groups, of_genes)
+    search = Search(null, genotypes, of_genes, numbers, chance, maf_threshold)
     signals: list[Signal] = []
     for _, of_gene in signals_of_genes(search, chromosome, cis, threshold):
         signals += of_gene
-    signals.sort(key=lambda signal: (signal["gene"], signal["rank"]))
+    signals.sort(key=lambda signal: (numbers[signal["gene"]], signal["rank"]))
     # Those of the first searches, where no gene has a signal and there is nothing to see it from.
     dtypes = {name: np.asarray(getattr(cis, name)).dtype for name in ("marker", *BEST_COLUMNS)}
     dtypes |= dict.fromkeys(("gene", "rank"), np.dtype(np.int64))
@@ -143,6 +151,7 @@ def map_cis_independent(
             name: np.array([signal[name] for signal in signals], dtype)
             for name, dtype in dtypes.items()
         },
+        groups=group_names(groups),
         markers=genotypes.names,
         traits=null.traits,
     )

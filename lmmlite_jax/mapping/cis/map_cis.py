@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations, best_markers
+from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations
+from lmmlite_jax.mapping.cis.groups import NOT_BEST, as_groups, best_markers, group_names
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
 from lmmlite_jax.mapping.tables import BEST_COLUMNS, Places, best_table
@@ -32,11 +33,15 @@ class CisResult(BestMarkers):
     ----------
     reasons : tuple of str
         Why a gene has no test; empty where it has, or where no marker is near.
+    groups : tuple of str or None
+        Name of each gene's group. A group's row is that of the gene with the strongest
+        association; the others have none.
     markers, traits : tuple of str or None
         Names, where data frames came in.
     """
 
     reasons: tuple[str, ...] = field(metadata={"static": True})
+    groups: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     markers: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
@@ -47,7 +52,7 @@ class CisResult(BestMarkers):
         start: ArrayOrFrame | None = None,
         end: ArrayOrFrame | None = None,
     ) -> pd.DataFrame:
-        """Return tensorQTL's table, one row a gene that has a test (needs pandas).
+        """Return tensorQTL's table, one row a gene or group that has a test (needs pandas).
 
         Parameters
         ----------
@@ -56,7 +61,7 @@ class CisResult(BestMarkers):
             ``end_distance``.
         """
         tested = np.flatnonzero(np.asarray(self.marker) >= 0)
-        places = Places(self.traits, self.markers, position, start, end)
+        places = Places(self.traits, self.markers, position, start, end, self.groups)
         marker = np.asarray(self.marker)[tested]
         return best_table(self.columns(tested), tested, marker, places)
 
@@ -67,6 +72,7 @@ def map_cis(
     G: ArrayOrFrame | DosageReader,
     windows: ArrayOrFrame,
     *,
+    groups: ArrayOrFrame | None = None,
     permutations: int = 10_000,
     seed: int = 0,
     maf_threshold: float = 0.0,
@@ -83,6 +89,12 @@ def map_cis(
     windows : (m, 2) array of int
         For each gene its first marker and the one after its last, as `cis_windows` makes them.
         Genes in the order of their places share more work.
+    groups : (m,) array of str, optional
+        Names of the groups of genes that are mapped together, such as the transcripts or introns
+        of a gene, all with the same window (tensorQTL's ``--phenotype_groups``). A group has the
+        strongest association of its genes, and permutations the largest of all its genes. Genes
+        observed in the same individuals are permuted alike; those of others independently, which
+        takes a group's genes for less correlated than they are.
     permutations : int
         How many. The order of the individuals in each depends on ``seed`` and the number observed
         alone, so that genes may be mapped a chromosome at a time.
@@ -124,21 +136,26 @@ def map_cis(
     chance = as_permutations(permutations, seed, permutation_dtype)
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
+    numbers = as_groups(groups, of_genes)
     status = status_of_counts(null.counts, null.p)
     found = {name: np.full(null.m, np.nan) for name in BEST_COLUMNS}
-    for name in ("num_var", "ma_samples", "ma_count"):
+    for name in ("num_var", "ma_samples", "ma_count", "group_size"):
         found[name] = np.zeros(null.m, dtype=np.int64)
     found["marker"], found["n"] = np.full(null.m, -1), null.counts
-    for near, best in best_markers(null, genotypes, of_genes, chromosome, chance, maf_threshold):
-        here = near.block.traits >= 0
-        status[near.genes], found["hsq"][near.genes] = near.block.status[here], near.block.hsq[here]
+    for best in best_markers(null, genotypes, of_genes, numbers, chromosome, chance, maf_threshold):
+        status[best.finished], found["hsq"][best.finished] = best.status, best.hsq
         found["marker"][best.genes] = best.marker
         for name, values in best.columns.items():
             found[name][best.genes] = values
-    status[found["marker"] >= 0] = Status.OK  # tested, even where K identifies no heritability
+    tested = found["marker"] >= 0
+    status[tested] = Status.OK  # even where K identifies no heritability
+    reasons = list(reasons_of(status, null.covariates))
+    for gene in np.flatnonzero(np.isin(numbers, numbers[tested]) & ~tested):
+        reasons[gene] = reasons[gene] or NOT_BEST
     return CisResult(
         **found,
-        reasons=reasons_of(status, null.covariates),
+        reasons=tuple(reasons),
+        groups=group_names(groups),
         markers=genotypes.names,
         traits=null.traits,
     )

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lmmlite_jax.mapping.cis.best_marker import BestMarkers, Permutations, best_nearby
+from lmmlite_jax.mapping.cis.best_marker import BestMarkers, Permutations, candidates_of
+from lmmlite_jax.mapping.cis.groups import Together
 from lmmlite_jax.mapping.cis.near import genes_of_kinships, neighbourhoods
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
@@ -23,32 +24,38 @@ Signal: TypeAlias = dict[str, Any]
 
 
 class Search(NamedTuple):
-    """What is searched: windows (m, 2) of the genes of a null model, and how."""
+    """What is searched: windows (m, 2) of the genes of a null model, their groups, and how."""
 
     null: NullModel
     genotypes: Genotypes
     windows: Int[np.ndarray, "m 2"]
+    groups: Int[np.ndarray, " m"]
     chance: Permutations
     maf_threshold: float
 
     def best(self, label: str, gene: int, given: list[int]) -> Signal | None:
-        """Best marker near a gene given others, if any is left to test."""
+        """Best marker near a gene, or its group, given others, if any is left to test."""
         markers = [self.genotypes.block(np.array([j]), 1)[0][:, 0] for j in given]
-        block = self.null.given(gene, np.concatenate(markers, axis=1), label)
-        if block is None:
-            return None
-        ((_, found),) = neighbourhoods(
-            [[block]],
+        more = np.concatenate(markers, axis=1)
+        members = np.flatnonzero(self.groups == self.groups[gene])
+        blocks = [self.null.given(member, more, label) for member in members.tolist()]
+        coming = np.zeros(self.groups.size, dtype=bool)
+        coming[members[[block is not None for block in blocks]]] = True
+        together = Together(self.groups, coming)
+        nearby = neighbourhoods(
+            [[block] for block in blocks if block is not None],
             self.genotypes,
             self.windows,
-            np.array([gene]),
-            partial(best_nearby, chance=self.chance),
+            members,
+            partial(candidates_of, chance=self.chance),
             maf_threshold=self.maf_threshold,
         )
-        if found.genes.size == 0:
-            return None
-        columns = {name: values[0] for name, values in found.columns.items()}
-        return columns | {"marker": int(found.marker[0])}
+        for near, candidates in nearby:
+            found = together.add(near, candidates)
+            if found.genes.size:
+                columns = {name: values[0] for name, values in found.columns.items()}
+                return columns | {"gene": int(found.genes[0]), "marker": int(found.marker[0])}
+        return None
 
 
 def signals_of_genes(
@@ -58,7 +65,10 @@ def signals_of_genes(
     threshold: float,
     wanted: Bool[np.ndarray, " m"] | None = None,
 ) -> Iterator[tuple[int, list[Signal]]]:
-    """Signals of one significant (and ``wanted``) gene after the other, as in its table."""
+    """Signals of one significant (and ``wanted``) gene, or group, after the other.
+
+    With the number of the gene in ``cis``: signals of its group may be of others.
+    """
     best, windows = np.asarray(cis.marker), search.windows
     significant = (best >= 0) & (np.asarray(cis.pval_beta) <= threshold)
     outside = significant & ((best < windows[:, 0]) | (best >= windows[:, 1]))
@@ -75,7 +85,7 @@ def signals_of_genes(
                 name: np.asarray(getattr(cis, name))[gene] for name in ("marker", *BEST_COLUMNS)
             }
             found = independent_signals(first, partial(search.best, label, gene), threshold)
-            yield gene, [{**signal, "gene": gene} for signal in found]
+            yield gene, [{"gene": gene, **signal} for signal in found]
 
 
 def independent_signals(

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lmmlite_jax.data._names import counted
-from lmmlite_jax.mapping.cis.best_marker import as_permutations, best_markers
+from lmmlite_jax.mapping.cis.best_marker import as_permutations
+from lmmlite_jax.mapping.cis.groups import best_markers
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
 from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, null_proportion, q_values
@@ -36,11 +37,12 @@ def find_best(run: Run) -> None:
     settings, null = run.settings, run.null
     genotypes = as_dosages(run.inputs.dosages, null)
     windows = as_windows(run.windows, null.m, genotypes.markers)
-    left, mappable = run.left(BEST), windows[:, 1] > windows[:, 0]
+    left, mappable = run.left(BEST, run.groups), windows[:, 1] > windows[:, 0]
     work = best_markers(
         null,
         genotypes,
         windows,
+        run.groups,
         run.chromosome,
         as_permutations(settings.permutations, settings.seed, "float32"),
         settings.maf_threshold,
@@ -48,20 +50,16 @@ def find_best(run: Run) -> None:
     )
     total, done = int(mappable.sum()), int((mappable & ~left).sum())
     with run.progress("features mapped", total, done) as advance:
-        for near, best in each_in_float64(work):
+        for best in each_in_float64(work):
             frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
-            frame = frame[left[best.genes]]  # neighbours may be another process's
-            status = near.block.status[near.block.traits >= 0]
-            fitted = zip(near.genes.tolist(), status.tolist(), strict=True)
-            facts: dict[tuple[int, ...], int] = {
-                (gene,): int(code) for gene, code in fitted if left[gene]
-            }
+            fitted = zip(best.finished.tolist(), best.status.tolist(), strict=True)
+            facts: dict[tuple[int, ...], int] = {(gene,): int(code) for gene, code in fitted}
             run.parts.add("best", frame, BEST, facts)
-            advance(near.genes.size)
+            advance(best.finished.size)
 
 
 def best_of_features(run: Run) -> pd.DataFrame:
-    """Rows of all features, mapped or found finished, with q-values."""
+    """Rows of all features or groups, mapped or found finished, with q-values."""
     status = run.status_of_counts()
     for (gene,), code in run.parts.done(BEST).items():
         status[gene] = code
@@ -92,8 +90,9 @@ def _with_qvalues(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     qvalue, proportion = q_values(pvalues, pi0)
     significant = int(np.sum(qvalue <= fdr))
     run.facts |= {"pi0": float(proportion), "significant": significant}
+    what = "feature" if run.inputs.groups is None else "group"
     run.log(
-        f"{significant} of {counted(len(table), 'feature')} at a false discovery rate of {fdr:g} "
+        f"{significant} of {counted(len(table), what)} at a false discovery rate of {fdr:g} "
         f"(proportion of true null hypotheses {proportion:.3g})"
     )
     insert_before(table, "log10p", "qval", qvalue)

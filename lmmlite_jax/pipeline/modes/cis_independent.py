@@ -34,11 +34,12 @@ def map_independent(run: Run) -> Iterator[Table]:
     if len(significant):
         threshold = float(significant.max())
         run.log(f"signals have pval_beta of at most {threshold:.6g}")
-        genotypes, left = as_dosages(run.inputs.dosages, null), run.left(STAGE)
+        genotypes, left = as_dosages(run.inputs.dosages, null), run.left(STAGE, run.groups)
         search = Search(
             null,
             genotypes,
             as_windows(run.windows, null.m, genotypes.markers),
+            run.groups,
             as_permutations(settings.permutations, settings.seed, "float32"),
             settings.maf_threshold,
         )
@@ -54,10 +55,12 @@ def map_independent(run: Run) -> Iterator[Table]:
     signals = run.parts.frame("signals")
     if signals is None:
         signals = best[:0].assign(rank=0)
-    signals = signals.sort_values(["gene", "rank"], ignore_index=True)
+    group = run.groups[signals["gene"].to_numpy()]
+    signals = signals.assign(group=group).sort_values(["group", "rank"], ignore_index=True)
     run.facts["signals"] = len(signals)
-    features = counted(signals["gene"].nunique(), "feature")
-    run.log(f"{counted(len(signals), 'independent signal')} of {features}")
+    what = "feature" if run.inputs.groups is None else "group"
+    having = counted(signals["group"].nunique(), what)
+    run.log(f"{counted(len(signals), 'independent signal')} of {having}")
     independent = named(run, signals)
     insert_before(independent, "log10p", "rank", signals["rank"].to_numpy())
     yield Table("cis_independent_qtl.txt.gz", independent.reset_index())
@@ -68,8 +71,8 @@ def _over_all(found: pd.DataFrame, m: int) -> BestMarkers:
     genes = found["gene"].to_numpy()
     columns = {}
     for item in fields(BestMarkers):
-        values = np.full(m, -1 if item.name == "marker" else np.nan)
-        values[genes] = found[item.name]
-        whole = item.name in ("marker", "num_var", "ma_samples", "ma_count", "n")
-        columns[item.name] = np.nan_to_num(values).astype(int) if whole else values
+        known = found[item.name].to_numpy()
+        missing = -1 if item.name == "marker" else 0 if known.dtype.kind in "iu" else np.nan
+        columns[item.name] = np.full(m, missing, known.dtype)
+        columns[item.name][genes] = known
     return BestMarkers(**columns)

@@ -74,7 +74,8 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
     pvalue = "pval_gi" if interacting else "pval_nominal"
     total = without_test = 0
     tops, significant = [], []
-    cis_output = run.inputs.cis_output
+    cis_output, groups = run.inputs.cis_output, run.inputs.groups
+    group_of = None if groups is None else dict(zip(run.inputs.features, groups, strict=True))
     for name in dict.fromkeys(run.inputs.variants["chrom"]):
         found = run.parts.frame("pairs", chrom=name)
         if found is None or found.empty:
@@ -90,7 +91,7 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         if interacting:
             tops.append(_top(run, found, table))
         if cis_output is not None:
-            significant.append(significant_pairs(table, cis_output, run.settings.fdr))
+            significant.append(significant_pairs(table, cis_output, group_of, run.settings.fdr))
         if not run.settings.best_only:
             yield Table(f"cis_qtl_pairs.{name}.parquet", table)
     run.facts |= {"pairs": total, "without_test": without_test}

@@ -48,8 +48,11 @@ class LocusFact(TypedDict):
 def fine_map_near(run: Run) -> Iterator[Table]:
     """Do what is left of fine-mapping near features, and make its tables."""
     windows = run.windows.copy()
-    if run.inputs.cis_output is not None:
-        kept = significant_features(run.inputs.cis_output, run.inputs.features, run.settings.fdr)
+    inputs = run.inputs
+    if inputs.cis_output is not None:
+        kept = significant_features(
+            inputs.cis_output, inputs.features, inputs.groups, run.settings.fdr
+        )
         run.log(f"{kept.sum()} of {kept.size} features are significant, and are fine-mapped")
         windows[~kept] = 0
     fine_map(run, 1, windows)

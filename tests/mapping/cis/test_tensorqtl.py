@@ -130,3 +130,57 @@ def test_best_markers_and_their_p_values(problem):
     for name in ("pval_beta", "beta_shape2", "true_df"):
         # An F test of 12 ratios against 12: 1.7 in standard deviations is its 95th percentile.
         assert spread(ours[name], first[name]) < 2.2 * spread(second[name], first[name])
+
+
+def test_groups_and_their_signals(problem):
+    """Pairs of genes at one place: the same genes, markers and sizes, p-values within noise."""
+    samples, genes = [f"s{i}" for i in range(120)], [f"g{t}" for t in range(12)]
+    markers, pairs = [f"v{j}" for j in range(300)], np.arange(12) // 2
+    start, windows = problem.start[2 * pairs], problem.windows[2 * pairs]
+    groups = [f"group{pair}" for pair in pairs]
+    Y = problem.Y + 0.5 * problem.G[:, (start // 1000 + 20) % 300] * (np.arange(12) % 2)
+    files = (
+        pd.DataFrame(problem.G.T, markers, samples),
+        pd.DataFrame({"chrom": "1", "pos": problem.position}, markers),
+    )
+    expression = (
+        pd.DataFrame(Y.T, genes, samples),
+        pd.DataFrame({"chr": "1", "start": start, "end": start}, genes),
+        pd.DataFrame(problem.X[:, 1:], samples),
+    )
+    options = {
+        "group_s": pd.Series(groups, genes),
+        "window": 50_000,
+        "nperm": 1000,
+        "seed": 1,
+        "verbose": False,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = cis.map_cis(*files, *expression, **options)
+        theirs["qval"] = theirs["pval_beta"]  # all are significant
+        signals = cis.map_independent(*files, theirs, *expression, fdr=0.01, **options)
+    # Both have nothing between the largest p-value that is significant there, 0.0013, and 0.01.
+    null = lmm.NullModel(None, Y, problem.X)
+    mapped = lmm.map_cis(null, problem.G, windows, groups=groups, permutations=1000)
+    ours = mapped.to_pandas(position=problem.position, start=start, end=start)
+    assert set(theirs.columns) - {"qval"} <= set(ours.columns)
+    assert [f"g{t}" for t in ours.index] == list(theirs.index)
+    assert [f"v{j}" for j in ours["variant_id"]] == list(theirs["variant_id"])
+    for name in ("group_id", "group_size", "num_var", "start_distance"):
+        assert list(ours[name]) == list(theirs[name])
+    for name in ("slope", "slope_se", "pval_nominal"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4)
+    for name in ("pval_beta", "beta_shape2"):
+        ratio = np.log(ours[name].to_numpy(float) / theirs[name].to_numpy(float))
+        assert np.abs(ratio).max() < 0.5  # 1,000 permutations of each
+    found = lmm.map_cis_independent(
+        null, problem.G, windows, mapped, threshold=0.003, groups=groups, permutations=1000
+    ).to_pandas()
+    names = ["phenotype_id", "variant_id", "rank", "group_id"]
+    own = found.assign(
+        phenotype_id="g" + found["phenotype_id"].astype(str),
+        variant_id="v" + found["variant_id"].astype(str),
+    )
+    assert own[names].to_numpy().tolist() == signals[names].to_numpy().tolist()
+    assert own["rank"].max() == 2
+    np.testing.assert_allclose(own["slope"], signals["slope"], rtol=1e-4)
