@@ -21,6 +21,7 @@ __all__ = [
     "LMMFit",
     "MLSolution",
     "NullModel",
+    "PhenotypeComponents",
     "Projection",
     "QValues",
     "Rotation",
@@ -39,6 +40,7 @@ __all__ = [
     "genomic_inflation",
     "get_ml_soln",
     "heritability",
+    "inverse_normal",
     "kinship",
     "load_recla",
     "lod_peaks",
@@ -51,6 +53,7 @@ __all__ = [
     "map_trans",
     "nominal_thresholds",
     "permutation_threshold",
+    "phenotype_components",
     "profile_log_likelihood",
     "projected_rotation",
     "q_values",
@@ -75,6 +78,11 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.multiple_testing import QValues, nominal_thresholds, q_values
     from lmmlite_jax.mapping.peaks import genomic_inflation, lod_peaks
     from lmmlite_jax.mapping.permutation import permutation_threshold
+    from lmmlite_jax.mapping.preparation import (
+        PhenotypeComponents,
+        inverse_normal,
+        phenotype_components,
+    )
     from lmmlite_jax.mapping.scan import ScanResult, scan
     from lmmlite_jax.mapping.susie.colocalization import Colocalization, coloc
     from lmmlite_jax.mapping.susie.result import CredibleSets, FineMapping
@@ -110,6 +118,7 @@ else:
         "LMMFit": "model.result",
         "MLSolution": "model.likelihood",
         "NullModel": "model.null_model",
+        "PhenotypeComponents": "mapping.preparation",
         "Projection": "model.rotation",
         "QValues": "mapping.multiple_testing",
         "Rotation": "model.rotation",
@@ -128,6 +137,7 @@ else:
         "genomic_inflation": "mapping.peaks",
         "get_ml_soln": "model.likelihood",
         "heritability": "model.heritability",
+        "inverse_normal": "mapping.preparation",
         "kinship": "mapping.kinship",
         "load_recla": "data.recla",
         "lod_peaks": "mapping.peaks",
@@ -140,6 +150,7 @@ else:
         "map_trans": "mapping.trans",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",
+        "phenotype_components": "mapping.preparation",
         "profile_log_likelihood": "model.profile_log_likelihood",
         "projected_rotation": "model.rotation",
         "q_values": "mapping.multiple_testing",

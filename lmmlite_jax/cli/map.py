@@ -27,7 +27,7 @@ from lmmlite_jax.compilation_cache import kept_programs
 if TYPE_CHECKING:
     from lmmlite_jax.pipeline import Share
 
-__all__ = ["Variance", "map_qtl"]
+__all__ = ["Normalize", "Variance", "map_qtl"]
 
 
 class Variance(StrEnum):
@@ -35,6 +35,13 @@ class Variance(StrEnum):
 
     null = "null"
     refit = "refit"
+
+
+class Normalize(StrEnum):
+    """What `lmmlite_jax.inverse_normal` does."""
+
+    none = "none"
+    inverse_normal = "inverse-normal"
 
 
 def map_qtl(
@@ -119,6 +126,14 @@ def map_qtl(
             "writes their significant pairs too."
         ),
     ] = None,
+    normalize: Annotated[
+        Normalize,
+        typer.Option(help="Bring each phenotype to normal quantiles by its ranks, or not."),
+    ] = Normalize.none,
+    phenotype_pcs: Annotated[
+        int,
+        typer.Option(help="Number of principal components of the phenotypes among the covariates"),
+    ] = 0,
     phenotype_groups: Annotated[
         Path | None,
         typer.Option(
@@ -223,6 +238,8 @@ def map_qtl(
             samples_map=samples_map,
             annotation=annotation,
             phenotype_groups=phenotype_groups,
+            normalize=normalize.value,
+            phenotype_pcs=phenotype_pcs,
             window=window,
             maf_threshold=maf_threshold,
             maf_threshold_interaction=maf_threshold_interaction,

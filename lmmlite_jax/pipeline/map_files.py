@@ -27,6 +27,7 @@ from lmmlite_jax.pipeline.options import check_ranges, check_together
 from lmmlite_jax.pipeline.output import beside, described, folder_of, write_frame
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.plan import VARIANTS_OF_A_KINSHIP, Planner, place_of
+from lmmlite_jax.pipeline.preparation import prepared
 from lmmlite_jax.pipeline.processes import ALONE, Processes, Share
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
 
@@ -56,6 +57,8 @@ def map_files(
     samples_map: str | os.PathLike[str] | None = None,
     annotation: str | os.PathLike[str] | None = None,
     phenotype_groups: str | os.PathLike[str] | None = None,
+    normalize: str = "none",
+    phenotype_pcs: int = 0,
     window: int | None = None,
     maf_threshold: float = 0.0,
     maf_threshold_interaction: float = 0.05,
@@ -107,6 +110,11 @@ def map_files(
     phenotype_groups : path, optional
         As for `read_phenotype_groups`: "cis" and "cis_independent" map groups of features, as
         `map_cis` does; the other modes take it to read ``cis_output`` of groups.
+    normalize : {"none", "inverse-normal"}
+        Whether phenotypes are brought to normal quantiles, as by `inverse_normal`.
+    phenotype_pcs : int
+        Principal components of the phenotypes, once normalised, that join the covariates, as from
+        `phenotype_components`.
     window : int, optional
         Base pairs before the start and after the end of a feature that are near it: 1,000,000, and
         5,000,000 for "trans", where they are left out.
@@ -194,6 +202,7 @@ def map_files(
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     check_together(
         mode,
+        normalize=normalize,
         variance=variance,
         asymptotic=asymptotic,
         interaction=interaction,
@@ -205,6 +214,7 @@ def map_files(
         phenotype_groups=phenotype_groups,
     )
     check_ranges(
+        phenotype_pcs=phenotype_pcs,
         window=window,
         maf_threshold=maf_threshold,
         maf_threshold_interaction=maf_threshold_interaction,
@@ -231,6 +241,8 @@ def map_files(
         planner = Planner(say, False, started)
     settings = Settings(
         mode,
+        normalize,
+        phenotype_pcs,
         _WINDOWS.get(mode, _WINDOW) if window is None else window,
         maf_threshold,
         maf_threshold_interaction,
@@ -278,6 +290,7 @@ def map_files(
                 near=mode not in _EVERYWHERE,
                 log=say,
             )
+            inputs = prepared(inputs, normalize, phenotype_pcs, say)
             files = [described(path) for path in inputs.files]
             clock = [started, time.perf_counter()]
             fingerprint = {

@@ -43,6 +43,7 @@ class Range:
 
 
 RANGES = {
+    "phenotype_pcs": Range(0),
     "window": Range(0, 10**12),
     "maf_threshold": Range(0, 0.5, high_included=False),
     "maf_threshold_interaction": Range(0, 0.5, high_included=False),
@@ -57,6 +58,10 @@ RANGES = {
     "interval": Range(0.5, 0.999),
 }
 """By the option's name. A confidence level above 0.999 takes more than 10,000 simulations."""
+
+
+NORMALIZE = ("none", "inverse-normal")
+"""What may be done to phenotypes."""
 
 
 def check_ranges(**values: float | int | None) -> None:
@@ -74,6 +79,7 @@ def check_ranges(**values: float | int | None) -> None:
 def check_together(
     mode: str,
     *,
+    normalize: str,
     variance: str,
     asymptotic: bool,
     interaction: str | os.PathLike[str] | None,
@@ -85,6 +91,8 @@ def check_together(
     phenotype_groups: str | os.PathLike[str] | None,
 ) -> None:
     """Raise if an option is not for the mode, or not for one beside it."""
+    if normalize not in NORMALIZE:
+        raise ValueError(f"normalize must be one of {', '.join(NORMALIZE)}, got {normalize!r}.")
     if variance == "refit" and mode not in ("cis_nominal", "trans"):
         raise ValueError(f"variance 'refit' is for the modes cis_nominal and trans, not {mode}.")
     if interaction is not None and mode != "cis_nominal":

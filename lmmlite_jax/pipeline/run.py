@@ -42,6 +42,8 @@ class Settings:
     """Options on which results depend; see `lmmlite_jax.pipeline.map_files`."""
 
     mode: str
+    normalize: str
+    phenotype_pcs: int
     window: int
     maf_threshold: float
     maf_threshold_interaction: float

@@ -308,6 +308,7 @@ def test_options_that_cannot_be_used_leave_nothing_behind(small, tmp_path, optio
         ("max-effects", "0", "max_effects must be at least 1, got 0."),
         ("coverage", "1", "coverage must be above 0 and below 1, got 1.0."),
         ("min-abs-corr", "2", "min_abs_corr must be at least 0 and at most 1, got 2.0."),
+        ("phenotype-pcs", "-1", "phenotype_pcs must be at least 0, got -1."),
         ("seed", "-1", "seed must be at least 0, got -1."),
         ("window", "-5", "window must be at least 0 and at most 1,000,000,000,000, got -5."),
         ("kinship", "absent.csv", "absent.csv: there is no such file."),
@@ -457,6 +458,30 @@ def test_modes_go_on_from_what_cis_has_written(small, best, tmp_path):
     refused = run("map", *files, "--mode", "cis_susie", "--cis-output", small / "kinship.csv")
     assert refused.exit_code == 2
     assert "has no column phenotype_id" in refused.output
+
+
+def test_phenotypes_are_prepared_as_arrays_are(small, tmp_path):
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    files += ["--mode", "cis_nominal", "--normalize", "inverse-normal"]
+    said = succeed("map", *files, "--phenotype-pcs", 1)
+    assert "phenotypes are brought to normal quantiles by their ranks" in said
+    assert "1 principal component of the phenotypes is a covariate, with " in said
+    summary = json.loads((tmp_path / "run.cis_nominal.summary.json").read_text())
+    assert summary["covariates"] == ["intercept", "phenotype_pc1"]
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    with lmm.data.open_genotypes(small / "g") as file:
+        G = file.read(np.arange(60), np.arange(40)).astype(float)
+    K = pd.read_csv(small / "kinship.csv", index_col=0)
+    Y = lmm.inverse_normal(
+        pd.read_csv(small / "y.bed", sep="\t").set_index("gene_id")[K.index].T.to_numpy()
+    )
+    X = np.column_stack([np.ones(40), lmm.phenotype_components(Y, 1).values])
+    null = lmm.NullModel(K.to_numpy(), Y[:, :2], X)
+    (expected,) = lmm.map_cis_nominal(null, G, np.array([[0, 60], [0, 60]]))
+    by_gene = pairs.set_index("phenotype_id")["slope"]
+    np.testing.assert_allclose(by_gene.loc["a"], expected.slope[expected.gene == 0], rtol=1e-6)
+    refused = run("map", *files, "--phenotype-pcs", 4)
+    assert "phenotype_pcs must be at most 3 for 3 features of 40 samples" in refused.output
 
 
 def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):
