@@ -14,6 +14,7 @@ __all__ = [
     "Cohort",
     "Colocalization",
     "ComponentsFit",
+    "ConditionalPairs",
     "CredibleSets",
     "FineMapping",
     "KernelFit",
@@ -46,6 +47,7 @@ __all__ = [
     "lod_peaks",
     "log_likelihood",
     "map_cis",
+    "map_cis_conditional",
     "map_cis_independent",
     "map_cis_interaction",
     "map_cis_nominal",
@@ -68,10 +70,13 @@ if TYPE_CHECKING:
     from lmmlite_jax.data.cohort import Cohort
     from lmmlite_jax.data.recla import load_recla
     from lmmlite_jax.data.simulate import simulate_cohort
-    from lmmlite_jax.mapping.cis.independent import CisIndependent, map_cis_independent
+    from lmmlite_jax.mapping.cis.conditional import ConditionalPairs, map_cis_conditional
+    from lmmlite_jax.mapping.cis.independent import map_cis_independent
     from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
     from lmmlite_jax.mapping.cis.map_cis import CisResult, map_cis
-    from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
+    from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
+    from lmmlite_jax.mapping.cis.pairs import CisPairs
+    from lmmlite_jax.mapping.cis.signals import CisIndependent
     from lmmlite_jax.mapping.cis.susie import map_cis_susie
     from lmmlite_jax.mapping.cis.windows import cis_windows
     from lmmlite_jax.mapping.kinship import kinship
@@ -104,13 +109,14 @@ else:
     # The same names where the package runs: in which module each is, and packages beside them.
     _PACKAGES = {"data", "mapping", "model"}
     _MODULES = {
-        "CisIndependent": "mapping.cis.independent",
+        "CisIndependent": "mapping.cis.signals",
         "CisInteractions": "mapping.cis.interaction",
-        "CisPairs": "mapping.cis.nominal",
+        "CisPairs": "mapping.cis.pairs",
         "CisResult": "mapping.cis.map_cis",
         "Cohort": "data.cohort",
         "Colocalization": "mapping.susie.colocalization",
         "ComponentsFit": "model.components",
+        "ConditionalPairs": "mapping.cis.conditional",
         "CredibleSets": "mapping.susie.result",
         "FineMapping": "mapping.susie.result",
         "KernelFit": "model.kernel_result",
@@ -143,6 +149,7 @@ else:
         "lod_peaks": "mapping.peaks",
         "log_likelihood": "model.log_likelihood",
         "map_cis": "mapping.cis.map_cis",
+        "map_cis_conditional": "mapping.cis.conditional",
         "map_cis_independent": "mapping.cis.independent",
         "map_cis_interaction": "mapping.cis.interaction",
         "map_cis_nominal": "mapping.cis.nominal",

@@ -17,7 +17,12 @@ def command(cohort, prefix, mode, *more):
     options = ["--kinship", "auto", "--mode", mode, "--window", "60000", "--permutations", "100"]
     files = [str(cohort / "g"), str(cohort / "y.bed"), str(prefix)]
     limit = ["--pval-threshold", "1e-3"]
-    return [sys.executable, "-c", PROGRAM, "map", *files, *options, *limit, *more]
+    own = {
+        "cis_independent": ["--conditional-pairs"],
+        "trans_susie": ["--susie-loci", str(cohort / "loci.tsv")],
+    }
+    of_mode = [*limit, *own.get(mode, [])]
+    return [sys.executable, "-c", PROGRAM, "map", *files, *options, *of_mode, *more]
 
 
 def contents(folder):

@@ -119,6 +119,13 @@ def map_qtl(
     best_only: Annotated[
         bool, typer.Option("--best-only", help="Of an interaction the best pairs alone.")
     ] = False,
+    conditional_pairs: Annotated[
+        bool,
+        typer.Option(
+            "--conditional-pairs",
+            help="In cis_independent, write every pair of each signal too, given the others.",
+        ),
+    ] = False,
     cis_output: Annotated[
         Path | None,
         typer.Option(
@@ -250,6 +257,7 @@ def map_qtl(
             qvalue_lambda=qvalue_lambda,
             disable_beta_approx=disable_beta_approx,
             best_only=best_only,
+            conditional_pairs=conditional_pairs,
             cis_output=cis_output,
             variance=variance.value,
             asymptotic=asymptotic,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from lmmlite_jax.data import open_genotypes
@@ -30,6 +28,7 @@ from lmmlite_jax.pipeline.plan import VARIANTS_OF_A_KINSHIP, Planner, place_of
 from lmmlite_jax.pipeline.preparation import prepared
 from lmmlite_jax.pipeline.processes import ALONE, Processes, Share
 from lmmlite_jax.pipeline.run import Bar, Log, Run, Settings
+from lmmlite_jax.pipeline.summary import summary_of
 
 __all__ = ["map_files"]
 
@@ -42,7 +41,6 @@ _WRITERS = {
 }
 # Modes of features that need no place.
 _EVERYWHERE = ("trans", "trans_susie")
-_PACKAGES = ("lmmlite-jax", "jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow")
 
 
 def map_files(
@@ -69,6 +67,7 @@ def map_files(
     qvalue_lambda: float | None = None,
     disable_beta_approx: bool = False,
     best_only: bool = False,
+    conditional_pairs: bool = False,
     cis_output: str | os.PathLike[str] | None = None,
     variance: str = "null",
     asymptotic: bool = False,
@@ -135,6 +134,9 @@ def map_files(
         Whether "cis" goes by the share of permutations, without the beta approximation.
     best_only : bool
         Whether "cis_nominal" writes of an interaction the best pair of each feature alone.
+    conditional_pairs : bool
+        Whether "cis_independent" writes every pair of each signal too, the other signals of the
+        feature being covariates, as `map_cis_conditional` does.
     cis_output : path, optional
         What "cis" has written: "cis_susie" then fine-maps significant features alone, and
         "cis_nominal" writes their significant pairs too.
@@ -210,6 +212,7 @@ def map_files(
         output_text=output_text,
         disable_beta_approx=disable_beta_approx,
         best_only=best_only,
+        conditional_pairs=conditional_pairs,
         cis_output=cis_output,
         phenotype_groups=phenotype_groups,
     )
@@ -253,6 +256,7 @@ def map_files(
         qvalue_lambda,
         disable_beta_approx,
         best_only,
+        conditional_pairs,
         variance,
         asymptotic,
         max_effects,
@@ -328,7 +332,7 @@ def map_files(
                 summary = {
                     "command": command,
                     "inputs": files,
-                    **_summary(run, written, clock),
+                    **summary_of(run, written, clock),
                     "log": lines,
                 }
                 if share.index == 0:
@@ -352,31 +356,6 @@ def _written(run: Run, prefix: Path, output_text: bool) -> dict[Path, int]:
     for target in rows:
         os.replace(run.parts.place(target), target)
     return rows
-
-
-def _summary(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dict[str, Any]:
-    """What was mapped, what was found, and where; ``clock`` is at start, once read and mapped."""
-    inputs, (started, read, finished) = run.inputs, clock
-    return {
-        "samples": _samples(inputs),
-        "variants": len(inputs.variants),
-        "features": len(inputs.features),
-        "covariates": list(inputs.covariates.columns),
-        "results": {**run.facts, "files": [described(path) for path in written]},
-        "versions": {name: version(name) for name in _PACKAGES},
-        "machine": {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "device": str(jax.devices()[0].device_kind),
-        },
-        "seconds": {
-            "reading": round(read - started, 3),
-            "mapping": round(finished - read, 3),
-            "total": round(time.perf_counter() - started, 3),
-        },
-        "resumed": run.parts.resumed > 0,
-        "processes": run.share.count,
-    }
 
 
 def _computed(
@@ -410,13 +389,6 @@ def _computed(
             f"p-values too large: a kinship {other} leaves them out"
         )
     return matrices if loco else matrices[""]
-
-
-def _samples(inputs: Inputs) -> dict[str, Any]:
-    return {
-        "kept": inputs.report.kept,
-        "dropped": [asdict(one) for one in inputs.report.dropped],
-    }
 
 
 @contextmanager

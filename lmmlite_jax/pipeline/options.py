@@ -87,6 +87,7 @@ def check_together(
     output_text: bool,
     disable_beta_approx: bool,
     best_only: bool,
+    conditional_pairs: bool,
     cis_output: str | os.PathLike[str] | None,
     phenotype_groups: str | os.PathLike[str] | None,
 ) -> None:
@@ -111,6 +112,8 @@ def check_together(
         raise ValueError(f"disable_beta_approx is for the mode cis, not {mode}.")
     if best_only and interaction is None:
         raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
+    if conditional_pairs and mode != "cis_independent":
+        raise ValueError(f"conditional_pairs is for the mode cis_independent, not {mode}.")
     if cis_output is not None and (
         mode not in ("cis_susie", "cis_nominal") or interaction is not None
     ):

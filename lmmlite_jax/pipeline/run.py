@@ -54,6 +54,7 @@ class Settings:
     qvalue_lambda: float | None
     disable_beta_approx: bool
     best_only: bool
+    conditional_pairs: bool
     variance: str
     asymptotic: bool
     max_effects: int

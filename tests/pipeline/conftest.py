@@ -39,6 +39,11 @@ def cohort(tmp_path_factory):
     )
     bed = pd.concat([bed, pd.DataFrame(Y.T, columns=data.individuals)], axis=1)
     bed.to_csv(folder / "y.bed", sep="\t", index=False, na_rep="NA")
+    loci = bed.rename(columns={"gene_id": "phenotype_id", "#chr": "chr", "end": "pos"})
+    loci = loci[["phenotype_id", "chr", "pos"]].iloc[::4]
+    # Features have two loci, the second of which is another feature's place.
+    second = loci.assign(phenotype_id=np.roll(loci["phenotype_id"], 5))
+    pd.concat([loci, second]).to_csv(folder / "loci.tsv", sep="\t", index=False)
     return folder
 
 

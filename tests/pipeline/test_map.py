@@ -488,7 +488,8 @@ def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):
     (tmp_path / "groups.tsv").write_text("a\tA\nb\tA\nelsewhere\tB\n")
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
     files += ["--permutations", 40, "--phenotype-groups", tmp_path / "groups.tsv"]
-    said = succeed("map", *files, "--mode", "cis_independent", "--qvalue-lambda", 0.0)
+    options = ["--mode", "cis_independent", "--qvalue-lambda", 0.0, "--conditional-pairs"]
+    said = succeed("map", *files, *options)
     assert "groups.tsv: 3 features in 2 groups" in said
     assert "1 independent signal of 1 group" in said
     best = pd.read_csv(tmp_path / "run.cis_qtl.txt.gz", sep="\t", index_col=0)
@@ -497,6 +498,11 @@ def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):
     assert "qval" in list(best)[list(best).index("group_size") + 1]
     signals = pd.read_csv(tmp_path / "run.cis_independent_qtl.txt.gz", sep="\t")
     assert signals["group_id"].tolist() == ["A"]
+    given = pd.read_parquet(tmp_path / "run.cis_independent_pairs.1.parquet")
+    assert len(given) == 60
+    assert {*given["phenotype_id"]} == {"a"}
+    assert given[["signal_id", "rank"]].drop_duplicates().to_numpy().tolist() == [["rs20", 1]]
+    np.testing.assert_allclose(given["slope"].iloc[20], best.loc["a", "slope"], rtol=1e-5)
     best["pval_nominal_threshold"] = 1e-4
     best.to_csv(tmp_path / "cis.tsv", sep="\t")
     output = ["--cis-output", tmp_path / "cis.tsv"]

@@ -55,6 +55,8 @@ def together(cohort, prefix, mode, count):
 
     def work(index):
         options = {"mode": mode, "kinship": "auto", "window": 60_000, "permutations": 100}
+        options |= {"conditional_pairs": True} if mode == "cis_independent" else {}
+        options |= {"susie_loci": cohort / "loci.tsv"} if mode == "trans_susie" else {}
         share = Share(index, count)
         try:
             map_files(
@@ -82,6 +84,7 @@ def together(cohort, prefix, mode, count):
         "trans",
         "cis_nominal",
         *(pytest.param(mode, marks=pytest.mark.long) for mode in ("cis_independent", "cis_susie")),
+        "trans_susie",
     ],
 )
 def test_tables_are_the_same_whoever_does_the_work(cohort, tmp_path, mode, monkeypatch):

@@ -19,7 +19,7 @@ KILLS = int(os.environ.get("LMMLITE_JAX_KILLS", "3"))
         "trans",
         *(
             pytest.param(mode, marks=pytest.mark.long)
-            for mode in ("cis_nominal", "cis_independent", "cis_susie")
+            for mode in ("cis_nominal", "cis_independent", "cis_susie", "trans_susie")
         ),
     ],
 )

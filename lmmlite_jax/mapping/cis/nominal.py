@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from jaxtyping import Float, Int
-
-from lmmlite_jax.mapping.cis.near import (
-    Neighbourhood,
-    as_windows,
-    each_neighbourhood,
-    pairs_nearby,
-)
-from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
+from lmmlite_jax.mapping.cis.near import as_windows, each_neighbourhood
+from lmmlite_jax.mapping.cis.pairs import CisPairs, pairs_of
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
 from lmmlite_jax.mapping.method import Method, check_choices
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import each_in_float64
 
-__all__ = ["CisPairs", "map_cis_nominal"]
-
-
-@dataclass(frozen=True)
-class CisPairs(NearbyPairs):
-    """Pairs of genes and markers near them, by gene and marker; names are tensorQTL's.
-
-    Attributes
-    ----------
-    genes, gene, marker, af, ma_samples, ma_count, markers, traits
-        As in `NearbyPairs`: numbers of the genes mapped; of the gene and the marker of each pair;
-        allele frequency, carriers and copies of the minor allele; names.
-    pval_nominal, log10p : (pairs,)
-        p-value of the test, and its -log10, which does not underflow. NaN, like the effects, for a
-        marker that is monomorphic or in the span of the covariates.
-    slope, slope_se : (pairs,)
-        Effect of a copy of the counted allele, in the trait's units, and its standard error.
-    lod : (pairs,)
-        LOD score.
-    hsq : (pairs,)
-        Heritability: the gene's without marker, or with ``variance="refit"`` the pair's.
-    n : (pairs,)
-        Individuals observed.
-    """
-
-    pval_nominal: Float[np.ndarray, " pairs"]
-    slope: Float[np.ndarray, " pairs"]
-    slope_se: Float[np.ndarray, " pairs"]
-    log10p: Float[np.ndarray, " pairs"]
-    lod: Float[np.ndarray, " pairs"]
-    hsq: Float[np.ndarray, " pairs"]
-    n: Int[np.ndarray, " pairs"]
+__all__ = ["map_cis_nominal"]
 
 
 def map_cis_nominal(
@@ -111,31 +71,8 @@ def map_cis_nominal(
     check_choices(variance, test, "all", 1)
     method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
     null = null.with_likelihood(reml=method.reml(null.reml))
-    work = partial(_pairs_of, method=method, markers=genotypes.names, traits=null.traits)
+    work = partial(pairs_of, method=method, markers=genotypes.names, traits=null.traits)
     nearby = each_neighbourhood(
         null, genotypes, of_genes, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
     )
     return each_in_float64(pairs for _, pairs in nearby)
-
-
-def _pairs_of(
-    near: Neighbourhood,
-    method: Method,
-    markers: tuple[str, ...] | None,
-    traits: tuple[str, ...] | None,
-) -> CisPairs:
-    """Statistics of the pairs in some windows."""
-    gene, marker = np.nonzero(near.inside().T)
-    pairs = pairs_nearby(near, method).map(lambda values: np.asarray(values)[marker, gene])
-    return CisPairs(
-        **identity_of(near, gene, marker),
-        markers=markers,
-        traits=traits,
-        pval_nominal=10 ** -np.asarray(pairs.log10p),
-        slope=np.asarray(pairs.beta),
-        slope_se=np.asarray(pairs.se),
-        log10p=np.asarray(pairs.log10p),
-        lod=np.asarray(pairs.lod),
-        hsq=near.block.hsq[gene] if pairs.hsq is None else np.asarray(pairs.hsq),
-        n=np.full(gene.size, near.block.n),
-    )

@@ -9,14 +9,15 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from lmmlite_jax.mapping.alleles import allele_statistics
-from lmmlite_jax.mapping.cis.near import Neighbourhood
+from lmmlite_jax.mapping.cis.near import Neighbourhood, pairs_nearby
+from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.tables import Places, pairs_table
 from lmmlite_jax.model.inputs import ArrayOrFrame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NearbyPairs", "identity_of"]
+__all__ = ["CisPairs", "NearbyPairs", "identity_of", "pairs_of"]
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,57 @@ def identity_of(
         "marker": near.first + marker,
         **{name: values[marker] for name, values in alleles._asdict().items()},
     }
+
+
+@dataclass(frozen=True)
+class CisPairs(NearbyPairs):
+    """Pairs of genes and markers near them, by gene and marker; names are tensorQTL's.
+
+    Attributes
+    ----------
+    genes, gene, marker, af, ma_samples, ma_count, markers, traits
+        As in `NearbyPairs`: numbers of the genes mapped; of the gene and the marker of each pair;
+        allele frequency, carriers and copies of the minor allele; names.
+    pval_nominal, log10p : (pairs,)
+        p-value of the test, and its -log10, which does not underflow. NaN, like the effects, for a
+        marker that is monomorphic or in the span of the covariates.
+    slope, slope_se : (pairs,)
+        Effect of a copy of the counted allele, in the trait's units, and its standard error.
+    lod : (pairs,)
+        LOD score.
+    hsq : (pairs,)
+        Heritability: the gene's without marker, or with ``variance="refit"`` the pair's.
+    n : (pairs,)
+        Individuals observed.
+    """
+
+    pval_nominal: Float[np.ndarray, " pairs"]
+    slope: Float[np.ndarray, " pairs"]
+    slope_se: Float[np.ndarray, " pairs"]
+    log10p: Float[np.ndarray, " pairs"]
+    lod: Float[np.ndarray, " pairs"]
+    hsq: Float[np.ndarray, " pairs"]
+    n: Int[np.ndarray, " pairs"]
+
+
+def pairs_of(
+    near: Neighbourhood,
+    method: Method,
+    markers: tuple[str, ...] | None,
+    traits: tuple[str, ...] | None,
+) -> CisPairs:
+    """Statistics of the pairs in some windows."""
+    gene, marker = np.nonzero(near.inside().T)
+    pairs = pairs_nearby(near, method).map(lambda values: np.asarray(values)[marker, gene])
+    return CisPairs(
+        **identity_of(near, gene, marker),
+        markers=markers,
+        traits=traits,
+        pval_nominal=10 ** -np.asarray(pairs.log10p),
+        slope=np.asarray(pairs.beta),
+        slope_se=np.asarray(pairs.se),
+        log10p=np.asarray(pairs.log10p),
+        lod=np.asarray(pairs.lod),
+        hsq=near.block.hsq[gene] if pairs.hsq is None else np.asarray(pairs.hsq),
+        n=np.full(gene.size, near.block.n),
+    )

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
 
 from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import BestMarkers, as_permutations
+from lmmlite_jax.mapping.cis.conditional import Signals, each_conditional
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.cis.stepwise import Search, signals_of_genes
 from lmmlite_jax.mapping.genotypes import as_dosages
+from lmmlite_jax.mapping.tables import names_at, pairs_table
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.pipeline.modes.cis import BEST, best_of_features, find_best, named
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
 __all__ = ["map_independent"]
 
-STAGE = "signals"
+STAGE, CONDITIONAL = "signals", "conditional"
 
 
 def map_independent(run: Run) -> Iterator[Table]:
@@ -49,14 +52,18 @@ def map_independent(run: Run) -> Iterator[Table]:
             for gene, of_gene in each_in_float64(work):
                 run.parts.add("signals", pd.DataFrame(of_gene), STAGE, {(gene,): 0})
                 advance(1)
-    if not run.parts.gather(STAGE):
+    conditional = settings.conditional_pairs
+    if not run.parts.gather(STAGE, last=not conditional):
         return
-    yield Table("cis_qtl.txt.gz", table)
     signals = run.parts.frame("signals")
-    if signals is None:
-        signals = best[:0].assign(rank=0)
+    signals = best[:0].assign(rank=0) if signals is None else signals
     group = run.groups[signals["gene"].to_numpy()]
     signals = signals.assign(group=group).sort_values(["group", "rank"], ignore_index=True)
+    if conditional:
+        _find_conditional(run, signals)
+        if not run.parts.gather(CONDITIONAL):
+            return
+    yield Table("cis_qtl.txt.gz", table)
     run.facts["signals"] = len(signals)
     what = "feature" if run.inputs.groups is None else "group"
     having = counted(signals["group"].nunique(), what)
@@ -64,6 +71,48 @@ def map_independent(run: Run) -> Iterator[Table]:
     independent = named(run, signals)
     insert_before(independent, "log10p", "rank", signals["rank"].to_numpy())
     yield Table("cis_independent_qtl.txt.gz", independent.reset_index())
+    if conditional:
+        yield from _conditional_tables(run)
+
+
+def _find_conditional(run: Run, signals: pd.DataFrame) -> None:
+    """Do what is left of all pairs of each signal, the others given."""
+    null, left = run.null, run.left(CONDITIONAL)
+    genotypes, chrom = as_dosages(run.inputs.dosages, null), run.inputs.chromosome()
+    gene, marker, rank = (signals[name].to_numpy() for name in ("gene", "marker", "rank"))
+    work = each_conditional(
+        null,
+        genotypes,
+        as_windows(run.windows, null.m, genotypes.markers),
+        Signals(gene, marker, rank, run.groups),
+        run.chromosome,
+        run.settings.maf_threshold,
+        left,
+    )
+    done = int((~left[gene]).sum())
+    with run.progress("signals given the others", len(signals), done) as advance:
+        for one, of_gene in groupby(each_in_float64(work), key=lambda pairs: int(pairs.gene[0])):
+            found = list(of_gene)
+            frame = pd.concat(
+                pd.DataFrame({"gene": pairs.gene, "marker": pairs.marker, **pairs.columns()})
+                for pairs in found
+            ).assign(chrom=chrom[found[0].marker[0]])
+            run.parts.add("conditional", frame, CONDITIONAL, {(one,): 0})
+            advance(len(found))
+
+
+def _conditional_tables(run: Run) -> Iterator[Table]:
+    for name in dict.fromkeys(run.inputs.variants["chrom"]):
+        found = run.parts.frame("conditional", chrom=name)
+        if found is None or found.empty:
+            continue
+        found = found.sort_values(["gene", "rank", "marker"], ignore_index=True)
+        beside = {"gene", "marker", "chrom", "signal"}
+        columns = {str(name): found[name].to_numpy() for name in found if name not in beside}
+        columns["signal_id"] = names_at(run.places.markers, found["signal"].to_numpy())
+        gene, marker = found["gene"].to_numpy(), found["marker"].to_numpy()
+        table = pairs_table(columns, gene, marker, run.places)
+        yield Table(f"cis_independent_pairs.{name}.parquet", table)
 
 
 def _over_all(found: pd.DataFrame, m: int) -> BestMarkers:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
-from lmmlite_jax.mapping.cis.nominal import CisPairs, map_cis_nominal
+from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
+from lmmlite_jax.mapping.cis.pairs import CisPairs
 from lmmlite_jax.mapping.genotypes import without_gaps
 from lmmlite_jax.mapping.multiple_testing import effective_tests, q_values
 from lmmlite_jax.mapping.tables import pairs_table

@@ -43,6 +43,29 @@ def test_signals_are_those_put_in_each_mapped_with_the_others_as_covariates(prob
         assert found.pval_beta[row] == pytest.approx(alone.pval_beta[0], rel=1e-3)
 
 
+def test_pairs_of_a_signal_are_those_with_the_others_as_covariates(problem):
+    K, Y, G, windows, cis = problem
+    null = lmm.NullModel(K, Y)
+    found = lmm.map_cis_independent(null, G, windows, cis, threshold=0.01, permutations=100)
+    pairs = list(lmm.map_cis_conditional(null, G, windows, found))
+    signals = [(one.gene[0], one.signal[0], one.rank[0]) for one in pairs]
+    assert signals == [(0, 5, 1), (0, 20, 2), (1, 30, 1)]
+    for one, other in zip(pairs[:2], (20, 5), strict=True):
+        X = np.column_stack([np.ones(len(Y)), G[:, other]])
+        (alone,) = lmm.map_cis_nominal(lmm.NullModel(K, Y[:, :1], X), G, windows[:1])
+        for name in ("slope", "slope_se", "log10p", "hsq", "lod", "af"):
+            np.testing.assert_allclose(
+                getattr(one, name), getattr(alone, name), rtol=1e-7, err_msg=name
+            )
+        assert np.flatnonzero(np.isnan(one.slope)).tolist() == [other]
+    # One signal alone has the pairs of the gene.
+    (nominal,) = lmm.map_cis_nominal(null, G, windows, wanted=np.arange(3) == 1)
+    of_gene = nominal.gene == 1
+    np.testing.assert_allclose(pairs[2].log10p, nominal.log10p[of_gene], rtol=1e-7)
+    table = pairs[1].to_pandas()
+    assert table[["signal_id", "rank"]].drop_duplicates().to_numpy().tolist() == [[20, 2]]
+
+
 def looked_up(found):
     """A search whose best marker and p-value given others are written down."""
 
