@@ -30,6 +30,7 @@ __all__ = [
     "Skeleton",
     "Status",
     "TransPairs",
+    "TransResult",
     "calc_ll",
     "cis_windows",
     "coloc",
@@ -53,6 +54,7 @@ __all__ = [
     "map_cis_nominal",
     "map_cis_susie",
     "map_trans",
+    "map_trans_best",
     "nominal_thresholds",
     "permutation_threshold",
     "phenotype_components",
@@ -70,10 +72,11 @@ if TYPE_CHECKING:
     from lmmlite_jax.data.cohort import Cohort
     from lmmlite_jax.data.recla import load_recla
     from lmmlite_jax.data.simulate import simulate_cohort
+    from lmmlite_jax.mapping.cis.best_result import CisResult, TransResult
     from lmmlite_jax.mapping.cis.conditional import ConditionalPairs, map_cis_conditional
     from lmmlite_jax.mapping.cis.independent import map_cis_independent
     from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
-    from lmmlite_jax.mapping.cis.map_cis import CisResult, map_cis
+    from lmmlite_jax.mapping.cis.map_cis import map_cis
     from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
     from lmmlite_jax.mapping.cis.pairs import CisPairs
     from lmmlite_jax.mapping.cis.signals import CisIndependent
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.susie.colocalization import Colocalization, coloc
     from lmmlite_jax.mapping.susie.result import CredibleSets, FineMapping
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
+    from lmmlite_jax.mapping.trans_best import map_trans_best
     from lmmlite_jax.model.components import ComponentsFit, fit_components
     from lmmlite_jax.model.fit import fit_lmm
     from lmmlite_jax.model.fit_kernel import fit_kernel
@@ -112,7 +116,7 @@ else:
         "CisIndependent": "mapping.cis.signals",
         "CisInteractions": "mapping.cis.interaction",
         "CisPairs": "mapping.cis.pairs",
-        "CisResult": "mapping.cis.map_cis",
+        "CisResult": "mapping.cis.best_result",
         "Cohort": "data.cohort",
         "Colocalization": "mapping.susie.colocalization",
         "ComponentsFit": "model.components",
@@ -132,6 +136,7 @@ else:
         "Skeleton": "model.skeleton",
         "Status": "model.result",
         "TransPairs": "mapping.trans",
+        "TransResult": "mapping.cis.best_result",
         "calc_ll": "model.likelihood",
         "cis_windows": "mapping.cis.windows",
         "coloc": "mapping.susie.colocalization",
@@ -155,6 +160,7 @@ else:
         "map_cis_nominal": "mapping.cis.nominal",
         "map_cis_susie": "mapping.cis.susie",
         "map_trans": "mapping.trans",
+        "map_trans_best": "mapping.trans_best",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",
         "phenotype_components": "mapping.preparation",

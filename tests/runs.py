@@ -18,6 +18,7 @@ def command(cohort, prefix, mode, *more):
     files = [str(cohort / "g"), str(cohort / "y.bed"), str(prefix)]
     limit = ["--pval-threshold", "1e-3"]
     own = {
+        "trans": ["--trans-permutations", "20"],
         "cis_independent": ["--conditional-pairs"],
         "trans_susie": ["--susie-loci", str(cohort / "loci.tsv")],
     }

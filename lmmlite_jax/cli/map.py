@@ -102,6 +102,13 @@ def map_qtl(
             help="Smallest minor allele frequency in each half of the samples by that covariate"
         ),
     ] = 0.05,
+    trans_permutations: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of permutations in trans, for the best variant of each feature and its "
+            "p-value among all variants"
+        ),
+    ] = None,
     pval_threshold: Annotated[
         float, typer.Option(help="Largest p-value that trans reports")
     ] = 1e-5,
@@ -252,6 +259,7 @@ def map_qtl(
             maf_threshold_interaction=maf_threshold_interaction,
             permutations=permutations,
             seed=seed,
+            trans_permutations=trans_permutations,
             pval_threshold=pval_threshold,
             fdr=fdr,
             qvalue_lambda=qvalue_lambda,

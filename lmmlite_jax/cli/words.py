@@ -31,6 +31,7 @@ _WORDS = (
     (r"^phenotype_groups are ", "--phenotype-groups is "),
     (r"\bthe same phenotype_groups\b", "the same --phenotype-groups"),
     (r"^groups: the traits of ", "--phenotype-groups: the features of "),
+    (r"^trans_permutations is ", "--trans-permutations is "),
     (r"^asymptotic p-values are ", "--asymptotic is "),
     (r"scale_kinship=True or by dividing K\b", "--scale-kinship"),
     (r"\bmaf_threshold is too high", "--maf-threshold is too high"),

@@ -62,6 +62,7 @@ def map_files(
     maf_threshold_interaction: float = 0.05,
     permutations: int = 10_000,
     seed: int = 0,
+    trans_permutations: int | None = None,
     pval_threshold: float = 1e-5,
     fdr: float = 0.05,
     qvalue_lambda: float | None = None,
@@ -123,6 +124,9 @@ def map_files(
         The same in either half of the samples, by the interacting covariate.
     permutations, seed : int
         As for `map_cis`.
+    trans_permutations : int, optional
+        Permutations in "trans", for the best variant of each feature and p-values among all
+        variants, as for `map_trans_best`; none by default.
     pval_threshold : float
         Largest p-value in "trans".
     fdr : float
@@ -213,6 +217,7 @@ def map_files(
         disable_beta_approx=disable_beta_approx,
         best_only=best_only,
         conditional_pairs=conditional_pairs,
+        trans_permutations=trans_permutations,
         cis_output=cis_output,
         phenotype_groups=phenotype_groups,
     )
@@ -223,6 +228,7 @@ def map_files(
         maf_threshold_interaction=maf_threshold_interaction,
         permutations=permutations,
         seed=seed,
+        trans_permutations=trans_permutations,
         pval_threshold=pval_threshold,
         fdr=fdr,
         qvalue_lambda=qvalue_lambda,
@@ -251,6 +257,7 @@ def map_files(
         maf_threshold_interaction,
         permutations,
         seed,
+        trans_permutations,
         pval_threshold,
         fdr,
         qvalue_lambda,

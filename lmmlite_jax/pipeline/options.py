@@ -48,6 +48,7 @@ RANGES = {
     "maf_threshold": Range(0, 0.5, high_included=False),
     "maf_threshold_interaction": Range(0, 0.5, high_included=False),
     "permutations": Range(FEWEST_PERMUTATIONS),
+    "trans_permutations": Range(FEWEST_PERMUTATIONS),
     "seed": Range(0),
     "pval_threshold": Range(0, 1, low_included=False),
     "fdr": Range(0, 1, low_included=False, high_included=False),
@@ -88,6 +89,7 @@ def check_together(
     disable_beta_approx: bool,
     best_only: bool,
     conditional_pairs: bool,
+    trans_permutations: int | None,
     cis_output: str | os.PathLike[str] | None,
     phenotype_groups: str | os.PathLike[str] | None,
 ) -> None:
@@ -114,6 +116,8 @@ def check_together(
         raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
     if conditional_pairs and mode != "cis_independent":
         raise ValueError(f"conditional_pairs is for the mode cis_independent, not {mode}.")
+    if trans_permutations is not None and (mode != "trans" or variance == "refit"):
+        raise ValueError("trans_permutations is for the mode trans, without variance 'refit'.")
     if cis_output is not None and (
         mode not in ("cis_susie", "cis_nominal") or interaction is not None
     ):

@@ -49,6 +49,7 @@ class Settings:
     maf_threshold_interaction: float
     permutations: int
     seed: int
+    trans_permutations: int | None
     pval_threshold: float
     fdr: float
     qvalue_lambda: float | None

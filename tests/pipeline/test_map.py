@@ -521,6 +521,27 @@ def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):
     assert "--phenotype-groups is for the modes cis and cis_independent" in refused.output
 
 
+def test_trans_with_permutations_has_the_best_of_each_feature(small, tmp_path):
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    files += ["--mode", "trans", "--window", 5000]
+    options = ["--trans-permutations", 40, "--pval-threshold", 0.5, "--qvalue-lambda", 0.0]
+    said = succeed("map", *files, *options)
+    assert "of 3 features at a false discovery rate of 0.05" in said
+    best = pd.read_csv(tmp_path / "run.trans_qtl.txt.gz", sep="\t", index_col=0)
+    assert best.index.tolist() == ["a", "b", "elsewhere"]
+    assert {"qval", "pval_nominal_threshold", "pval_perm"} <= {*best}
+    pairs = pd.read_parquet(tmp_path / "run.trans_qtl_pairs.parquet")
+    top = pairs.loc[pairs.groupby("phenotype_id")["pval"].idxmin()].set_index("phenotype_id")
+    assert best["variant_id"].tolist() == top["variant_id"].tolist()
+    np.testing.assert_allclose(best["pval_nominal"], top["pval"], rtol=1e-5)
+    # The best pair's p-value among all variants is the feature's.
+    np.testing.assert_allclose(best["pval_beta"], top["pval_beta"], rtol=1e-4)
+    np.testing.assert_allclose(best["qval"], top["qval"], rtol=1e-5)
+    assert best.loc["elsewhere", "num_var"] == 59  # of 60 variants one has no call
+    refused = run("map", *files, "--trans-permutations", 40, "--variance", "refit")
+    assert "--trans-permutations is for the mode trans, without --variance" in refused.output
+
+
 def test_the_best_of_an_interaction_alone(small, tmp_path):
     rng = np.random.default_rng(1)
     with open(small / "g.fam") as stream:

@@ -55,6 +55,7 @@ def together(cohort, prefix, mode, count):
 
     def work(index):
         options = {"mode": mode, "kinship": "auto", "window": 60_000, "permutations": 100}
+        options |= {"trans_permutations": 20} if mode == "trans" else {}
         options |= {"conditional_pairs": True} if mode == "cis_independent" else {}
         options |= {"susie_loci": cohort / "loci.tsv"} if mode == "trans_susie" else {}
         share = Share(index, count)

@@ -140,10 +140,16 @@ class Candidates(NamedTuple):
     columns: dict[str, Shaped[np.ndarray, " genes"]]
 
 
-def candidates_of(near: Neighbourhood, chance: Permutations) -> Candidates:
-    """Best markers of some genes, in the data and in permutations."""
+def candidates_of(
+    near: Neighbourhood,
+    chance: Permutations,
+    left_out: Bool[np.ndarray, "S T"] | None = None,
+) -> Candidates:
+    """Best markers of some genes, but for pairs left out, in the data and in permutations."""
     beta, se, share = _effects_nearby(near)
     tested: np.ndarray = near.inside() & (share < 1)
+    if left_out is not None:
+        tested &= ~left_out
     genes = np.flatnonzero(tested.any(axis=0))
     top = np.where(tested, share, -1.0).argmax(axis=0)[genes]
     slope, slope_se, best = (values[top, genes] for values in (beta, se, share))

@@ -21,7 +21,7 @@ from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.precision import AnyArray, in_float64
 
-__all__ = ["FEWEST_PERMUTATIONS", "BetaApproximation", "beta_approximation"]
+__all__ = ["FEWEST_PERMUTATIONS", "BetaApproximation", "beta_approximation", "beta_pvalue"]
 
 FEWEST_PERMUTATIONS = 20
 """Below this a law with three parameters is not fitted."""
@@ -108,6 +108,34 @@ def beta_approximation(
         fitted.df,
         pval_true_df,
     )
+
+
+@in_float64
+def beta_pvalue(
+    share: ArrayOrFrame, true_df: ArrayOrFrame, shape1: ArrayOrFrame, shape2: ArrayOrFrame
+) -> Float[np.ndarray, " pairs"]:
+    """Probability that the best of a gene's markers explains a share, by the gene's beta law.
+
+    Parameters
+    ----------
+    share : (pairs,) array
+        Share of residual variance that a marker explains.
+    true_df, shape1, shape2 : (pairs,) arrays
+        Of the gene of each, as `beta_approximation` has them.
+
+    Returns
+    -------
+    (pairs,) array
+
+    Examples
+    --------
+    >>> from lmmlite_jax.mapping.cis.beta_approximation import beta_pvalue
+    >>> beta_pvalue([0.2], [98.0], [1.0], [30.0]).round(6)
+    array([9.3e-05])
+    """
+    shares, df = (np.asarray(x, dtype=np.float64) for x in (share, true_df))
+    pvalue = 10 ** -np.asarray(log10p_f(shares / (1 - shares), 1, df))
+    return np.asarray(betainc(np.asarray(shape1), np.asarray(shape2), pvalue))
 
 
 class _Law(NamedTuple):

@@ -17,7 +17,16 @@ from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 
-__all__ = ["NOT_BEST", "BestOfGroups", "Together", "as_groups", "best_markers", "group_names"]
+__all__ = [
+    "NOT_BEST",
+    "BestOfGroups",
+    "Strongest",
+    "Together",
+    "as_groups",
+    "best_markers",
+    "finished_of",
+    "group_names",
+]
 
 NOT_BEST = "another trait of its group has the stronger association"
 """Why a gene of a group has no test of its own."""
@@ -74,8 +83,8 @@ class BestOfGroups(NamedTuple):
 
 
 @dataclass
-class _Group:
-    """What is known of a group while its genes come."""
+class Strongest:
+    """What is known of a group while its genes come, or of a gene while its markers do."""
 
     fits: list[tuple[int, int, float]] = field(default_factory=list)
     size: int = 0
@@ -85,7 +94,7 @@ class _Group:
     row: dict[str, Any] = field(default_factory=dict)
 
     def join(self, share: float, permuted: np.ndarray, df: float, row: dict[str, Any]) -> None:
-        """Take in a gene. Shares are those of the best gene's degrees of freedom."""
+        """Take in a candidate. Shares are those of the best one's degrees of freedom."""
         self.size += 1
         if self.size == 1 or share > _as_strong(self.share, self.df, df):
             before = _as_strong(self.permuted, self.df, df)
@@ -118,7 +127,7 @@ class Together:
     def __init__(self, groups: Int[np.ndarray, " m"], coming: Bool[np.ndarray, " m"]) -> None:
         self._groups, self._coming = groups, coming
         self._left = np.bincount(groups[coming], minlength=groups.size)
-        self._held: dict[int, _Group] = {}
+        self._held: dict[int, Strongest] = {}
 
     def add(self, near: Neighbourhood, found: Candidates) -> BestOfGroups:
         """Take the genes of a neighbourhood, and give the groups that they finish."""
@@ -133,7 +142,7 @@ class Together:
         for fit in fits:
             number = int(self._groups[fit[0]])
             if self._coming[fit[0]]:
-                self._held.setdefault(number, _Group()).fits.append(fit)
+                self._held.setdefault(number, Strongest()).fits.append(fit)
                 self._left[number] -= 1
                 finished += [] if self._left[number] else [number]
         for place, gene in enumerate(found.genes.tolist()):
@@ -142,10 +151,10 @@ class Together:
                 row |= {"gene": gene, "marker": found.marker[place]}
                 group = self._held[int(self._groups[gene])]
                 group.join(float(found.share[place]), found.permuted[place], found.df, row)
-        return _best([self._held.pop(number) for number in finished], found, here.size)
+        return finished_of([self._held.pop(number) for number in finished], found, here.size)
 
 
-def _best(groups: list[_Group], like: Candidates, most: int) -> BestOfGroups:
+def finished_of(groups: list[Strongest], like: Candidates, most: int) -> BestOfGroups:
     """Best genes of at most so many groups; columns have the types that candidates' have."""
     fits = [fit for group in groups for fit in group.fits]
     with_test = [group for group in groups if group.size]

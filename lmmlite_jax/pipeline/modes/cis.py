@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import as_permutations
-from lmmlite_jax.mapping.cis.groups import best_markers
+from lmmlite_jax.mapping.cis.groups import BestOfGroups, best_markers
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import as_dosages
 from lmmlite_jax.mapping.multiple_testing import nominal_thresholds, null_proportion, q_values
@@ -17,7 +18,15 @@ from lmmlite_jax.mapping.tables import BEST_COLUMNS, best_table
 from lmmlite_jax.model.precision import each_in_float64
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
-__all__ = ["BEST", "best_of_features", "find_best", "map_best", "named"]
+__all__ = [
+    "BEST",
+    "best_of_features",
+    "find_best",
+    "keep_best",
+    "map_best",
+    "named",
+    "table_of_best",
+]
 
 BEST = "feature"
 """Stage of the work."""
@@ -48,12 +57,25 @@ def find_best(run: Run) -> None:
         settings.maf_threshold,
         left,
     )
+    keep_best(run, work, left, mappable)
+
+
+def keep_best(
+    run: Run,
+    work: Iterator[BestOfGroups],
+    left: Bool[np.ndarray, " m"],
+    mappable: Bool[np.ndarray, " m"],
+) -> None:
+    """Take the best variants of features that are left, as they come."""
     total, done = int(mappable.sum()), int((mappable & ~left).sum())
     with run.progress("features mapped", total, done) as advance:
         for best in each_in_float64(work):
             frame = pd.DataFrame({"gene": best.genes, "marker": best.marker, **best.columns})
+            frame = frame[left[best.genes]]  # neighbours may be another process's
             fitted = zip(best.finished.tolist(), best.status.tolist(), strict=True)
-            facts: dict[tuple[int, ...], int] = {(gene,): int(code) for gene, code in fitted}
+            facts: dict[tuple[int, ...], int] = {
+                (gene,): int(code) for gene, code in fitted if left[gene]
+            }
             run.parts.add("best", frame, BEST, facts)
             advance(best.finished.size)
 
@@ -64,6 +86,11 @@ def best_of_features(run: Run) -> pd.DataFrame:
     for (gene,), code in run.parts.done(BEST).items():
         status[gene] = code
     run.note_features(status)
+    return table_of_best(run)
+
+
+def table_of_best(run: Run) -> pd.DataFrame:
+    """Rows of all features or groups that have a test, with q-values."""
     found = run.found("best").sort_values("gene", ignore_index=True)
     run.facts["tested"] = len(found)
     return _with_qvalues(run, named(run, found))

@@ -7,11 +7,17 @@ from typing import TypedDict
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from lmmlite_jax.data._names import counted
+from lmmlite_jax.mapping.cis.best_marker import as_permutations
+from lmmlite_jax.mapping.cis.beta_approximation import beta_pvalue
+from lmmlite_jax.mapping.genotypes import as_dosages
 from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
 from lmmlite_jax.mapping.trans import TransPairs, TransUnit, map_trans
+from lmmlite_jax.mapping.trans_best import best_in_trans
 from lmmlite_jax.model.result import Status
+from lmmlite_jax.pipeline.modes.cis import BEST, keep_best, table_of_best
 from lmmlite_jax.pipeline.run import Run, Table
 
 __all__ = ["UnitFact", "map_pairs"]
@@ -38,6 +44,10 @@ def map_pairs(run: Run) -> Iterator[Table]:
     else:
         windows = inputs.windows(settings.window)
         run.log(f"pairs within {settings.window:,} base pairs are left out as cis")
+    permuted = settings.trans_permutations is not None
+    if permuted:  # before all else: what it takes is what the run takes
+        _find_best(run, windows)
+        run.parts.gather(BEST, last=False)
     done: Mapping[tuple[int, ...], UnitFact] = dict(run.parts.done(STAGE))
     own = run.share.in_turn()
     work = map_trans(
@@ -75,7 +85,36 @@ def map_pairs(run: Run) -> Iterator[Table]:
         ("variant_id", places.markers, found["marker"]),
     ):
         table.insert(0, name, pd.Series(names_at(names, numbers.to_numpy()), dtype="str"))
+    if permuted:
+        best = table_of_best(run)
+        _add_significance(table, best)
+        yield Table("trans_qtl.txt.gz", best)
     yield Table("trans_qtl_pairs.parquet", table)
+
+
+def _find_best(run: Run, windows: Int[np.ndarray, "m 2"] | None) -> None:
+    """Do what is left of the best variant of each feature, with p-values by permutation."""
+    settings, null, left = run.settings, run.null, run.left(BEST)
+    assert settings.trans_permutations is not None
+    work = best_in_trans(
+        null,
+        as_dosages(run.inputs.dosages, null),
+        windows,
+        run.chromosome,
+        as_permutations(settings.trans_permutations, settings.seed, "float32"),
+        settings.maf_threshold,
+        left,
+    )
+    keep_best(run, work, left, run.status_of_counts() == Status.OK)
+
+
+def _add_significance(pairs: pd.DataFrame, best: pd.DataFrame) -> None:
+    """p-values of pairs among all variants, by the feature's beta law, and its q-value."""
+    of_feature = best.reindex(pairs["phenotype_id"])
+    share = -np.expm1(-2 * np.log(10) * pairs["lod"] / pairs["n"])
+    law = (of_feature[name].to_numpy() for name in ("true_df", "beta_shape1", "beta_shape2"))
+    pairs["pval_beta"] = beta_pvalue(share.to_numpy(), *law)
+    pairs["qval"] = of_feature["qval"].to_numpy()
 
 
 def _fact(pairs: TransPairs) -> UnitFact:
