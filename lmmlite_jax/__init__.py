@@ -25,6 +25,7 @@ __all__ = [
     "PhenotypeComponents",
     "Projection",
     "QValues",
+    "Replication",
     "Rotation",
     "ScanResult",
     "Skeleton",
@@ -61,6 +62,7 @@ __all__ = [
     "profile_log_likelihood",
     "projected_rotation",
     "q_values",
+    "replication",
     "scan",
     "simulate_cohort",
     "skeleton",
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.cis.map_cis import map_cis
     from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
     from lmmlite_jax.mapping.cis.pairs import CisPairs
+    from lmmlite_jax.mapping.cis.replication import Replication, replication
     from lmmlite_jax.mapping.cis.signals import CisIndependent
     from lmmlite_jax.mapping.cis.susie import map_cis_susie
     from lmmlite_jax.mapping.cis.windows import cis_windows
@@ -131,6 +134,7 @@ else:
         "PhenotypeComponents": "mapping.preparation",
         "Projection": "model.rotation",
         "QValues": "mapping.multiple_testing",
+        "Replication": "mapping.cis.replication",
         "Rotation": "model.rotation",
         "ScanResult": "mapping.scan",
         "Skeleton": "model.skeleton",
@@ -167,6 +171,7 @@ else:
         "profile_log_likelihood": "model.profile_log_likelihood",
         "projected_rotation": "model.rotation",
         "q_values": "mapping.multiple_testing",
+        "replication": "mapping.cis.replication",
         "scan": "mapping.scan",
         "simulate_cohort": "data.simulate",
         "skeleton": "model.skeleton",

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from helpers import centred, dense_pair, random_kinship, with_variance
@@ -206,3 +207,23 @@ def test_arguments_that_cannot_be_used_are_refused_at_once(change, message):
     K, Y, G, X, windows = problem(8)
     with pytest.raises(ValueError, match=message):
         lmm.map_cis_nominal(lmm.NullModel(K, Y, X), G, windows, **change)
+
+
+def test_pairs_found_elsewhere_are_those_of_the_nominal_pass():
+    K, Y, G, X, _ = problem(3)
+    Y[:3, 1] = np.nan
+    Y[:, 2] = 1.0
+    null = lmm.NullModel(K, Y, X)
+    whole = np.tile([0, G.shape[1]], (Y.shape[1], 1))
+    nominal = pd.concat([one.to_pandas() for one in lmm.map_cis_nominal(null, G, whole)])
+    trait, marker = [1, 0, 1, 2, 0, 1], [5, 7, 6, 1, 30, 7]
+    found = lmm.replication(null, G, trait, marker)
+    assert [bool(reason) for reason in found.reasons] == [one == 2 for one in trait]
+    expected = nominal.set_index(["phenotype_id", "variant_id"])
+    table = found.to_pandas().set_index(["phenotype_id", "variant_id"])
+    assert list(table.index) == list(zip(trait, marker, strict=True))
+    assert np.isnan(table.loc[(2, 1), "slope"])
+    table = table.drop(index=(2, 1), columns="reason")
+    np.testing.assert_allclose(table, expected.loc[table.index, table.columns], rtol=1e-7)
+    with pytest.raises(ValueError, match="marker has 300, and there are 300, from 0"):
+        lmm.replication(null, G, [0], [300])
