@@ -16,7 +16,7 @@ from lmmlite_jax.pipeline.modes import cis_susie
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {page.name: page.read_text() for page in DOCS.glob("*.md")}
-NOT_WRITTEN = {"gene", "genes", "marker", "markers", "traits", "status", "tested_markers"}
+NOT_WRITTEN = {"gene", "genes", "marker", "markers", "traits", "status", "tested_markers", "terms"}
 """Fields of results of arrays that are no columns."""
 
 

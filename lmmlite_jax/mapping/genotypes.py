@@ -26,7 +26,7 @@ __all__ = [
     "Genotypes",
     "as_dosages",
     "as_genotypes",
-    "interacting_column",
+    "interacting_columns",
     "mean_of_observed",
     "without_gaps",
 ]
@@ -62,10 +62,10 @@ class Genotypes:
         As given; NaN where missing, or `MISSING` in int8.
     names, individuals : tuple of str or None
         Of markers and individuals, where a data frame came in.
-    interaction : (n,) or None
-        A covariate e that multiplies another column of every marker: g and g·e.
+    interaction : (n,) or (n, terms), or None
+        Covariates e that multiply other columns of every marker: g and each g·e.
     with_covariate : bool
-        Whether the covariate itself is a column too, before them: e, g and g·e.
+        Whether the covariates themselves are columns too, before them: e, g and g·e.
     without_last : bool
         Whether the last column of every marker is left out: `independent`.
     """
@@ -86,13 +86,20 @@ class Genotypes:
     def columns(self) -> int:
         """Columns a marker, k."""
         if self.interaction is not None:
-            return 2 + self.with_covariate
+            return 1 + (1 + self.with_covariate) * self.terms
         return self.values.shape[2] - self.without_last if len(self.values.shape) == 3 else 1
+
+    @property
+    def terms(self) -> int:
+        """Covariates that multiply a marker."""
+        if self.interaction is None:
+            return 0
+        return self.interaction.shape[1] if self.interaction.ndim == 2 else 1
 
     @property
     def dosage_column(self) -> int:
         """Which of the columns of a marker is its dosage."""
-        return int(self.with_covariate)
+        return self.terms if self.with_covariate else 0
 
     def independent(self, X: Float[AnyArray, "n p"]) -> Genotypes:
         """Without the last column, where the intercept and the other columns span it.
@@ -150,8 +157,9 @@ class Genotypes:
             chosen = _filled(chosen, gaps)
         chosen = chosen[:, :, : self.columns] if chosen.ndim == 3 else chosen[:, :, None]
         if self.interaction is not None:
-            e = self.interaction[:, None, None]
-            alone = [np.broadcast_to(e, chosen.shape)] if self.with_covariate else []
+            e = self.interaction.reshape(len(chosen), 1, self.terms)
+            whole = (*chosen.shape[:2], self.terms)
+            alone = [np.broadcast_to(e, whole)] if self.with_covariate else []
             chosen = np.concatenate([*alone, chosen, chosen * e], axis=2)
         empty = width - markers.size
         return (np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen), missing
@@ -194,18 +202,28 @@ def as_genotypes(
         return found
     if found.columns > 1:
         raise ValueError("interaction is for markers of one column: multiply the columns yourself.")
-    column = interacting_column(null, found, interaction)
+    column = _interacting_column(null, found, interaction)
     return replace(found, interaction=null.design[:, column])
 
 
-def interacting_column(null: NullModel, genotypes: Genotypes, interaction: ArrayOrFrame) -> int:
+def _interacting_column(null: NullModel, genotypes: Genotypes, interaction: ArrayOrFrame) -> int:
     """Number of the covariate that interacts with the markers."""
+    columns = interacting_columns(null, genotypes, interaction)
+    if len(columns) != 1:
+        raise ValueError(f"interaction must be one covariate, got {len(columns)}.")
+    return columns[0]
+
+
+def interacting_columns(
+    null: NullModel, genotypes: Genotypes, interaction: ArrayOrFrame
+) -> list[int]:
+    """Numbers of the covariates that interact with the markers."""
     check_same_individuals(
         null=null.names_of_individuals,
         G=Labelled(None, genotypes.individuals),
         interaction=as_covariates(interaction, null.n),
     )
-    return null.covariate_column(interaction)
+    return null.covariate_columns(interaction)
 
 
 def as_dosages(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:

@@ -223,11 +223,11 @@ class NullModel:
         for groups in self._groups(label, traits):
             yield list(trait_blocks(groups, self.n, self.reml, self.dtype))
 
-    def without_covariate(
-        self, column: int, label: str, traits: Int[np.ndarray, " some"]
+    def without_covariates(
+        self, columns: Sequence[int], label: str, traits: Int[np.ndarray, " some"]
     ) -> Iterator[list[TraitBlock]]:
-        """Blocks of some traits at their heritabilities here, one covariate left to the markers."""
-        fewer = np.delete(self._study.covariates, column, axis=1)
+        """Blocks of some traits at their heritabilities here, covariates left to the markers."""
+        fewer = np.delete(self._study.covariates, columns, axis=1)
         fitted = self._engine(label).groups(self._numbers, traits)
         # An engine of its own: with fewer covariates the spectrum is wider.
         sample = self._study.sample(label)._replace(X=fewer)
@@ -257,18 +257,20 @@ class NullModel:
         """What names of other tables are compared with."""
         return Labelled(None, self.individuals, names_in="individuals")
 
-    def covariate_column(self, covariate: ArrayOrFrame) -> int:
-        """Number of the covariate that has these values; ``ValueError`` if none has."""
-        table = as_covariates(covariate, self.n)
-        if table.values.shape[1] != 1:
-            raise ValueError(f"interaction must be one covariate, got {table.values.shape[1]}.")
-        same = np.all(np.asarray(self._study.covariates) == table.values, axis=0)
-        if not same.any():
-            name = "" if table.columns is None else f" {column_name(table.columns, 0)}"
-            raise ValueError(
-                f"the interaction{name} is not among the covariates: add it to X of the null model."
-            )
-        return int(np.argmax(same))
+    def covariate_columns(self, covariates: ArrayOrFrame) -> list[int]:
+        """Numbers of the covariates that have these values; ``ValueError`` if one is not there."""
+        table = as_covariates(covariates, self.n)
+        found = []
+        for k, values in enumerate(np.asarray(table.values).T):
+            same = np.all(np.asarray(self._study.covariates) == values[:, None], axis=0)
+            if not same.any():
+                name = "" if table.columns is None else f" {column_name(table.columns, k)}"
+                raise ValueError(
+                    f"the interaction{name} is not among the covariates: add it to X of the null "
+                    "model."
+                )
+            found.append(int(np.argmax(same)))
+        return found
 
     def known_kinship(self, label: str) -> KnownKinship:
         """Decomposition of a kinship that is no traced array, for use inside a trace."""

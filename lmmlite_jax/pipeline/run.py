@@ -100,13 +100,13 @@ class Run:
 
     @cached_property
     def null(self) -> NullModel:
-        """The null model of all features; an interacting covariate joins the others."""
+        """The null model of all features; interacting covariates join the others."""
         settings, inputs = self.settings, self.inputs
         covariates = inputs.covariates
-        if inputs.interaction is not None and (term := self.interaction) is not None:
-            among = np.all(covariates.to_numpy() == term[:, None], axis=0).any()
-            name = str(inputs.interaction.columns[0])
-            covariates = covariates if among else covariates.assign(**{name: term})
+        if inputs.interaction is not None:
+            for name, term in inputs.interaction.items():
+                if not np.all(covariates.to_numpy() == term.to_numpy()[:, None], axis=0).any():
+                    covariates = covariates.assign(**{str(name): term})
         return NullModel(
             self.kinship,
             inputs.values,
@@ -114,18 +114,6 @@ class Run:
             clip_negative=settings.clip_negative,
             scale_kinship=settings.scale_kinship,
         )
-
-    @property
-    def interaction(self) -> np.ndarray | None:
-        """The interacting covariate (n,), if there is one."""
-        term = self.inputs.interaction
-        if term is None:
-            return None
-        if term.shape[1] > 1:
-            raise ValueError(
-                f"The interaction has {term.shape[1]} terms ({few(term.columns)}): give one."
-            )
-        return term.to_numpy()[:, 0]
 
     @property
     def chromosome(self) -> np.ndarray | None:

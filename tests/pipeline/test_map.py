@@ -555,6 +555,26 @@ def test_the_best_of_an_interaction_alone(small, tmp_path):
     assert written == ["run.cis_nominal.summary.json", "run.cis_qtl_top_assoc.txt.gz"]
 
 
+def test_several_interactions_in_one_file(small, tmp_path):
+    with open(small / "g.fam") as stream:
+        names = [line.split()[1] for line in stream]
+    terms = np.random.default_rng(1).standard_normal((len(names), 2))
+    table = pd.DataFrame(terms, pd.Index(names, name="id"), ["age", "bmi"])
+    table.to_csv(tmp_path / "e.tsv", sep="\t")
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    succeed("map", *files, "--mode", "cis_nominal", "--interaction", tmp_path / "e.tsv")
+    summary = json.loads((tmp_path / "run.cis_nominal.summary.json").read_text())
+    assert summary["covariates"] == ["intercept"]
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    top = pd.read_csv(tmp_path / "run.cis_qtl_top_assoc.txt.gz", sep="\t", index_col=0)
+    assert {"pval_g", "pval_age", "pval_g-age", "pval_g-bmi"} <= {*pairs}
+    smallest = pairs.set_index("phenotype_id")[["pval_g-age", "pval_g-bmi"]].min(axis=1)
+    for gene, row in top.iterrows():
+        least = smallest.loc[gene].min()
+        assert min(row["pval_g-age"], row["pval_g-bmi"]) == pytest.approx(least, rel=1e-4)
+        assert row["pval_emt"] == pytest.approx(min(2 * row["tests_emt"] * least, 1), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("mode", "written"),
     [

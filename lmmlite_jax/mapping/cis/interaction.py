@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.cis.near import (
@@ -19,7 +19,7 @@ from lmmlite_jax.mapping.cis.near import (
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.effects import effects_of_block
-from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages, interacting_column
+from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages, interacting_columns
 from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -41,28 +41,55 @@ class CisInteractions(NearbyPairs):
         As in `CisPairs`.
     pval_g, b_g, b_g_se, pval_i, b_i, b_i_se, pval_gi, b_gi, b_gi_se : (pairs,)
         p-value, effect and standard error of the marker g, the interacting covariate i and their
-        product g·i, all in one model.
+        product g·i, all in one model. With several covariates those of i and g·i are (pairs,
+        terms).
     log10p_gi, lod_gi : (pairs,)
-        -log10 p and LOD score of the product.
+        -log10 p and LOD score of the product, or (pairs, terms).
     hsq : (pairs,)
         The gene's heritability without marker.
     n : (pairs,)
         Individuals observed.
+    terms : tuple of str
+        Names of several interacting covariates; empty for one.
     """
 
     pval_g: Float[np.ndarray, " pairs"]
     b_g: Float[np.ndarray, " pairs"]
     b_g_se: Float[np.ndarray, " pairs"]
-    pval_i: Float[np.ndarray, " pairs"]
-    b_i: Float[np.ndarray, " pairs"]
-    b_i_se: Float[np.ndarray, " pairs"]
-    pval_gi: Float[np.ndarray, " pairs"]
-    b_gi: Float[np.ndarray, " pairs"]
-    b_gi_se: Float[np.ndarray, " pairs"]
-    log10p_gi: Float[np.ndarray, " pairs"]
-    lod_gi: Float[np.ndarray, " pairs"]
+    pval_i: Float[np.ndarray, "pairs *terms"]
+    b_i: Float[np.ndarray, "pairs *terms"]
+    b_i_se: Float[np.ndarray, "pairs *terms"]
+    pval_gi: Float[np.ndarray, "pairs *terms"]
+    b_gi: Float[np.ndarray, "pairs *terms"]
+    b_gi_se: Float[np.ndarray, "pairs *terms"]
+    log10p_gi: Float[np.ndarray, "pairs *terms"]
+    lod_gi: Float[np.ndarray, "pairs *terms"]
     hsq: Float[np.ndarray, " pairs"]
     n: Int[np.ndarray, " pairs"]
+    terms: tuple[str, ...]
+
+    def columns(self) -> dict[str, Shaped[np.ndarray, " pairs"]]:
+        """Columns of the table; of several covariates named by them: x and g-x in place of i, gi.
+
+        ``ValueError`` if a covariate has a name by which two columns would be the same.
+        """
+        whole = super().columns()
+        whole.pop("terms")
+        columns = {}
+        for name, values in whole.items():
+            if values.ndim == 1:
+                columns[name] = values
+        for k, term in enumerate(self.terms):
+            for name, values in whole.items():
+                if values.ndim == 2:
+                    own = name.replace("_gi", f"_g-{term}").replace("_i", f"_{term}")
+                    if own in columns:
+                        raise ValueError(
+                            f"the interaction has a covariate {term!r}, by which there would be "
+                            f"two columns {own}: give it another name."
+                        )
+                    columns[own] = values[:, k]
+        return columns
 
 
 def map_cis_interaction(
@@ -78,17 +105,18 @@ def map_cis_interaction(
     """Test whether effects of markers near a gene depend on a covariate (``--interaction``).
 
     The model has the covariates, one of which is the interacting covariate i, the marker g and
-    their product g·i; each of the three gets a t test with n - p - 2 degrees of freedom.
+    their product g·i; each of the three gets a t test with n - p - 2 degrees of freedom. Several
+    interacting covariates are in one model, with a product for each.
 
     Parameters
     ----------
     null, G, windows, chromosome
         As in `map_cis`.
-    interaction : (n,)
-        The interacting covariate, which is among the covariates of the null model.
+    interaction : (n,) or (n, terms)
+        The interacting covariates, which are among the covariates of the null model.
     maf_threshold_interaction : float
         Markers whose minor allele is rarer in either half of the individuals observed, below or
-        above the median of the interacting covariate, are left out.
+        above the median of an interacting covariate, are left out.
     wanted : (m,) array of bool, optional
         Genes that are still to be mapped, as in `map_cis_nominal`.
 
@@ -121,14 +149,17 @@ def map_cis_interaction(
     """
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
-    column = interacting_column(null, genotypes, interaction)
-    e = np.asarray(null.design[:, column])
+    columns = interacting_columns(null, genotypes, interaction)
+    e = np.asarray(null.design)[:, columns]
+    if np.any(np.ptp(e, axis=0) == 0):
+        raise ValueError("interaction has a covariate that is constant: leave it out.")
     genotypes = replace(genotypes, interaction=e, with_covariate=True)
+    terms = _names_of(interaction, len(columns))
     # The markers' columns include i; the heritability is that of the model with i.
 
     def work(near: Neighbourhood) -> CisInteractions:
         varying = _varying_in_halves(near, e, maf_threshold_interaction)
-        return _interactions_of(varying, genotypes.names, null.traits)
+        return _interactions_of(varying, terms, genotypes.names, null.traits)
 
     nearby = each_neighbourhood(
         null,
@@ -137,59 +168,76 @@ def map_cis_interaction(
         chromosome,
         work,
         wanted=wanted,
-        batches=partial(null.without_covariate, column),
+        batches=partial(null.without_covariates, columns),
     )
     return each_in_float64(pairs for _, pairs in nearby)
 
 
+def _names_of(interaction: ArrayOrFrame, terms: int) -> tuple[str, ...]:
+    """Names of several covariates."""
+    if terms == 1:
+        return ()
+    names = getattr(interaction, "columns", [f"i{k}" for k in range(1, terms + 1)])
+    return tuple(str(name) for name in names)
+
+
 def _varying_in_halves(
-    near: Neighbourhood, e: Float[np.ndarray, " everyone"], threshold: float
+    near: Neighbourhood, e: Float[np.ndarray, "everyone terms"], threshold: float
 ) -> Neighbourhood:
-    """Keep the markers that are frequent enough on both sides of the median of e."""
-    observed = e[near.block.individuals.numbers]
-    upper = np.ones(observed.size, dtype=bool)
-    upper[np.argsort(observed, kind="stable")[: observed.size // 2]] = False
+    """Keep the markers that are frequent enough on both sides of the median of each covariate."""
     kept = np.zeros_like(near.kept)
     kept[: near.size] = np.ptp(near.dosages, axis=0) > 0
-    for half in (upper, ~upper):
-        kept[: near.size] &= common(near.dosages[half], threshold)
+    for observed in e[near.block.individuals.numbers].T:
+        upper = np.ones(observed.size, dtype=bool)
+        upper[np.argsort(observed, kind="stable")[: observed.size // 2]] = False
+        for half in (upper, ~upper):
+            kept[: near.size] &= common(near.dosages[half], threshold)
     return near._replace(kept=kept)
 
 
 def _interactions_of(
     near: Neighbourhood,
+    terms: tuple[str, ...],
     markers: tuple[str, ...] | None,
     traits: tuple[str, ...] | None,
 ) -> CisInteractions:
     """Statistics of the pairs in some windows."""
     inside = near.inside()
     gene, marker = np.nonzero(inside.T)
-    statistics = np.full((4, *inside.shape, 3), np.nan)
+    number = max(1, len(terms))
+    statistics = np.full((4, *inside.shape, 1 + 2 * number), np.nan)
     for some, markers_here in near.parts():
         found = _each_coefficient(markers_here, near.block.at_null, float(near.block.n))
         statistics[:, some] = found
     beta, se, log10p, lod = (values[marker, gene].T for values in statistics)
+    i, g, gi = (slice(number), number, slice(number + 1, None)) if terms else (0, 1, 2)
     columns: dict[str, np.ndarray] = {}
-    for i, name in enumerate(("i", "g", "gi")):
-        columns |= {f"pval_{name}": 10 ** -log10p[i], f"b_{name}": beta[i], f"b_{name}_se": se[i]}
+    for name, at in (("i", i), ("g", g), ("gi", gi)):
+        columns |= {
+            f"pval_{name}": 10 ** -log10p[at].T,
+            f"b_{name}": beta[at].T,
+            f"b_{name}_se": se[at].T,
+        }
     return CisInteractions(
         **identity_of(near, gene, marker),
         markers=markers,
         traits=traits,
         **columns,
-        log10p_gi=log10p[2],
-        lod_gi=lod[2],
+        log10p_gi=log10p[gi].T,
+        lod_gi=lod[gi].T,
         hsq=near.block.hsq[gene],
         n=np.full(gene.size, near.block.n),
+        terms=terms,
     )
 
 
 @jax.jit
-def _each_coefficient(markers: Markers, traits: Traits, n: Array) -> Float[Array, "4 B T 3"]:
-    """Effects, standard errors, -log10 p and LOD of three columns, (4, B, T, 3)."""
+def _each_coefficient(markers: Markers, traits: Traits, n: Array) -> Float[Array, "4 B T k"]:
+    """Effects, standard errors, -log10 p and LOD of each of k columns, (4, B, T, k)."""
     effects = effects_of_block(markers, traits)
-    df = traits.dof - 3
-    together = (effects.rank == 3)[..., None]
+    k = len(markers.values)
+    df = traits.dof - k
+    together = (effects.rank == k)[..., None]
     ratio = jnp.where(together, (effects.beta / effects.se) ** 2 / df, jnp.nan)
     alive = jnp.isfinite(ratio)
     return jnp.stack(

@@ -30,7 +30,7 @@ def map_nominal(run: Run) -> Iterator[Table]:
     positions = run.inputs.positions
     assert positions is not None
     chrom = positions["chrom"].to_numpy(dtype=object)
-    interacting = run.interaction is not None
+    interacting = run.inputs.interaction is not None
     total, done = int(mappable.sum()), int((mappable & ~left).sum())
     with run.progress("features mapped", total, done) as advance:
         for pairs in _pairs(run, left):
@@ -51,9 +51,9 @@ def map_nominal(run: Run) -> Iterator[Table]:
 
 
 def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
-    settings, term = run.settings, run.interaction
+    settings, interaction = run.settings, run.inputs.interaction
     arguments = (run.null, run.inputs.dosages, run.windows)
-    if term is None:
+    if interaction is None:
         return map_cis_nominal(
             *arguments,
             variance=settings.variance,
@@ -64,7 +64,7 @@ def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
         )
     return map_cis_interaction(
         *arguments,
-        term,
+        interaction,
         maf_threshold_interaction=settings.maf_threshold_interaction,
         chromosome=run.chromosome,
         wanted=left,
@@ -72,7 +72,6 @@ def _pairs(run: Run, left: np.ndarray) -> Iterator[CisPairs | CisInteractions]:
 
 
 def _tables(run: Run, interacting: bool) -> Iterator[Table]:
-    pvalue = "pval_gi" if interacting else "pval_nominal"
     total = without_test = 0
     tops, significant = [], []
     cis_output, groups = run.inputs.cis_output, run.inputs.groups
@@ -88,7 +87,7 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
             columns, found["gene"].to_numpy(), found["marker"].to_numpy(), run.places
         )
         total += len(table)
-        without_test += int(table[pvalue].isna().sum())
+        without_test += int(table["pval_g" if interacting else "pval_nominal"].isna().sum())
         if interacting:
             tops.append(_top(run, found, table))
         if cis_output is not None:
@@ -104,10 +103,11 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         yield Table("cis_qtl.signif_pairs.parquet", both)
     if interacting:
         top = pd.concat(tops)
-        insert_before(
-            top, "log10p_gi", "pval_emt", np.minimum(top["tests_emt"] * top["pval_gi"], 1)
-        )
-        insert_before(top, "log10p_gi", "pval_adj_bh", q_values(top["pval_emt"], 1.0).qvalue)
+        products = _of_products(top)
+        tests = top["tests_emt"] * len(products)
+        best = 10 ** -top[products].max(axis=1)
+        insert_before(top, products[0], "pval_emt", np.minimum(tests * best, 1))
+        insert_before(top, products[0], "pval_adj_bh", q_values(top["pval_emt"], 1.0).qvalue)
         yield Table("cis_qtl_top_assoc.txt.gz", top)
 
 
@@ -123,9 +123,15 @@ def _effective_tests(run: Run, pairs: CisPairs | CisInteractions) -> dict[int, i
 
 def _top(run: Run, found: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Best pair of each feature, and the number of independent tests."""
-    tested = found[found["log10p_gi"].notna()]
-    rows = tested.groupby("gene")["log10p_gi"].idxmax()
+    products = _of_products(found)
+    strongest = found[products].max(axis=1).dropna()
+    rows = strongest.groupby(found["gene"].loc[strongest.index]).idxmax()
     of_genes = run.parts.done(STAGE)
     top = table.loc[rows].set_index("phenotype_id")
-    insert_before(top, "log10p_gi", "tests_emt", [of_genes[(gene,)] for gene in rows.index])
+    insert_before(top, products[0], "tests_emt", [of_genes[(gene,)] for gene in rows.index])
     return top
+
+
+def _of_products(table: pd.DataFrame) -> list[str]:
+    """Names of the columns with -log10 p of a variant's products with covariates."""
+    return [name for name in table.columns if name.startswith("log10p_g")]

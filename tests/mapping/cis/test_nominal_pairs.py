@@ -27,7 +27,7 @@ def problem(seed, n=50, M=300, m=5, wide=30):
 def together(batches):
     """One array for each column, by gene and marker."""
     batches = list(batches)
-    names = vars(batches[0]).keys() - {"genes", "markers", "traits"}
+    names = vars(batches[0]).keys() - {"genes", "markers", "traits", "terms"}
     columns = {
         name: np.concatenate([np.asarray(getattr(one, name)) for one in batches]) for name in names
     }
@@ -166,6 +166,39 @@ def test_an_interacting_covariate_may_be_the_main_axis_of_a_singular_kinship():
             assert found[f"b_{name}_se"][i] == pytest.approx(se[k], rel=1e-6)
 
 
+def test_several_interactions_are_in_one_model_and_named_by_their_covariates():
+    K, Y, G, X, windows = problem(4)
+    G = np.nan_to_num(G, nan=1.0)
+    rng = np.random.default_rng(4)
+    e = pd.DataFrame(rng.standard_normal((len(Y), 2)), columns=["age", "bmi"])
+    X = np.column_stack([X, e])
+    null = lmm.NullModel(K, Y, X)
+    batches = list(lmm.map_cis_interaction(null, G, windows, e))
+    found = together(batches)
+    for i in range(0, found["gene"].size, 29):
+        t, j = found["gene"][i], found["marker"][i]
+        seen = ~np.isnan(Y[:, t])
+        g, terms = G[seen, j], e.to_numpy()[seen]
+        columns = np.column_stack([g, terms[:, 0] * g, terms[:, 1] * g])
+        V = found["hsq"][i], K[np.ix_(seen, seen)]
+        beta, se, *_ = dense_pair(*V, Y[seen, t], columns, X[seen])
+        assert found["b_g"][i] == pytest.approx(beta[0], rel=1e-6)
+        np.testing.assert_allclose(found["b_gi"][i], beta[1:], rtol=1e-6)
+        np.testing.assert_allclose(found["b_gi_se"][i], se[1:], rtol=1e-6)
+        df = seen.sum() - X.shape[1] - 3
+        pvalue = 2 * scipy.stats.t.sf(np.abs(beta / se), df)
+        np.testing.assert_allclose(found["pval_gi"][i], pvalue[1:], rtol=1e-5)
+        # Beside the markers, a covariate's effect is that of least squares with it left out of X.
+        own = np.column_stack([terms[:, 0], columns])
+        beta, *_ = dense_pair(*V, Y[seen, t], own, np.delete(X[seen], -2, axis=1))
+        assert found["b_i"][i, 0] == pytest.approx(beta[0], rel=1e-6)
+    table = batches[0].to_pandas()
+    assert {"pval_age", "b_g-age", "b_g-age_se", "log10p_g-bmi", "lod_g-bmi"} <= {*table}
+    named = next(lmm.map_cis_interaction(null, G, windows, e.set_axis(["g", "bmi"], axis=1)))
+    with pytest.raises(ValueError, match="a covariate 'g', by which there would be two columns"):
+        named.to_pandas()
+
+
 def test_interactions_need_markers_that_vary_in_both_halves():
     K, Y, G, X, windows = problem(6, n=60)
     e = np.linspace(-1, 1, 60)
@@ -185,7 +218,7 @@ def test_an_interaction_is_one_of_the_covariates():
     null = lmm.NullModel(K, Y, X)
     for interaction, message in (
         (2 * X[:, 1] + 1, "the interaction is not among the covariates: add it to X"),
-        (X, "interaction must be one covariate, got 2"),
+        (X, "interaction must be one covariate, got 2|has a covariate that is constant"),
     ):
         for call in (
             lambda e: lmm.scan(null, G, interaction=e),

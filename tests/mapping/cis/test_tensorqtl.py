@@ -93,6 +93,28 @@ def test_interactions(problem):
             assert_column(table[f"pval_{term}"], pvalue[:, k], term)
 
 
+def test_several_interactions(problem):
+    rng = np.random.default_rng(2)
+    e = pd.DataFrame(rng.standard_normal((120, 2)), columns=["age", "bmi"])
+    null = lmm.NullModel(None, problem.Y, np.column_stack([problem.X, e]))
+    ours = together(
+        lmm.map_cis_interaction(null, problem.G, problem.windows, e, maf_threshold_interaction=0.0)
+    )
+    residualizer = core.Residualizer(torch.tensor(problem.X[:, 1:]))
+    for t, (low, high) in enumerate(problem.windows):
+        G, y = torch.tensor(problem.G[:, low:high].T), torch.tensor(problem.Y[:, t])
+        found = core.calculate_interaction_nominal(
+            G, y[None], torch.tensor(e.to_numpy()), residualizer
+        )
+        tstat, b, se = (x.numpy() for x in found[:3])
+        pvalue = core.get_t_pval(tstat, residualizer.dof - 4)
+        table = ours[ours["phenotype_id"] == t]
+        for k, term in enumerate(("g", "age", "bmi", "g-age", "g-bmi")):
+            assert_column(table[f"b_{term}"], b[:, k], term)
+            assert_column(table[f"b_{term}_se"], se[:, k], term)
+            assert_column(table[f"pval_{term}"], pvalue[:, k], term)
+
+
 def test_best_markers_and_their_p_values(problem):
     samples, genes = [f"s{i}" for i in range(120)], [f"g{t}" for t in range(12)]
     markers = [f"v{j}" for j in range(300)]
