@@ -19,9 +19,10 @@ BELOW = {
     "mapping": {"_optional", "model"},
     "pipeline": {"_optional", "data", "model", "mapping"},
     "plot": {"_optional", "data", "model", "mapping"},
+    "report": {"", "_optional", "data", "model", "mapping", "plot"},
     "interrupts": set(),
     "compilation_cache": set(),
-    "cli": {"", "interrupts", "compilation_cache", "data", "pipeline", "plot"},
+    "cli": {"", "interrupts", "compilation_cache", "data", "pipeline", "plot", "report"},
     "__main__": {"cli"},
 }
 """What each part of the package may import beside itself."""

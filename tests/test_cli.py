@@ -207,7 +207,12 @@ def test_options_out_of_range_are_refused_before_anything_is_read(tmp_path):
         "interval must be at least 0.5 and at most 0.999, got 1.0": ["herit", "--interval", 1],
         "restricted likelihood-ratio test": ["herit", "--interval", 0.9, "--ml"],
         "seed must be at least 0, got -1": ["demo", "--out", tmp_path / "demo", "--seed", -1],
-        "--feature is for the mode cis_nominal, not cis": ["plot", tmp_path, "--feature", "g"],
+        "--feature is for the modes cis_nominal, cis_susie, trans_susie, not for cis": [
+            "plot",
+            tmp_path,
+            "--feature",
+            "g",
+        ],
     }
     for message, (name, *arguments) in cases.items():
         outcome = run(name, *arguments, *(files if name == "herit" else []))

@@ -1,4 +1,4 @@
-"""The command line: ``lmmlite-jax`` with ``demo``, ``herit``, ``kinship``, ``map`` and ``plot``.
+"""The command line ``lmmlite-jax``.
 
 Each command imports what it needs when it is called, so that the list of commands, the version and
 usage errors come at once. It does so before it reads anything, where an interrupt may end the
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import lmmlite_jax as lmm
-from lmmlite_jax.cli import demo, herit, kinship, map, plot
+from lmmlite_jax.cli import demo, herit, kinship, map, plot, report
 from lmmlite_jax.cli.common import Command, with_hyphens
 
 __all__ = ["app"]
@@ -49,4 +49,5 @@ app.command("herit", cls=Command)(herit.herit)
 app.command("kinship", cls=Command)(kinship.kinship)
 app.command("map", cls=Command, context_settings=_AS_TENSORQTL)(map.map_qtl)
 app.command("plot", cls=Command, context_settings=_AS_TENSORQTL)(plot.plot)
+app.command("report", cls=Command, context_settings=_AS_TENSORQTL)(report.report)
 app.command("demo", cls=Command)(demo.demo)

@@ -27,15 +27,15 @@ def plot(
         Mode,
         typer.Option(
             parser=mode_of,
-            metavar="cis|cis_nominal|cis_independent|trans",
-            help="What was mapped.",
+            metavar="MODE",
+            help="Mode of map whose results are drawn.",
         ),
     ] = Mode.cis,
     feature: Annotated[
         str | None,
         typer.Option(
-            help="Feature whose locus is drawn in cis_nominal; by default that of the smallest "
-            "p-value."
+            help="Feature whose locus is drawn, in cis_nominal, cis_susie and trans_susie; by "
+            "default that of the smallest p-value or the best credible set."
         ),
     ] = None,
     output_dir: Annotated[
@@ -43,13 +43,11 @@ def plot(
     ] = Path("."),
     suffix: Annotated[Suffix, typer.Option(help="Format of the pictures.")] = Suffix.png,
 ) -> None:
-    """Draw the results of map: QQ, Manhattan, eQTL map, locus and heritabilities."""
+    """Draw the results of map: Manhattan, QQ, eQTL map, locus, credible sets, heritabilities."""
     from lmmlite_jax.plot import plot_run
 
     whole = output_dir / prefix
     with one_sentence_errors():
-        if feature is not None and mode is not Mode.cis_nominal:
-            raise ValueError(f"--feature is for the mode cis_nominal, not {mode.value}.")
         for name, axes in plot_run(whole, mode.value, feature).items():
             path = whole.with_name(f"{whole.name}.{mode.value}.{name}.{suffix.value}")
             figure = axes.get_figure(root=True)

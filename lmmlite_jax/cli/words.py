@@ -27,6 +27,7 @@ _WORDS = (
     ),
     (r"\bor give an annotation\b", "or give --annotation"),
     (r"\bthe variance 'refit'|\bvariance 'refit'", "--variance refit"),
+    (r"^A feature is for ", "--feature is for "),
     (r"^susie_loci are ", "--susie-loci is "),
     (r"^phenotype_groups are ", "--phenotype-groups is "),
     (r"\bthe same phenotype_groups\b", "the same --phenotype-groups"),

@@ -1,5 +1,6 @@
 """Pictures of results: genome scans, likelihoods, heritabilities, and whole runs."""
 
+from lmmlite_jax.plot.credible_sets import plot_credible_sets
 from lmmlite_jax.plot.eqtl_map import plot_eqtl_map
 from lmmlite_jax.plot.heritability import (
     plot_hsq_estimates,
@@ -13,6 +14,7 @@ from lmmlite_jax.plot.qq import plot_qq
 from lmmlite_jax.plot.run import plot_run
 
 __all__ = [
+    "plot_credible_sets",
     "plot_eqtl_map",
     "plot_hsq_estimates",
     "plot_hsq_histogram",

@@ -28,6 +28,7 @@ __all__ = [
     "draw_dots",
     "draw_levels",
     "panel",
+    "panels",
     "set_heights",
 ]
 
@@ -51,12 +52,19 @@ MOST_VECTOR = 10_000
 def panel(width: float = 6.4, height: float = 4.4) -> tuple[Figure, Axes]:
     """Make a figure of this size in inches, with one panel."""
     # A Figure of its own, not pyplot's: no global state, no window, nothing to close.
-    figure = require("matplotlib.figure", "plot").Figure((width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.92", linewidth=0.8)
-    axes.set_axisbelow(True)
+    figure, (axes,) = panels(1, width, height)
     return figure, axes
+
+
+def panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure of this size in inches, with panels above each other of the same x axis."""
+    figure = require("matplotlib.figure", "plot").Figure((width, height), layout="constrained")
+    stacked = figure.subplots(count, sharex=True, squeeze=False)[:, 0].tolist()
+    for axes in stacked:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.92", linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, stacked
 
 
 def axes_or_panel(ax: Axes | None, width: float, height: float) -> tuple[Axes, bool]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, SupportsFloat
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
-from lmmlite_jax.plot._axes import BLUE, LOG10P, ORANGE, axes_or_panel, draw_dots
+from lmmlite_jax.plot._axes import BLUE, LOG10P, axes_or_panel, draw_dots
 from lmmlite_jax.plot._checks import as_log10p, as_numbers, drawable
+from lmmlite_jax.plot._locus import draw_gene, draw_in_sets
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 __all__ = ["plot_locus"]
@@ -21,6 +23,8 @@ def plot_locus(
     end: SupportsFloat,
     name: str = "",
     ax: Axes | None = None,
+    *,
+    credible_set: ArrayOrFrame | None = None,
 ) -> Axes:
     """Draw -log10 p of the variants near a gene, and the gene.
 
@@ -31,11 +35,14 @@ def plot_locus(
     position : (M,) array_like
         Positions of the variants in base pairs.
     start, end : float
-        Of the gene, in base pairs. It is drawn as a bar below p = 1, with a legend.
+        Of the gene, in base pairs. It is drawn as a bar below p = 1, and not where they are NaN.
     name : str
         Title.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
+    credible_set : (M,) array_like of int, optional
+        Number of the credible set that each variant is in, 0 for none: as for
+        `plot_credible_sets`.
 
     Returns
     -------
@@ -59,24 +66,18 @@ def plot_locus(
     """
     heights = as_log10p("log10p", log10p)
     place = as_numbers("position", position, heights.size, "log10p")
-    left, right = float(start), float(end)
-    if not left <= right:
-        raise ValueError(f"the gene starts at {start} and ends at {end}: give its start first.")
     drawn = drawable("log10p and position", heights, place)
     axes, _ = axes_or_panel(ax, 7.0, 3.8)
-    draw_dots(axes, place[drawn] / 1e6, heights[drawn], BLUE)
+    handles: list[Artist] = []
+    if credible_set is None:
+        draw_dots(axes, place[drawn] / 1e6, heights[drawn], BLUE)
+    else:
+        number = as_numbers("credible_set", credible_set, heights.size, "log10p")
+        handles += draw_in_sets(axes, place[drawn], heights[drawn], number[drawn])
     top = max(1.0, 1.05 * heights[drawn].max())
-    (gene,) = axes.plot(
-        [left / 1e6, right / 1e6],
-        [-0.04 * top] * 2,
-        color=ORANGE,
-        linewidth=5,
-        solid_capstyle="butt",
-        marker="|",
-        zorder=3,
-        label="gene",
-    )
-    axes.legend(handles=[gene], loc="best", frameon=False, handlelength=1)
+    handles += draw_gene(axes, start, end, top)
+    if handles:
+        axes.legend(handles=handles, loc="best", frameon=False, handlelength=1)
     axes.set_ylim(-0.08 * top, top)
     axes.set(xlabel="position (Mb)", ylabel=LOG10P)
     axes.set_title(name, loc="left")

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmlite_jax._optional import require
-from lmmlite_jax.data import match_chromosomes, open_genotypes, read_annotation
-from lmmlite_jax.data._names import counted, few
-from lmmlite_jax.data.phenotypes import read_features
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.plot.eqtl_map import plot_eqtl_map
 from lmmlite_jax.plot.heritability import plot_hsq_histogram
-from lmmlite_jax.plot.locus import plot_locus
 from lmmlite_jax.plot.manhattan import plot_manhattan
 from lmmlite_jax.plot.qq import plot_qq
+from lmmlite_jax.plot.results import RunResults, read_results
+from lmmlite_jax.plot.run_locus import OF_A_FEATURE, draw_fine_mapped, draw_locus
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["plot_run"]
+__all__ = ["draw_results", "plot_run"]
 
 
 def plot_run(
@@ -36,26 +30,30 @@ def plot_run(
     =================  =============================================================================
     mode               pictures
     =================  =============================================================================
-    "cis"              ``qq`` of the features' p-values (``pval_beta``), ``manhattan`` of their best
-                       variants, ``hsq``
-    "cis_nominal"      ``qq`` of all pairs, ``locus`` of a feature, ``hsq``
+    "cis"              ``manhattan`` of the features' best variants and ``qq``, both with p-values
+                       by permutation (``pval_beta``); ``hsq``
+    "cis_nominal"      ``locus`` of a feature, ``qq`` of all pairs, ``hsq``
     "cis_independent"  ``manhattan`` of the signals, ``hsq``
+    "cis_susie"        ``locus`` of a feature: probabilities of its variants and credible sets,
+                       above them p-values if "cis_nominal" has the same prefix; ``hsq``
     "trans"            ``manhattan`` of the pairs, ``eqtl_map`` of variants against features where
                        these have places, ``hsq``
+    "trans_susie"      as of "cis_susie"
     =================  =============================================================================
 
-    Titles name the run, the mode and what is shown; a Manhattan plot of "trans" has a line at its
-    threshold. Variants and features are where the run's own genotypes and phenotypes have them:
-    these files must still be there.
+    Titles name the run, the mode and what is shown. A Manhattan plot of "cis" has a line at the
+    false discovery rate, one of "trans" at its threshold. Variants and features are where the run's
+    own genotypes and phenotypes have them: these files must still be there.
 
     Parameters
     ----------
     prefix : path
         As given to `lmmlite_jax.pipeline.map_files`.
-    mode : {"cis", "cis_nominal", "cis_independent", "trans"}
+    mode : {"cis", "cis_nominal", "cis_independent", "cis_susie", "trans", "trans_susie"}
         As given to it.
     feature : str, optional
-        Whose ``locus`` is drawn; that of the smallest p-value by default.
+        Whose ``locus`` is drawn; by default that of the smallest p-value, or of the credible set
+        with the largest Bayes factor.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def plot_run(
     FileNotFoundError
         If there is no such run, or its genotypes or phenotypes are gone.
     ValueError
-        If the run found nothing, or has no such feature.
+        If the run found nothing, or has no such feature, or a file is not as the run has left it.
 
     Examples
     --------
@@ -89,121 +87,90 @@ def plot_run(
     >>> sorted(plot_run(folder / "run", "trans"))
     ['manhattan']
     """
-    run = _read_run(Path(prefix), mode)
-    if feature is not None and mode != "cis_nominal":
-        raise ValueError(f"A feature is for the pictures of cis_nominal, not of {mode}.")
-    if mode == "cis_nominal":
-        pictures = {"locus": lambda: _locus(run, feature), "qq": lambda: plot_qq(_log10p(run))}
-    elif mode == "trans":
+    if feature is not None and mode not in OF_A_FEATURE:
+        raise ValueError(f"A feature is for the modes {', '.join(OF_A_FEATURE)}, not for {mode}.")
+    return draw_results(read_results(Path(prefix), mode), feature)
+
+
+def draw_results(run: RunResults, feature: str | None = None) -> dict[str, Axes]:
+    """Draw results that were read: see `plot_run`."""
+    if run.pairs.empty:
+        raise ValueError(f"The run {run.prefix} has found nothing: there is nothing to draw.")
+    if run.mode == "cis_nominal":
+        pictures = {
+            "locus": lambda: draw_locus(run, feature),
+            "qq": lambda: plot_qq(run.log10p),
+        }
+    elif run.mode in ("cis_susie", "trans_susie"):
+        pictures = {"locus": lambda: draw_fine_mapped(run, feature)}
+    elif run.mode == "trans":
         pictures = {"manhattan": lambda: _manhattan(run)}
         if run.features is not None:
             pictures["eqtl_map"] = lambda: _eqtl_map(run)
     else:
         pictures = {"manhattan": lambda: _manhattan(run)}
-        if mode == "cis":
-            pictures["qq"] = lambda: plot_qq(-np.log10(run.pairs["pval_beta"].clip(lower=1e-300)))
-    hsq = run.pairs.get("hsq")
-    if hsq is not None and hsq.notna().any():
-        pictures["hsq"] = lambda: _heritabilities(run)
+        if run.mode == "cis":
+            pictures["qq"] = lambda: plot_qq(_by_permutation(run))
+    hsq = _heritabilities(run)
+    if hsq.size:
+        pictures["hsq"] = lambda: _draw_heritabilities(hsq)
     drawn = {name: draw() for name, draw in pictures.items()}
     for name, axes in drawn.items():
-        what = axes.get_title(loc="left") or _of_what(run, name)
-        axes.set_title(f"{run.name}, {mode}: {what}", loc="left", fontsize="medium")
+        what = axes.get_title(loc="left") or _of_what(run, name, hsq.size)
+        axes.set_title(f"{run.name}, {run.mode}: {what}", loc="left", fontsize="medium")
     return drawn
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Pairs of a run, and where their variants and features are."""
-
-    name: str
-    mode: str
-    pval_threshold: float
-    pairs: pd.DataFrame
-    variants: pd.DataFrame
-    features: pd.DataFrame | None
-
-    def place(self, what: str, ids: pd.Series) -> pd.DataFrame:
-        """Rows of a table of places, whose lack would be another file's than the run's."""
-        table = self.variants if what == "variants" else self.features
-        assert table is not None
-        lacking = ids[~ids.isin(table.index)].unique()
-        if len(lacking) and what == "variants":
-            raise ValueError(
-                f"The genotypes have no variant {few(lacking)}: they have changed since the run."
-            )
-        return table.reindex(ids)
+def _by_permutation(run: RunResults) -> np.ndarray:
+    """-log10 of the p-value by permutation of each feature of the mode cis."""
+    permuted = run.command["disable_beta_approx"]
+    pvalue = run.pairs["pval_perm" if permuted else "pval_beta"]
+    return -np.log10(pvalue.clip(lower=1e-300).to_numpy())
 
 
-_FILES = {
-    "cis": "cis_qtl.txt.gz",
-    "cis_nominal": "cis_qtl_pairs.*.parquet",
-    "cis_independent": "cis_independent_qtl.txt.gz",
-    "trans": "trans_qtl_pairs.*",
-}
-
-
-def _read_run(prefix: Path, mode: str) -> _Run:
-    if mode not in _FILES:
-        raise ValueError(f"mode must be one of {', '.join(_FILES)}, got {mode!r}.")
-    described = prefix.with_name(f"{prefix.name}.{mode}.summary.json")
-    if not described.is_file():
-        raise FileNotFoundError(
-            f"{described}: there is no finished run of the mode {mode} with this prefix."
-        )
-    command = json.loads(described.read_text())["command"]
-    pandas = require("pandas", "io")
-    paths = sorted(prefix.parent.glob(f"{prefix.name}.{_FILES[mode]}"))
-    if not paths:
-        raise FileNotFoundError(f"{prefix}.{_FILES[mode]}: the results of the run are gone.")
-    read: dict[bool, Callable[[Path], pd.DataFrame]] = {
-        True: pandas.read_parquet,
-        False: lambda path: pandas.read_csv(path, sep="\t", dtype={"phenotype_id": str}),
-    }
-    pairs = pandas.concat([read[path.suffix == ".parquet"](path) for path in paths])
-    if pairs.empty:
-        raise ValueError(f"{paths[0]} has no rows: there is nothing to draw.")
-    with open_genotypes(command["genotypes"]) as file:
-        variants = file.variants
-    if command["annotation"] is None:
-        features = read_features(command["phenotypes"]).positions
-    else:
-        features = read_annotation(command["annotation"])
-    if features is not None:
-        features, _ = match_chromosomes(variants["chrom"], features)
-    return _Run(prefix.name, mode, command["pval_threshold"], pairs, variants, features)
-
-
-def _log10p(run: _Run) -> pd.Series:
-    return run.pairs["log10p" if "log10p" in run.pairs else "log10p_gi"]
-
-
-def _manhattan(run: _Run) -> Axes:
-    at = run.place("variants", run.pairs["variant_id"])
-    # In the order of the genotypes, of which a run may have found few.
+def _manhattan(run: RunResults) -> Axes:
+    at = run.place(run.pairs["variant_id"])
+    # In the order of the genotypes, of which a run may have found few, and as long as they are.
     order = np.argsort(run.variants.index.get_indexer(at.index), kind="stable")
-    height = _log10p(run).to_numpy()[order]
-    threshold = -np.log10(run.pval_threshold) if run.mode == "trans" else None
-    position, chromosome = at["pos"].to_numpy()[order], at["chrom"].to_numpy()[order]
+    of_all = run.variants.groupby("chrom", sort=False)["pos"].agg(["min", "max"])
+    ends = of_all if run.mode == "trans" else of_all.loc[at["chrom"].unique()]
+    height, threshold = run.log10p.to_numpy(), None
+    if run.mode == "trans":
+        threshold = -np.log10(run.command["pval_threshold"])
+    elif run.mode == "cis":
+        height = _by_permutation(run)
+        significant = run.pairs["qval"].to_numpy() <= run.command["fdr"]
+        threshold = height[significant].min() if significant.any() else None
+    # Ends of chromosomes are places without a height.
+    position = np.concatenate([ends.to_numpy().ravel(), at["pos"].to_numpy()[order]])
+    chromosome = np.concatenate([ends.index.repeat(2), at["chrom"].to_numpy()[order]])
+    height = np.concatenate([np.full(2 * len(ends), np.nan), height[order]])
     return plot_manhattan(height, position, chromosome, threshold)
 
 
-def _heritabilities(run: _Run) -> Axes:
-    axes = plot_hsq_histogram(run.pairs.groupby("phenotype_id")["hsq"].median())
+def _heritabilities(run: RunResults) -> np.ndarray:
+    """h² of each feature that has one; of a feature's pairs, the median."""
+    susie = run.mode in ("cis_susie", "trans_susie")
+    table = run.table("SuSiE_features.txt.gz") if susie else run.pairs
+    if "hsq" not in table:
+        return np.empty(0)
+    hsq: np.ndarray = table.groupby("phenotype_id")["hsq"].median().dropna().to_numpy()
+    return hsq
+
+
+def _draw_heritabilities(hsq: np.ndarray) -> Axes:
+    axes = plot_hsq_histogram(hsq)
     axes.set_ylabel("number of features")
     return axes
 
 
-def _of_what(run: _Run, picture: str) -> str:
+def _of_what(run: RunResults, picture: str, heritable: int) -> str:
     """Say what a picture shows, for its title."""
-    features, rows = run.pairs["phenotype_id"].nunique(), len(run.pairs)
-    limit = f"p of at most {run.pval_threshold:g}"
-    if picture == "hsq" and run.mode == "trans":
-        return f"{counted(features, 'feature')} with a pair of {limit}"
-    if picture == "hsq" and run.mode == "cis_independent":
-        return f"{counted(features, 'feature')} with a signal"
+    rows = len(run.pairs)
+    limit = f"p of at most {run.command['pval_threshold']:g}"
     if picture == "hsq":
-        return f"{counted(features, 'feature')} tested"
+        whose = {"trans": f" with a pair of {limit}", "cis_independent": " with a signal"}
+        return counted(heritable, "feature") + whose.get(run.mode, " tested")
     if run.mode == "trans":
         return f"{counted(rows, 'pair')} with {limit}"
     if run.mode == "cis_nominal":
@@ -212,37 +179,20 @@ def _of_what(run: _Run, picture: str) -> str:
         return counted(rows, "independent signal")
     if picture == "qq":
         return f"{counted(rows, 'feature')}, p by permutation"
-    return f"best variants of {counted(rows, 'feature')}"
+    significant = int((run.pairs["qval"] <= run.command["fdr"]).sum())
+    rate = f"{significant} at a false discovery rate of {run.command['fdr']:g}"
+    return f"{counted(rows, 'feature')}, {rate}, p by permutation"
 
 
-def _eqtl_map(run: _Run) -> Axes:
-    variants = run.place("variants", run.pairs["variant_id"])
-    features = run.place("features", run.pairs["phenotype_id"])
+def _eqtl_map(run: RunResults) -> Axes:
+    assert run.features is not None
+    variants = run.place(run.pairs["variant_id"])
+    features = run.features.reindex(run.pairs["phenotype_id"])
     chrom = features["chrom"].astype(object)
     return plot_eqtl_map(
         variants["chrom"].to_numpy(),
         variants["pos"].to_numpy(),
         chrom.where(chrom.notna(), "").to_numpy(),
         ((features["start"] + features["end"]) / 2).to_numpy(),
-        _log10p(run).to_numpy(),
-    )
-
-
-def _locus(run: _Run, feature: str | None) -> Axes:
-    log10p = _log10p(run).to_numpy()
-    names = run.pairs["phenotype_id"].astype(str).to_numpy()
-    if feature is None:
-        feature = names[np.nanargmax(log10p)]
-    chosen = names == feature
-    if not chosen.any():
-        raise ValueError(f"The run has no pair of the feature {feature!r}.")
-    assert run.features is not None
-    variants = run.place("variants", run.pairs["variant_id"][chosen])
-    own = run.features.loc[feature].to_dict()
-    return plot_locus(
-        log10p[chosen],
-        variants["pos"].to_numpy(),
-        own["start"],
-        own["end"],
-        name=f"{feature}, chromosome {own['chrom']}",
+        run.log10p.to_numpy(),
     )

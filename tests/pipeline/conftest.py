@@ -48,6 +48,31 @@ def cohort(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Write 40 relatives with 60 variants and three genes, of which one has an effect."""
+    folder = tmp_path_factory.mktemp("small")
+    data = lmm.simulate_cohort(n=40, m=3, seed=2)
+    rng = np.random.default_rng(2)
+    calls = rng.binomial(2, 0.3, (40, 60)).astype(np.float32)
+    calls[:, 7] = np.nan
+    variants = pd.DataFrame(
+        {"chrom": "1", "pos": np.arange(60) * 1000 + 1, "a1": "A", "a0": "G"},
+        index=[f"rs{j}" for j in range(60)],
+    )
+    write_plink1(folder / "g", calls, variants, data.individuals)
+    Y = data.pheno + np.outer(calls[:, 20], [20, 0, 0])
+    chrom, at = ["chr1", "chr1", "chr9"], np.array([20_300, 5_300, 7_000])
+    place = pd.DataFrame(
+        {"#chr": chrom, "start": at, "end": at + 500, "gene_id": ["a", "b", "elsewhere"]}
+    )
+    bed = pd.concat([place, pd.DataFrame(Y.T, columns=data.individuals)], axis=1)
+    bed.to_csv(folder / "y.bed", sep="\t", index=False)
+    table = pd.DataFrame(data.kinship, data.individuals, data.individuals)
+    table.to_csv(folder / "kinship.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """Programs are compiled once for all processes."""
     cache = str(tmp_path_factory.mktemp("compiled"))
