@@ -77,7 +77,7 @@ Genotypes = Annotated[
     Path,
     typer.Argument(
         help="Genotype file: PLINK 1 or 2 (the prefix is enough), VCF, BCF, BGEN, Parquet or "
-        "R/qtl2's zip."
+        "an R/qtl2 zip."
     ),
 ]
 ClipKinship = Annotated[

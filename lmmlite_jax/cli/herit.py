@@ -29,8 +29,8 @@ def herit(
     pheno: Annotated[
         Path,
         typer.Option(
-            help="File of the phenotypes: a table with one row per sample and the sample's id "
-            "first, a BED file, or R/qtl2's zip."
+            help="File of the phenotypes: a table with samples in rows or in columns, a BED file, "
+            "or an R/qtl2 zip."
         ),
     ],
     kinship: Annotated[
@@ -43,8 +43,8 @@ def herit(
     covar: Annotated[
         Path | None,
         typer.Option(
-            help="File of the covariates: a table, or R/qtl2's zip. An intercept is added if none "
-            "of them is constant."
+            help="File of the covariates: a table with samples in rows or in columns, or an R/qtl2 "
+            "zip. An intercept is added if none of them is constant."
         ),
     ] = None,
     genotypes: Annotated[
@@ -69,7 +69,7 @@ def herit(
     ] = False,
     interval: Annotated[
         float | None,
-        typer.Option(help="Confidence level of intervals of the heritabilities, such as 0.95"),
+        typer.Option(help="Confidence level of the intervals of the heritabilities, such as 0.95"),
     ] = None,
     simulate_pvalue: Annotated[
         bool,

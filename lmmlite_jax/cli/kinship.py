@@ -36,7 +36,7 @@ def kinship(
     ],
     loco: Annotated[
         bool,
-        typer.Option("--loco", help="Compute one kinship for each chromosome, from all others."),
+        typer.Option("--loco", help="Compute one kinship for each chromosome, from the others."),
     ] = False,
     method: Annotated[
         KinshipMethod, typer.Option(help="How genotypes are scaled before they are averaged.")

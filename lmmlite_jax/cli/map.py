@@ -48,18 +48,18 @@ def map_qtl(
     genotypes: Genotypes,
     phenotypes: Annotated[
         Path,
-        typer.Argument(help="Phenotype file: BED, a table of features × samples, or R/qtl2's zip."),
+        typer.Argument(
+            help="Phenotype file: BED, a table with samples in columns or rows, or an R/qtl2 zip."
+        ),
     ],
     prefix: Annotated[Path, typer.Argument(help="Prefix of the output files.")],
     kinship: Annotated[
         str,
         typer.Option(
             help="Kinship matrix: a file; loco to compute one for each chromosome from the "
-            "variants "
-            "on all others; auto to compute one from all variants; or none for ordinary "
-            "regression. "
-            "With auto the kinship contains the variants that are tested, which makes their "
-            "p-values too large."
+            "variants on all others; auto to compute one from all variants; or none for ordinary "
+            "regression. With auto the kinship contains the variants that are tested, which makes "
+            "their p-values too large."
         ),
     ],
     mode: Annotated[
@@ -79,8 +79,8 @@ def map_qtl(
     window: Annotated[
         int | None,
         typer.Option(
-            help="Base pairs around a feature within which variants are near it: 1000000 by "
-            "default; 5000000 in trans, which leaves these pairs out"
+            help="Largest distance in base pairs at which a variant is near a feature: 1000000 by "
+            "default, or 5000000 in trans, which leaves such pairs out"
         ),
     ] = None,
     maf_threshold: Annotated[
@@ -117,14 +117,18 @@ def map_qtl(
     ] = 0.05,
     qvalue_lambda: Annotated[
         float | None,
-        typer.Option(help="p-value above which null hypotheses are counted for q-values"),
+        typer.Option(help="p-value above which features are taken as null, to estimate q-values"),
     ] = None,
     disable_beta_approx: Annotated[
         bool,
-        typer.Option("--disable-beta-approx", help="Permutations alone decide in the mode cis."),
+        typer.Option(
+            "--disable-beta-approx",
+            help="Take the p-values of cis from the permutations alone, without a beta law.",
+        ),
     ] = False,
     best_only: Annotated[
-        bool, typer.Option("--best-only", help="Of an interaction the best pairs alone.")
+        bool,
+        typer.Option("--best-only", help="With --interaction, write the best pairs only."),
     ] = False,
     conditional_pairs: Annotated[
         bool,
@@ -136,8 +140,8 @@ def map_qtl(
     cis_output: Annotated[
         Path | None,
         typer.Option(
-            help="What cis has written: cis_susie maps its significant features, cis_nominal "
-            "writes their significant pairs too."
+            help="Table that cis has written. cis_susie then maps its significant features alone, "
+            "and cis_nominal also writes their significant pairs."
         ),
     ] = None,
     normalize: Annotated[
@@ -159,8 +163,7 @@ def map_qtl(
         Path | None,
         typer.Option(
             help="File of two columns without a header: a sample's id in the genotypes, and its "
-            "id in the "
-            "phenotypes."
+            "id in the phenotypes."
         ),
     ] = None,
     annotation: Annotated[
@@ -174,8 +177,7 @@ def map_qtl(
         Variance,
         typer.Option(
             help="When heritabilities are estimated: once for each feature, without variants "
-            "(null), or again "
-            "for every pair (refit)."
+            "(null), or again for every pair (refit)."
         ),
     ] = Variance.null,
     asymptotic: Annotated[
@@ -193,8 +195,7 @@ def map_qtl(
         Path | None,
         typer.Option(
             help="File of the loci for trans_susie, with the columns phenotype_id, chr and pos, "
-            "or start and "
-            "end in place of pos."
+            "or start and end in place of pos."
         ),
     ] = None,
     clip_kinship: ClipKinship = False,
@@ -236,7 +237,7 @@ def map_qtl(
     compilation_cache: CompilationCache = None,
     quiet: Quiet = False,
 ) -> None:
-    """Map QTL from files to files."""
+    """Map QTL: read genotypes and phenotypes, and write tables of associations."""
     from lmmlite_jax.pipeline import map_files
 
     log = standard_error(quiet=quiet)
