@@ -159,7 +159,7 @@ def test_the_kinship_may_come_from_genotypes(tmp_path):
     assert "beta_site_B" in fits
     lacking = run("herit", *files, "--kinship", "auto")
     assert lacking.exit_code == 2
-    assert "auto is computed from genotypes: give both" in lacking.stderr
+    assert "give --kinship auto and --genotypes together" in lacking.stderr
 
 
 def test_traits_that_cannot_be_fitted_are_counted_with_their_reason(files, tmp_path):

@@ -53,6 +53,14 @@ def test_every_public_name_is_in_the_reference():
     assert not missing
 
 
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_files_that_are_linked_are_there(page):
+    """The site's own links are checked where it is built."""
+    text = (DOCS.parent / page).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert not [link for link in links if not (DOCS.parent / link).exists()]
+
+
 def test_every_option_is_on_a_page():
     commands = typer.main.get_command(app).commands
     text = "\n".join(PAGES.values())

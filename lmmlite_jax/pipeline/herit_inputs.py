@@ -77,7 +77,8 @@ def read_herit(
     """
     if (str(kinship) == "auto") != (genotypes is not None):
         raise ValueError(
-            "The kinship auto is computed from genotypes: give both, or a file of the kinship."
+            "The kinship auto is computed from genotypes: give --kinship auto and --genotypes "
+            "together, or a file of the kinship alone."
         )
     links = None if samples_map is None else read_samples_map(samples_map)
     if genotypes is not None:

@@ -115,8 +115,10 @@ def read_results(prefix: Path, mode: str) -> RunResults:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}.")
     described = _described(prefix, mode)
     if not described.is_file():
+        others = ", ".join(modes_of(prefix))
         raise FileNotFoundError(
-            f"{described}: there is no finished run of the mode {mode} with this prefix."
+            f"{described}: there is no finished run of the mode {mode} with this prefix"
+            f"{f', but of {others}' if others else ''}."
         )
     summary = json.loads(described.read_text())
     command = summary["command"]
