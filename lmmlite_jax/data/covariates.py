@@ -203,7 +203,7 @@ def read_samples_map(path: str | os.PathLike[str]) -> dict[str, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line has not two ids, or an id is repeated.
+        If a line does not have two ids, or an id is repeated.
 
     Examples
     --------

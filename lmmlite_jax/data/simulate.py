@@ -60,7 +60,7 @@ def simulate_cohort(
     Raises
     ------
     ValueError
-        If an argument is outside what is said above.
+        If an argument is outside its range.
 
     Examples
     --------

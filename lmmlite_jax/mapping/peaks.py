@@ -46,7 +46,7 @@ def lod_peaks(
     The *support interval* runs from the outermost markers with a LOD above the peak's less `drop`
     to the next marker out. The *Bayes credible interval* takes 10^LOD times the spacing of the
     markers (half the distance between the neighbours; at an end, the distance to the neighbour) as
-    the posterior of the locus, and markers in descending order of LOD until they hold a part
+    the posterior of the locus, and takes markers in descending order of LOD until they hold a share
     `bayes` of it.
 
     Parameters
@@ -177,7 +177,7 @@ def genomic_inflation(
     Raises
     ------
     ValueError
-        If not one of `log10p` and `statistic` is given, or values are negative.
+        If both or none of `log10p` and `statistic` are given, or values are negative.
 
     Examples
     --------

@@ -88,23 +88,23 @@ def fit_kernel(
     Parameters
     ----------
     kernel : function
-        From ``parameters`` to a kinship (n, n), differentiable by JAX. Its scale is of no
-        consequence, which h² makes up for.
+        From ``parameters`` to a kinship (n, n), differentiable by JAX. Its scale does not matter:
+        h² makes up for it.
     parameters : pytree of numbers and arrays
         Where to start.
     Y : (n,) or (n, m) array or data frame
-        Phenotypes; NaN where missing, of which every pattern takes a decomposition a step.
+        Phenotypes; NaN where missing. Every pattern of missing values takes a decomposition a step.
     X : (n, p) array or data frame, optional
         Covariates, with the intercept among them; an intercept alone where left out.
     optimizer : optax.GradientTransformation
-        Any of optax's, handed the negative log likelihood. L-BFGS by default.
+        Any optimiser of optax, which minimises the negative log likelihood; L-BFGS by default.
     bounds : (lower, upper), optional
         Pytrees like ``parameters``, or numbers for all of them, between which parameters stay.
     steps : int
         Most steps.
     tol : float
-        A step that promises to raise the log likelihood by less than this is the last, if the next
-        one does too, without what steps before it have taught the optimiser.
+        The search ends when two steps in a row promise to raise the log likelihood by less than
+        this; the second of them is taken with the optimiser's memory cleared.
     reml : bool
         Restricted likelihood (default) or full likelihood.
     minibatch : int, optional
@@ -112,8 +112,8 @@ def fit_kernel(
     seed : int
         Of the draws.
     standard_errors : bool
-        Whether to give standard errors, at about two gradients for every number in ``parameters``:
-        not for networks.
+        Whether to give standard errors, which cost about two gradients for every number in
+        ``parameters``: too many for networks.
     callback : function, optional
         Called after every step with its number, the log likelihood before it and the parameters
         after it; the search ends where it returns True.

@@ -89,8 +89,8 @@ class LMMFit:
         Log likelihood in R/lmmlite's convention.
     lrt, lrt_pvalue : () or (m,)
         Likelihood-ratio statistic of h² = 0, and its p-value by the half-half mixture of zero and
-        χ² with one degree of freedom. Where the statistic is 0, p is 1. Too large, up to about
-        twice, where individuals form few groups or are correlated smoothly.
+        χ² with one degree of freedom. Where the statistic is 0, p is 1. It is up to about twice too
+        large where individuals form few groups or are correlated smoothly.
     n : () or (m,)
         Individuals observed.
     status : () or (m,)

@@ -79,8 +79,8 @@ def fit_traits(
         time. ``lrt_pvalue`` is too large, up to about twice, where individuals form few groups or
         are correlated smoothly, as in space.
     simulations, seed : int
-        How often, and the seed of the random numbers. No simulated p-value is smaller than
-        1/(simulations + 1).
+        Number of simulations, and the seed of the random numbers. No simulated p-value is smaller
+        than 1/(simulations + 1).
     blup : bool
         Whether to predict the genetic values g, of individuals without a phenotype as well.
     weights : (n,), optional

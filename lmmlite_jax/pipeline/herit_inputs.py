@@ -61,7 +61,8 @@ def read_herit(
     samples_map : path, optional
         As for `read_samples_map`; a kinship has the ids of the genotypes.
     log, bar : function
-        Told lines of the log; and a context that gives a function told of progress.
+        A function called with each line of the log; and one whose result is a context manager that
+        gives a function called with progress.
 
     Returns
     -------

@@ -116,8 +116,8 @@ def map_files(
         Principal components of the phenotypes, once normalised, that join the covariates, as from
         `phenotype_components`.
     window : int, optional
-        Base pairs before the start and after the end of a feature that are near it: 1,000,000, and
-        5,000,000 for "trans", where they are left out.
+        Largest distance in base pairs at which a variant is near a feature: 1,000,000, or 5,000,000
+        for "trans", where pairs that are near are left out.
     maf_threshold : float
         Pairs with a variant whose minor allele is rarer are left out.
     maf_threshold_interaction : float
@@ -135,9 +135,9 @@ def map_files(
         The p-value above which the proportion of true null hypotheses is estimated; smoothed over
         several, as for `q_values`, by default.
     disable_beta_approx : bool
-        Whether "cis" goes by the share of permutations, without the beta approximation.
+        Whether "cis" takes p-values from the permutations alone, without the beta approximation.
     best_only : bool
-        Whether "cis_nominal" writes of an interaction the best pair of each feature alone.
+        Whether "cis_nominal" with an interaction writes only the best pair of each feature.
     conditional_pairs : bool
         Whether "cis_independent" writes every pair of each signal too, the other signals of the
         feature being covariates, as `map_cis_conditional` does.
@@ -165,7 +165,8 @@ def map_files(
         The part of the work that this process does, where several do it at the same time: all are
         called with the same arguments, and see the same folders. The first makes the tables.
     log, bar : function, optional
-        Told lines of the log; and a context that gives a function told of progress.
+        A function called with each line of the log; and one whose result is a context manager that
+        gives a function called with progress.
 
     Returns
     -------

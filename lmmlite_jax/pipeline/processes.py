@@ -43,7 +43,7 @@ class Share:
     Parameters
     ----------
     index, count : int
-        Number of the process, from 0, of so many.
+        Number of this process, counted from 0, and how many there are.
 
     Raises
     ------

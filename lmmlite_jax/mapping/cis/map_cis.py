@@ -46,8 +46,8 @@ def map_cis(
         observed in the same individuals are permuted alike; those of others independently, which
         takes a group's genes for less correlated than they are.
     permutations : int
-        How many. The order of the individuals in each depends on ``seed`` and the number observed
-        alone, so that genes may be mapped a chromosome at a time.
+        Number of permutations. The order of the individuals in each depends on ``seed`` and the
+        number observed alone, so that genes may be mapped a chromosome at a time.
     seed : int
         Seed of the permutations.
     maf_threshold : float

@@ -47,7 +47,7 @@ def map_cis_susie(
     null, G, windows, chromosome
         As in `map_cis`; G with one column a marker.
     max_effects : int
-        Most effects L of a gene.
+        Largest number of effects L of a gene.
     coverage : float
         Probability that a credible set holds the marker of its effect.
     min_abs_corr : float
@@ -55,7 +55,7 @@ def map_cis_susie(
     tol : float
         The search ends when a step raises the evidence lower bound by less.
     max_iter : int
-        Most steps. A gene that needs more has no credible set, and the reason.
+        Largest number of steps. A gene that needs more has no credible set, and its reason.
     maf_threshold : float
         Markers whose minor allele is rarer among the individuals observed are left out.
 
@@ -73,7 +73,7 @@ def map_cis_susie(
     Wang et al. 2020 (Journal of the Royal Statistical Society B 82:1273). Prior variances and σ²
     are estimated. Whitened markers are scaled to equal sums of squares; susieR divides by standard
     deviations about a mean, and a mean of whitened values would depend on the basis of
-    eigenvectors. All markers of a window are as likely beforehand.
+    eigenvectors. All markers of a window have the same prior probability.
 
     Examples
     --------

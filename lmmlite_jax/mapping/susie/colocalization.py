@@ -36,9 +36,9 @@ class Colocalization:
         Probability that neither trait has an effect here (H0), the first alone (H1), the second
         alone (H2), both of different markers (H3), both of the same (H4).
     nsnps : (pairs,)
-        Markers that both genes were mapped with, which is where all this holds.
+        Markers that both genes were mapped with; all probabilities are of effects among these.
     shared1, shared2 : (pairs,)
-        How much of the probability of either effect is among these markers. Where it is far from
+        Share of each effect's posterior probability that is on these markers. Where it is far below
         1, a marker that matters is missing in the other run.
     marker : (pairs,)
         Number, in the first run, of the likeliest marker if there is one for both; -1 where no
@@ -104,8 +104,8 @@ def coloc(
         Numbers of a gene of the first run and of one of the second that are compared. By default
         those of the same name, or of the same number where a run has no names.
     p1, p2, p12 : float
-        Probability beforehand that a marker has an effect on the first trait alone, on the second
-        alone, on both.
+        Prior probability that a marker has an effect on the first trait alone, on the second alone,
+        on both.
 
     Returns
     -------

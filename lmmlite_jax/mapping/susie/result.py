@@ -111,8 +111,8 @@ class FineMapping:
     af : (pairs,)
         Frequency of the counted allele among the individuals observed.
     log_bf : (pairs, L)
-        Log Bayes factor of each effect being the marker's, against there being none; 0 for an
-        effect of prior variance 0.
+        Log Bayes factor of each effect at the marker against no effect; 0 for an effect of prior
+        variance 0.
     sets : CredibleSets
         With the markers of each.
     prior_variance, lbf : (m, L)
