@@ -24,7 +24,7 @@ def match_chromosomes(
     r"""Give features the chromosome names of the variants.
 
     ``chr1``, ``Chr1``, ``01`` and ``1`` are one chromosome, and so are ``chrM`` and ``MT``. PLINK
-    writes X, Y and MT of man as 23, 24 and 26: where one side has the number alone and the other
+    writes human X, Y and MT as 23, 24 and 26: where one side has the number alone and the other
     the letters alone they are one chromosome, unless there are chromosomes of other numbers above
     22, as in species with more.
 

@@ -61,7 +61,7 @@ def open_genotypes(path: str | os.PathLike[str]) -> GenotypeFile:
     ModuleNotFoundError
         If the package that reads this format is not installed.
     ValueError
-        If the file is empty, truncated, not what its name says, or goes not with the files beside
+        If the file is empty, truncated, not what its name says, or does not match the files beside
         it, or ids of samples or variants are repeated.
 
     Examples
