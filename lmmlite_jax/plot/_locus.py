@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lmmlite_jax.data._names import counted
-from lmmlite_jax.plot._axes import GREY, ORANGE, colours, draw_dots
+from lmmlite_jax.plot._axes import GREY, colours, draw_dots
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -30,7 +30,7 @@ def draw_gene(axes: Axes, start: SupportsFloat, end: SupportsFloat, top: float) 
     return axes.plot(  # type: ignore[return-value]
         [left / 1e6, right / 1e6],
         [-0.04 * top] * 2,
-        color=ORANGE,
+        color="0.2",
         linewidth=5,
         solid_capstyle="butt",
         marker="|",
