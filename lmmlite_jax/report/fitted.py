@@ -35,7 +35,7 @@ def section_of_fits(path: Path, rows: int) -> Section:
             f"{path} has no column {' and no '.join(lacking)}: give the table that lmmlite-jax "
             "herit has written, or the prefix of what lmmlite-jax map has."
         )
-    reasons = fits["reason"].fillna("").astype(str)
+    reasons = fits["reason"].astype(object).fillna("").astype(str)
     hsq = fits["hsq"].astype(float)
     numbers = {
         "traits": as_text(len(fits)),
