@@ -32,7 +32,8 @@ def plot_run(
     =================  =============================================================================
     "cis"              ``manhattan`` of the features' best variants and ``qq``, both with p-values
                        by permutation (``pval_beta``); ``hsq``
-    "cis_nominal"      ``locus`` of a feature, ``qq`` of all pairs, ``hsq``
+    "cis_nominal"      ``locus`` of a feature, ``qq`` of all pairs, ``hsq``; of the best pairs alone
+                       ``manhattan`` and ``hsq``
     "cis_independent"  ``manhattan`` of the signals, ``hsq``
     "cis_susie"        ``locus`` of a feature: probabilities of its variants and credible sets,
                        above them p-values if "cis_nominal" has the same prefix; ``hsq``
@@ -96,7 +97,13 @@ def draw_results(run: RunResults, feature: str | None = None) -> dict[str, Axes]
     """Draw results that were read: see `plot_run`."""
     if run.pairs.empty:
         raise ValueError(f"The run {run.prefix} has found nothing: there is nothing to draw.")
-    if run.mode == "cis_nominal":
+    best_only = run.command["best_only"]
+    if best_only and feature is not None:
+        raise ValueError(
+            f"The run {run.prefix} has only the best pair of each feature: run cis_nominal without "
+            "--best-only to draw a locus."
+        )
+    if run.mode == "cis_nominal" and not best_only:
         pictures = {
             "locus": lambda: draw_locus(run, feature),
             "qq": lambda: plot_qq(run.log10p),
@@ -174,7 +181,8 @@ def _of_what(run: RunResults, picture: str, heritable: int) -> str:
     if run.mode == "trans":
         return f"{counted(rows, 'pair')} with {limit}"
     if run.mode == "cis_nominal":
-        return counted(rows, "pair")
+        best = run.command["best_only"]
+        return f"best pairs of {counted(rows, 'feature')}" if best else counted(rows, "pair")
     if run.mode == "cis_independent":
         return counted(rows, "independent signal")
     if picture == "qq":

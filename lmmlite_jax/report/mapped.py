@@ -80,7 +80,8 @@ def _statistics(run: RunResults) -> dict[str, str]:
     if "significant" in results:
         found[f"significant at FDR {run.command['fdr']:.0%}"] = as_text(results["significant"])
         found["π₀"] = as_text(float(results["pi0"]))
-    if run.mode == "cis_nominal" and run.log10p.notna().any():
+    every_pair = run.mode == "cis_nominal" and not run.command["best_only"]
+    if every_pair and run.log10p.notna().any():
         found["λ of all pairs"] = f"{genomic_inflation(run.log10p):.2f}"
     elif run.mode == "cis":
         pvalue = run.pairs["pval_perm" if run.command["disable_beta_approx"] else "pval_beta"]

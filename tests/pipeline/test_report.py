@@ -146,6 +146,19 @@ def test_what_is_above_the_line_of_cis_is_significant(prefix):
     np.testing.assert_allclose(dashed(axes), significant.min())
 
 
+def test_best_pairs_of_an_interaction_have_no_locus(small, tmp_path):
+    bed = pd.read_csv(small / "y.bed", sep="\t")
+    term = pd.Series(np.random.default_rng(1).standard_normal(40), bed.columns[4:], name="e")
+    term.to_csv(tmp_path / "e.tsv", sep="\t", header=False)
+    files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
+    options = ["--mode", "cis_nominal", "--interaction", tmp_path / "e.tsv", "--best-only"]
+    assert run("map", *files, *options).exit_code == 0
+    (axes,) = plot_run(tmp_path / "run", "cis_nominal").values()
+    assert axes.get_title(loc="left") == "run, cis_nominal: best pairs of 2 features"
+    lost = run("plot", tmp_path / "run", "--mode", "cis_nominal", "--feature", "a")
+    assert "has only the best pair of each feature" in lost.output
+
+
 def test_a_file_of_another_run_is_refused(prefix, tmp_path):
     for path in prefix.parent.glob("run.cis*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
