@@ -46,6 +46,7 @@ _REMARKS = {
     "not_converged": "not converged, and without credible sets",
 }
 """Facts that are mentioned where there are such features."""
+_NOT_KEPT = {"trans": ("Other pairs were not kept, so that the inflation λ is not known.",)}
 
 
 def section_of_run(run: RunResults, rows: int) -> Section:
@@ -57,6 +58,7 @@ def section_of_run(run: RunResults, rows: int) -> Section:
     numbers |= _statistics(run)
     irregular = {what: results.get(key, 0) for key, what in _REMARKS.items()}
     irregular |= results.get("irregular", {})
+    notes = [f"{counted(n, 'feature')}: {why}" for why, n in irregular.items() if n]
     best = _best(run)
     shown = best.drop(columns=[name for name in _LEFT_OUT if name in best])[:rows]
     caption = counted(len(best), "row")
@@ -66,7 +68,7 @@ def section_of_run(run: RunResults, rows: int) -> Section:
         run.mode,
         _WHAT[run.mode],
         numbers,
-        [f"{counted(n, 'feature')}: {why}" for why, n in irregular.items() if n],
+        [*notes, *_NOT_KEPT.get(run.mode, ())],
         as_rows(shown, caption),
         [] if run.pairs.empty else [as_picture(axes) for axes in draw_results(run).values()],
         _made(run),
