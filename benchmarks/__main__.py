@@ -1,7 +1,9 @@
-"""All benchmarks by name: ``python -m benchmarks list | run NAME… | report``.
+"""All benchmarks by name: ``python -m benchmarks list | install | run NAME… | report``.
 
-``run`` calls the script of each name with the folder of the real data, one after the other, and
-keeps going when one ends in an error; ``report`` writes the tables of README.md and docs/speed.md
+A name is that of a *task*, which other programs do too, or that of a script, which measures us
+against the bare product. ``run`` does the tasks with the programs that are installed and writes one
+result and its report; the scripts, one after the other, each with the folder of the real data, and
+keeps going when one ends in an error. ``report`` writes the tables of README.md and docs/speed.md
 from the results that are committed.
 """
 
@@ -9,29 +11,28 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # Scripts and the modules that they share import each other by name.
+
+import cohorts  # noqa: E402
+import common  # noqa: E402
+import report  # noqa: E402
+from peers import programs, render, tasks  # noqa: E402
+from peers import run as peers_run  # noqa: E402
+from platformdirs import user_cache_path  # noqa: E402
+
 NO_BENCHMARKS = {"__main__", "cohorts", "common", "report"}
 WITHOUT_DATA = {"gradients", "kernel_gradients", "memory", "map_files", "against_tensorqtl", "gpu"}
 """Scripts that simulate all that they measure."""
 
-PEERS = {
-    "gemma": "apt install gemma",
-    "jamma": "pip install jamma, in an environment of its own",
-    "tensorqtl": "pip install tensorqtl",
-    "fastlmm": "pip install fastlmm",
-}
-"""Programs that run beside ours where they are installed, and how to install them."""
 
-
-def names() -> list[str]:
-    """Of all benchmarks."""
+def scripts() -> list[str]:
+    """Names of all scripts."""
     return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in NO_BENCHMARKS)
 
 
@@ -41,22 +42,23 @@ def summary(name: str) -> str:
     return said.split("\n", 1)[0]
 
 
-def is_installed(peer: str) -> bool:
-    """Whether a program or a module of this name is there."""
-    return shutil.which(peer) is not None or importlib.util.find_spec(peer) is not None
+def show(cache: Path) -> None:
+    """List tasks, programs, cohorts and scripts."""
+    print("tasks")
+    for task in tasks.TASKS.values():
+        print(f"  {task.name:22}{task.what}")
+    print("programs")
+    for one in programs.PROGRAMS.values():
+        print(f"  {one.name:22}{one.version(cache) or one.install():44}{', '.join(one.tasks)}")
+    print("cohorts")
+    for name, make in cohorts.COHORTS.items():
+        print(f"  {name:22}{(make.__doc__ or '').splitlines()[0]}")
+    print("scripts")
+    for name in scripts():
+        print(f"  {name:22}{summary(name)}")
 
 
-def show() -> None:
-    """List benchmarks, and the peers that are missing."""
-    width = max(map(len, names()))
-    for name in names():
-        print(f"{name:{width}}  {summary(name)}")
-    print()
-    for peer, how in PEERS.items():
-        print(f"{peer:{width}}  {'installed' if is_installed(peer) else how}")
-
-
-def run(chosen: list[str], folder: Path | None) -> int:
+def run_scripts(chosen: list[str], folder: Path | None) -> int:
     """Run some, and return how many ended in an error."""
     failed = []
     for name in chosen:
@@ -69,30 +71,80 @@ def run(chosen: list[str], folder: Path | None) -> int:
     return len(failed)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; the exit status."""
+def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
+    """Run programs on some tasks, write the result and its report beside it."""
+    out = options.out
+    if out is None:
+        whole = options.all and not (options.quick or options.programs or options.cohorts)
+        out = (common.RESULTS if whole else options.cache) / "peers.json"
+    settings = peers_run.Settings(
+        cache=options.cache,
+        quick=options.quick,
+        rounds=options.rounds or (1 if options.quick else 3),
+        seconds=1.0 if options.quick else 15.0,
+        limit=120.0 if options.quick else 600.0,
+        data=options.data,
+    )
+    some = options.programs or programs.PROGRAMS
+    found = peers_run.run(
+        [tasks.TASKS[name] for name in chosen],
+        [programs.PROGRAMS[name] for name in some],
+        options.cohorts,
+        settings,
+    )
+    common.write_result(out.stem, found, out.parent)
+    print("written:", ", ".join(map(str, render.write(out))))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=user_cache_path("lmmlite-jax") / "benchmarks",
+        help="folder of the other programs' environments [%(default)s]",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="all benchmarks, and the peers")
-    runs = commands.add_parser("run", help="run some of them")
-    runs.add_argument("name", nargs="*", choices=[*names(), []], help="which; all with --all")
-    runs.add_argument("--all", action="store_true", help="all of them")
+    commands.add_parser("list", help="tasks, programs, cohorts and scripts")
+    installs = commands.add_parser("install", help="make environments of other programs")
+    installs.add_argument("name", nargs="+", choices=list(programs.PROGRAMS))
+    runs = commands.add_parser("run", help="run tasks or scripts")
+    runs.add_argument("name", nargs="*", choices=[*tasks.TASKS, *scripts(), []])
+    runs.add_argument("--all", action="store_true", help="all tasks")
+    runs.add_argument("--quick", action="store_true", help="all tasks or those named, small, once")
+    runs.add_argument("--programs", nargs="+", choices=list(programs.PROGRAMS))
+    runs.add_argument("--cohorts", nargs="+", choices=list(cohorts.COHORTS), default=())
+    runs.add_argument("--rounds", type=int, help="how often each program runs [3; 1 with --quick]")
+    runs.add_argument("--out", type=Path, help="the result, a .json; its report is beside it")
+    data = os.environ.get("LMMLITE_JAX_DATA")
     runs.add_argument(
         "--data",
         type=Path,
-        default=os.environ.get("LMMLITE_JAX_DATA"),
+        default=Path(data) if data else None,
         help="folder of the real data; LMMLITE_JAX_DATA names it too",
     )
     commands.add_parser("report", help="write the tables of the pages from the results")
-    options = parser.parse_args(arguments)
-    if options.command == "list":
-        show()
-        return 0
-    if options.command == "run":
-        return min(run(names() if options.all else options.name, options.data), 1)
-    sys.path.insert(0, str(HERE))
-    import report
+    return parser
 
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; the exit status."""
+    options = parser().parse_args(arguments)
+    if options.command == "list":
+        show(options.cache)
+        return 0
+    if options.command == "install":
+        chosen = [programs.PROGRAMS[name] for name in options.name]
+        return max(programs.install(one, options.cache) for one in chosen)
+    if options.command == "run":
+        named = [name for name in options.name if name in tasks.TASKS]
+        if options.all or (options.quick and not named):
+            named = list(tasks.TASKS)
+        if named:
+            run_tasks(named, options)
+        chosen = [name for name in options.name if name not in tasks.TASKS]
+        return min(run_scripts(chosen, options.data), 1)
     print("written:", ", ".join(report.write()) or "nothing has changed")
     return 0
 

@@ -1,8 +1,8 @@
-"""Mapping beside tensorQTL: the same numbers without kinship, and the time it takes with one.
+"""Mapping beside tensorQTL: the same numbers without kinship.
 
-Usage: ``python benchmarks/against_tensorqtl.py``; prints a table and writes
-``results/against_tensorqtl.json``. Needs ``pip install tensorqtl``. Both run on the cores that the
-process is given: pin it (``taskset``) to compare on one.
+Usage: ``python benchmarks/against_tensorqtl.py``; prints tables and writes
+``results/against_tensorqtl.json``. Needs ``pip install tensorqtl``, beside this package. What both
+take is a task of ``python -m benchmarks``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import argparse
 import contextlib
 import importlib.util
 import io
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import median_ratio, side_by_side, write_result
+from common import write_result
 
 import lmmlite_jax as lmm
 from lmmlite_jax.pipeline import map_files
@@ -274,37 +272,6 @@ def _in_order(table: Any) -> Any:
     return table.sort_values(["phenotype_id", "variant_id"], ignore_index=True)
 
 
-def race(data: Problem, permutations: int, rounds: int) -> dict[str, Any]:
-    """Seconds for the best markers of all genes."""
-    import torch
-    from tensorqtl import cis
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    tables = frames(data)
-
-    def ours(K: Any) -> Any:
-        null = lmm.NullModel(K, data.Y, data.X)
-        return lmm.map_cis(null, data.G, data.window, permutations=permutations)
-
-    rivals = {
-        "kinship": lambda: ours(data.K),
-        "no kinship": lambda: ours(None),
-        "tensorqtl, no kinship": lambda: quietly(
-            cis.map_cis, **tables, nperm=permutations, seed=1, verbose=False
-        ),
-    }
-    first, warm = side_by_side(rivals, rounds)
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "genes": data.Y.shape[1],
-        "markers_a_window": float(np.diff(data.window).mean()),
-        "permutations": permutations,
-        "first": first,
-        "warm": warm,
-        "kinship_over_tensorqtl": median_ratio(warm["kinship"], warm["tensorqtl, no kinship"]),
-    }
-
-
 def show_columns(columns: dict[str, dict[str, list[str]]]) -> None:
     """Print both programs' first rows, a column a line."""
     for name, row in columns.items():
@@ -313,7 +280,7 @@ def show_columns(columns: dict[str, dict[str, list[str]]]) -> None:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print both tables."""
+    """Print the tables."""
     agreement = result["agreement"]
     print(f"largest relative differences over {agreement['pairs']} pairs, no kinship")
     for part in ("nominal_double", "nominal_released", "interaction_double", "cis_released"):
@@ -334,24 +301,17 @@ def show(result: dict[str, Any]) -> None:
             )
     print("side by side, the first genes")
     show_columns(agreement["side_by_side"])
-    print("seconds")
-    for name, seconds in result["race"]["warm"].items():
-        print(f"  {name:24}{statistics.median(seconds):10.2f}")
-    print("  kinship over tensorQTL", round(result["race"]["kinship_over_tensorqtl"], 2))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--genes", type=int, default=200)
     parser.add_argument("--permutations", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     if importlib.util.find_spec("tensorqtl") is None:
         sys.exit("tensorQTL is not installed: pip install tensorqtl")
     result = {
         "agreement": compare(problem(500, 4000, 40), options.permutations),
         "files": compare_runs(problem(200, 3000, 60)),
-        "race": race(problem(500, 20_000, options.genes), options.permutations, options.rounds),
     }
     show(result)
     write_result("against_tensorqtl", result)

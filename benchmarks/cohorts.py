@@ -39,6 +39,24 @@ def pedigree(M: int, m: int, data: Path | None = None, *, n: int = 500) -> Measu
     return Measured(K, simulated_traits(K, m, rng), G, X)
 
 
+def mosaic(M: int, m: int, data: Path | None = None, *, n: int = 500) -> Measured:
+    """The pedigree's kinship; neighbouring markers go together, as pieces of 40 ancestors do."""
+    rng, ancestors = np.random.default_rng(n + M), 40
+    K = lmm.simulate_cohort(n, 1, seed=1).kinship
+    more = M + M // 2  # Some do not vary.
+    pool = rng.random((ancestors, more)) < rng.beta(0.5, 1, more).clip(0.05, 0.95)
+    G = np.zeros((n, more), np.int8)
+    for _ in range(2):
+        switches = rng.random((n, more)) < 0.02
+        switches[:, 0] = True
+        piece = np.cumsum(switches, axis=1)
+        source = rng.integers(0, ancestors, (n, piece.max() + 1))
+        G += pool[np.take_along_axis(source, piece, 1), np.arange(more)]
+    G = G[:, G.std(axis=0) > 0][:, :M]
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, 4))])
+    return Measured(K, simulated_traits(K, m, rng), G, X)
+
+
 def relatives(M: int, m: int, data: Path | None = None) -> Measured:
     """500 relatives in families of two founders and three children, standardised genotypes."""
     rng = np.random.default_rng(501)
@@ -111,10 +129,17 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "bxd": bxd,
     "mice": mice,
     "geuvadis": geuvadis,
+    "mosaic": mosaic,
 }
 
-SIMULATED = ("pedigree", "relatives")
+SIMULATED = ("pedigree", "relatives", "mosaic")
 """Cohorts that need no files."""
+
+KINSHIPS = tuple(name for name in COHORTS if name != "mosaic")
+"""Cohorts with a kinship of their own."""
+
+OF_ANY_SIZE = ("pedigree", "mosaic")
+"""Cohorts with as many individuals as asked for."""
 
 
 def simulated_traits(K: np.ndarray, m: int, rng: Generator) -> np.ndarray:

@@ -1,9 +1,8 @@
 """Whole processes, from the shell and back: the first time ever, and with compiled programs kept.
 
-Usage: ``python benchmarks/first_result.py FOLDER [--jamma PATH]``; writes
-``results/first_result.json``. The folder has FaST-LMM's synthetic data (PLINK files ``synth500``,
-``pheno.txt``, ``cov.txt`` and GEMMA's centred kinship). JAMMA runs in the same rounds where its
-command is given or found.
+Usage: ``python benchmarks/first_result.py FOLDER``; writes ``results/first_result.json``. The
+folder has FaST-LMM's synthetic data: PLINK files ``synth500``, ``pheno.txt``, ``cov.txt`` and
+GEMMA's centred kinship.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ OURS = [sys.executable, "-m", "lmmlite_jax", "map"]
 TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
 
 
-def one_trait(data: Path, work: Path) -> dict[str, list[str]]:
-    """One trait × 5,000 markers of 500 people, h² of every pair, for ours and for JAMMA."""
+def one_trait(data: Path, work: Path) -> list[str]:
+    """One trait × 5,000 markers of 500 people, h² of every pair."""
     tables = {name: data / f"{name}.txt" for name in ("pheno", "cov")}
     read = {
         name: pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str, 1: str})
@@ -41,22 +40,10 @@ def one_trait(data: Path, work: Path) -> dict[str, list[str]]:
     pd.DataFrame([read["pheno"][2].to_numpy()], ["y"], samples).to_csv(work / "y.tsv", sep="\t")
     pd.DataFrame({"cov": read["cov"][2].to_numpy()}, samples).to_csv(work / "x.tsv", sep="\t")
     np.savez(work / "K.npz", kinship=K)
-    np.save(work / "jamma_K.npy", K)
-    np.savetxt(work / "jamma_y.txt", read["pheno"][2])
-    np.savetxt(work / "jamma_x.txt", np.column_stack([np.ones(len(K)), read["cov"][2]]))
     for ending in ("bed", "bim", "fam"):
         shutil.copy(data / f"synth500.{ending}", work)
-    # JAMMA leaves out whom the .fam has no trait for.
-    fam = pd.read_csv(work / "synth500.fam", sep=r"\s+", header=None).assign(**{"5": 1})
-    fam.iloc[:, [0, 1, 2, 3, 4, -1]].to_csv(
-        work / "synth500.fam", sep=" ", header=False, index=False
-    )
     ours = "synth500 y.tsv one --mode trans --variance refit --pval-threshold 1 --kinship K.npz"
-    theirs = "-bfile synth500 -p jamma_y.txt -c jamma_x.txt -k jamma_K.npy -lmm 1 -maf 0 -miss 1"
-    return {
-        "ours": [*ours.split(), "--covariates", "x.tsv", "--output-text", "--quiet"],
-        "jamma": [*theirs.split(), "-o", "jamma", "-outdir", ".", "--no-telemetry"],
-    }
+    return [*ours.split(), "--covariates", "x.tsv", "--output-text", "--quiet"]
 
 
 def cis(work: Path) -> list[str]:
@@ -115,13 +102,11 @@ print(json.dumps([b - a for a, b in zip(clock, clock[1:])]))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--jamma", default=shutil.which("jamma"))
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        trait = one_trait(asked.folder, work)
-        ours = {"one trait": trait["ours"], "cis": cis(work)}
+        ours = {"one trait": one_trait(asked.folder, work), "cis": cis(work)}
         times: dict[str, list[float]] = {}
         for number in range(asked.rounds):
             for name, command in ours.items():
@@ -129,9 +114,6 @@ def main() -> None:
                 for which in ("first", "warm"):
                     took = seconds([*OURS, *command, *cache], work)
                     times.setdefault(f"{name}, {which}", []).append(took)
-            if asked.jamma is not None:
-                command = [str(asked.jamma), *trait["jamma"]]
-                times.setdefault("one trait, JAMMA", []).append(seconds(command, work))
             for name, took in imports(work).items():
                 times.setdefault(f"import, {name}", []).append(took)
     for name, values in times.items():

@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, SIMULATED
+from cohorts import COHORTS, KINSHIPS, SIMULATED
 from common import RESULTS, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -191,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=os.environ.get("LMMLITE_JAX_DATA"))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--cohorts", nargs="*", default=list(COHORTS), choices=list(COHORTS))
+    parser.add_argument("--cohorts", nargs="*", default=list(KINSHIPS), choices=list(COHORTS))
     options = parser.parse_args()
     rounds = options.rounds
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from peers import render
+from peers.render import table
 
 __all__ = ["PAGES", "TABLES", "filled", "write"]
 
@@ -48,12 +51,6 @@ def number(value: float) -> str:
     if value >= 10:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def scan_of_cohorts() -> str:
@@ -133,28 +130,48 @@ def first_result() -> str:
     one = (
         "`map --mode trans --variance refit --pval-threshold 1`, one trait × 5,000 markers, n = 500"
     )
-    jamma = seconds.get("one trait, JAMMA")
     rows = [
         [
             one,
             f"{seconds['one trait, first']:.1f}",
             f"{seconds['one trait, warm']:.1f}",
-            f"{jamma:.1f}" if jamma else "not installed",
         ],
         [
             "`map --mode cis`, 20 genes × 70,000 variants, n = 100",
             f"{seconds['cis, first']:.1f}",
             f"{seconds['cis, warm']:.1f}",
-            "",
         ],
         [
             "all names of the package, beyond JAX and SciPy (CPU seconds)",
             f"{seconds['import, all of its names']:.2f}",
             "",
-            "",
         ],
     ]
-    return table(["", "first time", "after", "JAMMA"], rows)
+    return table(["", "first time", "after"], rows)
+
+
+def beside_others() -> str:
+    """Each task: our seconds, and those of the fastest other program that is right."""
+    rows, found = [], result("peers")
+    for case in found["cases"]:
+        mine, others = render.ours(case), render.peers(case)
+        fastest = others[0] if others else None
+        wrong = [one.program for one in render.rows(case) if not one.right]
+        wrong += [name for name, one in case["programs"].items() if "failed" in one]
+        own = [render.number(mine.seconds), render.number(mine.first)] if mine else ["", ""]
+        theirs = ["none is right", "", ""]
+        if fastest:
+            theirs = [fastest.program, render.number(fastest.seconds)]
+            theirs.append(number(fastest.seconds / mine.seconds) if mine else "")
+        task = f"{case['task']}, {render.sizes(case)}"
+        rows.append([task, *own, *theirs, ", ".join(wrong)])
+    head = ["task", "ours, s", "first", "fastest other", "its s", "times ours", "wrong or failed"]
+    busy = " and ".join(f"{load:.1f}" for load in found["load"])
+    which = "Small sizes (`--quick`)" if found["quick"] else "Full sizes"
+    said = (
+        f"{which} on {found['machine']['cores_used']} cores; load average before and after: {busy}."
+    )
+    return f"{said}\n\n{table(head, rows)}"
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -164,6 +181,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fits": fits_of_cohorts,
     "fits by shape": fits_by_shape,
     "first result": first_result,
+    "peers": beside_others,
 }
 """By the name that pages give."""
 
@@ -179,9 +197,17 @@ def filled(page: str) -> str:
     return re.sub(pattern, write_one, page, flags=re.DOTALL)
 
 
+def peers_page() -> str:
+    """The report on other programs, which is committed beside its result."""
+    return render.markdown(result("peers"), "peers.png")
+
+
 def write() -> list[str]:
-    """Write the tables of all pages; names of those that changed."""
-    changed = []
+    """Write the tables of all pages, and the report on other programs; names of what changed."""
+    changed, page = [], RESULTS / "peers.md"
+    if page.read_text() != peers_page():
+        page.write_text(peers_page())
+        changed.append(page.name)
     for path in PAGES:
         before = path.read_text()
         after = filled(before)

@@ -2,26 +2,20 @@
 
 Usage: ``python benchmarks/scan.py [FOLDER]``, the folder of the real data, or LMMLITE_JAX_DATA
 names it; without, simulated relatives alone are measured, and the result says so. Writes
-``results/scan.json``. FaST-LMM, GEMMA, and tensorQTL, which knows no kinship, run in the same
-script where they are installed.
+``results/scan.json``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
-import shutil
 import statistics
-import subprocess
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, SIMULATED, pedigree
+from cohorts import COHORTS, KINSHIPS, SIMULATED, pedigree
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -111,68 +105,6 @@ def problem(
     return cohort.K, cohort.Y, cohort.G, X
 
 
-def peers(K: np.ndarray, Y: np.ndarray, G: np.ndarray, X: np.ndarray) -> dict[str, float]:
-    """Pairs a second of other programs, those that take one trait at a time on few traits."""
-    found = {}
-    if importlib.util.find_spec("tensorqtl") is not None:
-        found["pairs_per_second_tensorqtl"] = _tensorqtl(Y, G, X, Y.shape[1] * G.shape[1])
-    if importlib.util.find_spec("fastlmm") is not None:
-        found["pairs_per_second_fastlmm"] = _fastlmm(K, Y[:, :2], G, X)
-    if shutil.which("gemma") is not None:
-        found["pairs_per_second_gemma"] = _gemma(K, Y[:, 0], G[:, :2000], X)
-    return found
-
-
-def _fastlmm(K: np.ndarray, Y: np.ndarray, G: np.ndarray, X: np.ndarray) -> float:
-    from fastlmm.association import single_snp
-    from pysnptools.kernelreader import KernelData
-    from pysnptools.snpreader import SnpData
-
-    iid = [["f", str(i)] for i in range(len(Y))]
-    snps = SnpData(iid, [str(j) for j in range(G.shape[1])], G)
-    kernel = KernelData(iid=iid, val=K)
-    covariates = SnpData(iid, [f"x{j}" for j in range(1, X.shape[1])], X[:, 1:].copy())
-    start = time.perf_counter()
-    for j, y in enumerate(Y.T):
-        pheno = SnpData(iid, [f"y{j}"], y[:, None].copy())
-        single_snp(
-            snps, pheno, K0=kernel, covar=covariates, leave_out_one_chrom=False, count_A1=False
-        )
-    return Y.shape[1] * G.shape[1] / (time.perf_counter() - start)
-
-
-def _gemma(K: np.ndarray, y: np.ndarray, G: np.ndarray, X: np.ndarray) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        at = Path(folder)
-        np.savetxt(at / "K.txt", K)
-        np.savetxt(at / "y.txt", y)
-        np.savetxt(at / "X.txt", X)
-        with (at / "G.txt").open("w") as file:
-            for j, dosages in enumerate(G.T):
-                file.write(f"s{j}, A, C, " + ", ".join(f"{g:g}" for g in dosages) + "\n")
-        inputs = ["-g", "G.txt", "-p", "y.txt", "-c", "X.txt", "-k", "K.txt", "-n", "1"]
-        command = ["gemma", *inputs, "-lmm", "1", "-maf", "0", "-o", "out"]
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        return G.shape[1] / (time.perf_counter() - start)
-
-
-def _tensorqtl(Y: np.ndarray, G: np.ndarray, X: np.ndarray, pairs: int) -> float:
-    import pandas as pd
-    from tensorqtl import trans
-
-    samples = [f"s{i}" for i in range(len(Y))]
-    tables = (
-        pd.DataFrame(G.T, [f"v{j}" for j in range(G.shape[1])], samples),
-        pd.DataFrame(Y.T, [f"t{j}" for j in range(Y.shape[1])], samples),
-        pd.DataFrame(X[:, 1:], samples),
-    )
-    _, warm = side_by_side(
-        {"tensorqtl": lambda: trans.map_trans(*tables, pval_threshold=1e-8, verbose=False)}, 2
-    )
-    return pairs / statistics.median(warm["tensorqtl"])
-
-
 def mice(rounds: int) -> dict[str, Any]:
     """Recla's shape: 261 mice, 6,025 markers of 8 founders, 26 traits, 19 kinships."""
     rng = np.random.default_rng(2)
@@ -209,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=os.environ.get("LMMLITE_JAX_DATA"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cohorts", nargs="*", default=list(COHORTS), choices=list(COHORTS))
+    parser.add_argument("--cohorts", nargs="*", default=list(KINSHIPS), choices=list(COHORTS))
     options = parser.parse_args()
     rounds = options.rounds
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
@@ -226,7 +158,6 @@ def main() -> None:
     results["shapes"] = shapes(rounds)
     for name, found in results["shapes"].items():
         print(f"{name:28}{found['over_product']:12.2f}{found['seconds']:10.2f} s", flush=True)
-    results["peers"] = peers(*problem(500, 10, 10_000, 2000))
     for name, run in (("mice", mice), ("strains", strains)):
         results[name] = run(rounds)
         warm, first = statistics.median(results[name]["warm"][name]), results[name]["first"][name]

@@ -1,22 +1,37 @@
-"""The tables of the pages are those of the committed results."""
+"""The tables of the pages are those of the committed results; the programs are judged rightly."""
 
-import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import lmmlite_jax as lmm
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def report():
-    spec = importlib.util.spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def modules():
+    """Import as the command does: its modules know each other by name."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import report
+        from peers import programs, reference, render, tasks
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return {"report": report, "programs": programs, "reference": reference} | {
+        "render": render,
+        "tasks": tasks,
+    }
+
+
+@pytest.fixture(scope="module")
+def report(modules):
+    return modules["report"]
 
 
 def test_pages_have_the_figures_of_the_results(report):
@@ -28,13 +43,90 @@ def test_pages_have_the_figures_of_the_results(report):
     assert marked == {*report.TABLES}
 
 
+def test_the_report_on_other_programs_is_that_of_its_result(report):
+    page = (report.RESULTS / "peers.md").read_text()
+    assert page == report.peers_page(), "run python -m benchmarks report"
+
+
 def test_a_wrong_figure_is_put_right(report):
     page = "<!-- table scan, range -->\n| 0.1 |\n<!-- end of table -->\n"
     assert "best marker of each trait" in report.filled(page)
 
 
-def test_benchmarks_are_listed_with_what_they_measure():
-    command = [sys.executable, "-m", "benchmarks", "list"]
+def test_benchmarks_are_listed_with_what_they_measure(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "--cache", str(tmp_path), "list"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert re.search(r"^scan +The association scan beside", done.stdout, re.MULTILINE)
-    assert "cohorts " not in done.stdout
+    assert re.search(r"^  scan +The association scan beside", done.stdout, re.MULTILINE)
+    assert re.search(r"^  fit-many +h² of each trait", done.stdout, re.MULTILINE)
+    # Nothing is installed in an empty cache: the command that does it is shown.
+    assert re.search(r"^  jaxqtl +python -m benchmarks install jaxqtl", done.stdout, re.MULTILINE)
+
+
+def test_every_program_has_a_driver_and_tasks(modules):
+    for program in modules["programs"].PROGRAMS.values():
+        assert (modules["programs"].DRIVERS / program.driver).exists()
+        assert {*program.tasks} <= {*modules["tasks"].TASKS}
+
+
+def test_the_reference_is_the_likelihood_of_the_model(modules):
+    """REML by dense matrices, from the definition, has its largest value where it says."""
+    reference, n = modules["reference"], 30
+    cohort = lmm.simulate_cohort(n, 3, seed=2)
+    X, Y = cohort.covar, cohort.pheno
+    turned = reference.rotation(cohort.kinship, X)
+    best = reference.best_hsq(turned.values, turned.R @ Y)
+
+    def dense(h, y):
+        V = h * cohort.kinship + (1 - h) * np.eye(n)
+        W = np.linalg.inv(V)
+        A = X.T @ W @ X
+        e = y - X @ np.linalg.solve(A, X.T @ W @ y)
+        half = (n - X.shape[1]) / 2
+        return -half * np.log(e @ W @ e) - 0.5 * (np.linalg.slogdet(V)[1] + np.linalg.slogdet(A)[1])
+
+    for h, y in zip(best, Y.T, strict=True):
+        assert dense(h, y) >= max(dense(g, y) for g in np.linspace(0, 0.999, 500)) - 1e-10
+
+
+def result(errors, seconds):
+    rounds = [
+        {"wall": 1.0, "peak_gb": 1.0, "rows": 1, "first": 2.0, "warm_cpu": s} for s in seconds
+    ]
+    return {
+        "rounds": [one | {"warm": s} for one, s in zip(rounds, seconds, strict=True)],
+        "errors": {"log likelihood lost": errors, "h²": 0.1},
+    }
+
+
+def test_fast_and_wrong_is_wrong_and_fast_and_right_is_better(modules):
+    render = modules["render"]
+    programs = {
+        "lmmlite-jax": result(1e-9, [1.0, 1.0]),
+        "gemma": result(0.5, [0.1, 0.1]),
+        "fastlmm": result(1e-9, [0.2, 0.3]),
+        "lme4": {"rounds": [], "failed": "it stopped"},
+    }
+    case = {"task": "fit-one", "cohort": "pedigree", "sizes": {"n": 9, "m": 1}}
+    case["programs"] = programs
+    table = render.task_table(case)
+    assert re.search(r"gemma \| \*\*wrong", table)
+    assert re.search(r"fastlmm \| right.*†", table)
+    assert "it stopped" in table
+    assert [heading for heading, _ in render.better(case)] == [
+        "fastlmm, fit-one on pedigree: faster"
+    ]
+
+
+@pytest.mark.long
+def test_quick_runs_whatever_is_installed(tmp_path):
+    out = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks", "run", "--quick", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    for case in json.loads(out.read_text())["cases"]:
+        ours = case["programs"]["lmmlite-jax"]
+        assert "failed" not in ours, case["task"]
+    assert "**wrong**" not in [
+        line.split(" | ")[1]
+        for line in out.with_suffix(".md").read_text().splitlines()
+        if line.startswith("| lmmlite-jax")
+    ]

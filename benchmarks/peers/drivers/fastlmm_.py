@@ -1,0 +1,50 @@
+"""FaST-LMM."""
+
+import numpy as np
+from driver import main, traits
+from fastlmm.association import single_snp
+from fastlmm.inference.lmm import LMM
+from pysnptools.kernelreader import KernelData
+from pysnptools.snpreader import SnpData
+
+
+def fit(d):
+    def run():
+        lmm, hsq = LMM(), []
+        lmm.setK(d.K)
+        lmm.setX(d.X)
+        for y in traits(d):
+            lmm.sety(y)
+            hsq.append(float(lmm.findH2()["h2"]))
+        return {"hsq": hsq}
+
+    return run
+
+
+def null_scan(d):
+    iid = [["f", str(i)] for i in range(len(d.K))]
+
+    def columns(name, values):
+        return SnpData(iid, [f"{name}{j}" for j in range(values.shape[1])], values)
+
+    G, X = columns("v", d.G.astype(float)), columns("x", d.X[:, 1:].copy())
+    kernel = KernelData(iid=iid, val=d.K)
+
+    def run():
+        best = []
+        for y in traits(d):
+            table = single_snp(
+                G,
+                columns("y", y[:, None]),
+                K0=kernel,
+                covar=X,
+                leave_out_one_chrom=False,
+                count_A1=False,
+            )
+            best.append(-np.log10(table["PValue"].min()))
+        return {"log10p": best}
+
+    return run
+
+
+main({"fit-one": fit, "fit-many": fit, "null-scan": null_scan})

@@ -1,0 +1,77 @@
+"""tensorQTL: no kinship, single precision."""
+
+import contextlib
+import io
+import os
+
+import numpy as np
+import pandas as pd
+import torch
+from driver import main
+from tensorqtl import cis, susie, trans
+
+torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def frames(d):
+    """Genotypes, phenotypes and covariates, in its shapes."""
+    samples = [f"s{i}" for i in range(len(d.Y))]
+    return (
+        pd.DataFrame(d.G.T, [f"v{j}" for j in range(d.G.shape[1])], samples),
+        pd.DataFrame(d.Y.T, [f"g{t}" for t in range(d.Y.shape[1])], samples),
+        pd.DataFrame(d.X[:, 1:], samples),
+    )
+
+
+def places(d, genotypes, phenotypes):
+    """Markers a thousand base pairs apart, each gene in the middle of its window, and its half."""
+    low, high = d.windows.T
+    markers = {"chrom": "1", "pos": 1000 * np.arange(len(genotypes)) + 1}
+    genes = {"chr": "1", "pos": 1000 * ((low + high) // 2) - 499}
+    half = 1000 * int((high - low)[0] // 2) - 500
+    return pd.DataFrame(markers, genotypes.index), pd.DataFrame(genes, phenotypes.index), half
+
+
+def quietly(function, *arguments, **options):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return function(*arguments, **options, verbose=False)
+
+
+def null_scan(d):
+    G, Y, X = frames(d)
+
+    def run():
+        pairs = quietly(trans.map_trans, G, Y, X, pval_threshold=0.01)
+        best = pairs.groupby("phenotype_id")["pval"].min()[Y.index]
+        return {"log10p": -np.log10(best)}
+
+    return run
+
+
+def map_cis(d):
+    G, Y, X = frames(d)
+    markers, genes, window = places(d, G, Y)
+
+    def run():
+        options = {"nperm": int(d.permutations), "seed": 1, "window": window}
+        found = quietly(cis.map_cis, G, markers, Y, genes, X, **options).loc[Y.index]
+        return {"log10p": -np.log10(found["pval_nominal"]), "pval_beta": found["pval_beta"]}
+
+    return run
+
+
+def map_susie(d):
+    G, Y, X = frames(d)
+    markers, genes, window = places(d, G, Y)
+
+    def run():
+        _, found = quietly(susie.map, G, markers, Y, genes, X, window=window, summary_only=False)
+        pip = np.full((len(Y), int(np.diff(d.windows[0])[0])), np.nan)
+        for gene, one in found.items():
+            pip[int(gene[1:])] = one["pip"]["pip"]
+        return {"pip": pip}
+
+    return run
+
+
+main({"null-scan": null_scan, "cis": map_cis, "susie": map_susie})

@@ -1,0 +1,158 @@
+"""Run programs in turn on the same inputs, and judge what they find."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+
+from peers.programs import Program
+from peers.tasks import Task, inputs_of, write_inputs
+
+ROOT = Path(__file__).parents[2]
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+NOT_PASSED_ON = ("JAX_", "XLA_", "PYTHON")
+"""What tests and shells set, that changes what a program compiles or imports."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How programs are run."""
+
+    cache: Path
+    quick: bool = False
+    rounds: int = 3
+    seconds: float = 20.0
+    """After so many a program that takes one trait after the other stops."""
+    limit: float = 900.0
+    """After so many a process is ended."""
+    data: Path | None = None
+    """Folder of the real cohorts."""
+
+
+def environment(program: Program) -> dict[str, str]:
+    """Of a program's process: as many threads for each, nothing that tests set."""
+    cores = str(len(os.sched_getaffinity(0)))
+    kept = {name: x for name, x in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
+    if not program.pip:
+        kept["PYTHONPATH"] = str(ROOT)
+    return kept | dict.fromkeys(THREADS, cores) | {"PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def finished(command: Sequence[str], env: Mapping[str, str], limit: float) -> str | None:
+    """None once a command has done its work; otherwise why not, with all that it started ended."""
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen(
+            command, env=env, stdout=said, stderr=said, stdin=subprocess.DEVNULL, process_group=0
+        )
+        try:
+            status = child.wait(limit)
+        except subprocess.TimeoutExpired:
+            return f"not ready after {limit:.0f} s"
+        finally:
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        said.seek(0)
+        lines = [line for line in said.read().splitlines() if line.strip()]
+    if not status:
+        return None
+    errors = [line for line in lines if "Error" in line] or lines or [f"exit status {status}"]
+    return errors[-1].strip()[:200]
+
+
+def once(
+    program: Program, task: Task, folder: Path, settings: Settings
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Seconds of one process and what it has found; RuntimeError where it failed."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        measured = [sys.executable, "-I", "-S", str(Path(__file__).with_name("measure.py"))]
+        words = [task.name, str(folder), str(out), str(settings.seconds)]
+        command = [*measured, str(out / "whole.json"), *program.command(settings.cache), *words]
+        said = finished(command, environment(program), settings.limit)
+        if said is not None:
+            raise RuntimeError(said)
+        times = json.loads((out / "whole.json").read_text())
+        times |= json.loads((out / "times.json").read_text())
+        if (out / "answer.csv").exists():
+            table = np.loadtxt(out / "answer.csv", delimiter=",", skiprows=1, ndmin=2)
+            column = "pip" if table.shape[1] > 1 else "hsq"
+            return times, {column: table if column == "pip" else table[:, 0]}
+        with np.load(out / "answer.npz") as answer:
+            return times, dict(answer)
+
+
+def case(
+    task: Task, cohort: str, programs: Sequence[Program], settings: Settings
+) -> dict[str, Any]:
+    """One task on one cohort by several programs, in turn, and again."""
+    size = task.quick if settings.quick else task.full
+    arrays = inputs_of(task, cohort, size, settings.data)
+    found: dict[str, Any] = {"task": task.name, "cohort": cohort}
+    found["sizes"] = size | {"n": len(arrays["K"]), "p": arrays["X"].shape[1]}
+    found["programs"] = {program.name: {"rounds": []} for program in programs}
+    rows = found["sizes"][task.rows]
+    with tempfile.TemporaryDirectory() as name:
+        write_inputs(Path(name), arrays)
+        for number in range(settings.rounds):
+            for program in programs:
+                result = found["programs"][program.name]
+                if "failed" in result:
+                    continue
+                try:
+                    times, answer = once(program, task, Path(name), settings)
+                except RuntimeError as error:
+                    result["failed"] = str(error)
+                    print(f"  {program.name}: {error}", flush=True)
+                    continue
+                done = len(next(iter(answer.values())))
+                for kind in ("first", "warm"):
+                    times[kind] *= rows / done
+                    times[f"{kind}_cpu"] *= rows / done
+                result["rounds"].append(times | {"rows": done})
+                if number == 0:
+                    relatives = task.kinship or program.kinship
+                    result["errors"] = task.errors(arrays, answer, relatives)
+                    print(f"  {program.name}: {times['warm']:.3g} s", result["errors"], flush=True)
+    return found
+
+
+def run(
+    tasks: Sequence[Task],
+    programs: Sequence[Program],
+    cohorts: Sequence[str],
+    settings: Settings,
+) -> dict[str, Any]:
+    """All of them; what `render` writes.
+
+    Without cohorts each task is done on its own.
+    """
+    versions = {program.name: program.version(settings.cache) for program in programs}
+    load = [os.getloadavg()[0]]
+    cases = []
+    for task in tasks:
+        able = [one for one in programs if task.name in one.tasks and versions[one.name]]
+        for cohort in cohorts or (task.cohort,):
+            print(f"== {task.name} on {cohort}", flush=True)
+            cases.append(case(task, cohort, able, settings))
+    return {
+        "machine": common.machine() | {"cores_used": len(os.sched_getaffinity(0))},
+        "load": [*load, os.getloadavg()[0]],
+        "quick": settings.quick,
+        "seconds_for_one_at_a_time": settings.seconds,
+        "versions": versions,
+        "missing": {one.name: one.install() for one in programs if versions[one.name] is None},
+        "cases": cases,
+    }
