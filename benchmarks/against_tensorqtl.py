@@ -21,7 +21,7 @@ import numpy as np
 from common import write_result
 
 import lmmlite_jax as lmm
-from lmmlite_jax.pipeline import map_files
+from lmmlite_jax.pipeline import Files, Settings, map_files
 
 NOMINAL = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
 TRANS = ["pval", "b", "b_se", "af"]
@@ -232,15 +232,10 @@ def compare_runs(data: Problem) -> dict[str, Any]:
             ("trans", "trans_qtl_pairs.parquet", 5_000_000, TRANS),
         ):
             options: dict[str, Any] = {"pval_threshold": 0.01} if mode == "trans" else {}
-            map_files(
-                *files,
-                folder / "ours",
-                mode=mode,
-                kinship="none",
-                covariates=covariates,
-                window=window,
-                **options,
+            of_run = Files(
+                genotypes=files[0], phenotypes=files[1], kinship="none", covariates=covariates
             )
+            map_files(of_run, folder / "ours", Settings(mode=mode, window=window, **options))
             ours = _in_order(pd.read_parquet(folder / f"ours.{ending}"))
             for precision, code in (("released", program), ("double", double)):
                 command = [sys.executable, "-c", code, *files, precision, "--mode", mode]

@@ -20,7 +20,7 @@ from bed_reader import to_bed
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
-from lmmlite_jax.pipeline import map_files
+from lmmlite_jax.pipeline import Files, Settings, map_files
 
 THRESHOLD = 5.0
 
@@ -58,15 +58,14 @@ def main() -> None:
         K, Y, G, X = write_cohort(folder, 500, options.variants, options.genes)
 
         def from_files() -> dict[str, object]:
-            return map_files(
-                folder / "genotypes",
-                folder / "expression.bed.parquet",
-                folder / "run",
-                mode="trans",
+            files = Files(
+                genotypes=folder / "genotypes",
+                phenotypes=folder / "expression.bed.parquet",
                 kinship=folder / "kinship.npz",
                 covariates=folder / "covariates.tsv",
-                pval_threshold=10**-THRESHOLD,
             )
+            settings = Settings(mode="trans", pval_threshold=10**-THRESHOLD)
+            return map_files(files, folder / "run", settings)
 
         first, warm = side_by_side(
             {

@@ -2,6 +2,8 @@
 
 import sys
 
+from lmmlite_jax.pipeline import Files
+
 # Results are written at once, and pieces of the work are small.
 PROGRAM = """
 from lmmlite_jax.cli import app
@@ -24,6 +26,11 @@ def command(cohort, prefix, mode, *more):
     }
     of_mode = [*limit, *own.get(mode, [])]
     return [sys.executable, "-c", PROGRAM, "map", *files, *options, *of_mode, *more]
+
+
+def files_of(cohort, **others):
+    """Files of the cohort, and others."""
+    return Files(genotypes=cohort / "g", phenotypes=cohort / "y.bed", **others)
 
 
 def contents(folder):

@@ -26,7 +26,7 @@ from bed_reader import to_bed
 
 import lmmlite_jax as lmm
 from benchmarks.common import write_result
-from lmmlite_jax.pipeline import map_files
+from lmmlite_jax.pipeline import Files, Settings, map_files
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,16 +44,13 @@ def write_genotypes(path: Path, samples: list[str], M: int) -> None:
 def seconds_of(folder: Path, genotypes: str, **options: Any) -> float:
     """Seconds that a run takes, or that a dry run says it will."""
     started = time.perf_counter()
-    summary = map_files(
-        folder / genotypes,
-        folder / "expression.parquet",
-        folder / "run",
-        mode="trans",
+    files = Files(
+        genotypes=folder / genotypes,
+        phenotypes=folder / "expression.parquet",
         kinship=folder / "kinship.npz",
-        pval_threshold=1e-8,
-        log=print,
-        **options,
     )
+    settings = Settings(mode="trans", pval_threshold=1e-8)
+    summary = map_files(files, folder / "run", settings, log=print, **options)
     return float(summary["seconds"]) if options else time.perf_counter() - started
 
 

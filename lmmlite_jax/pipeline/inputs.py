@@ -32,6 +32,7 @@ from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.mapping.cis.windows import cis_windows
 from lmmlite_jax.pipeline.cis_output import groups_of, read_cis_output
 from lmmlite_jax.pipeline.kinship import genotype_kinship
+from lmmlite_jax.pipeline.settings import Files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,16 +144,8 @@ class Inputs:
 
 def read_inputs(
     genotypes: GenotypeFile,
-    phenotypes: str | os.PathLike[str],
+    files: Files,
     *,
-    covariates: str | os.PathLike[str] | None = None,
-    interaction: str | os.PathLike[str] | None = None,
-    kinship: str | os.PathLike[str] | None = None,
-    samples_map: str | os.PathLike[str] | None = None,
-    annotation: str | os.PathLike[str] | None = None,
-    cis_output: str | os.PathLike[str] | None = None,
-    loci: str | os.PathLike[str] | None = None,
-    phenotype_groups: str | os.PathLike[str] | None = None,
     near: bool = True,
     log: Log = lambda line: None,
 ) -> Inputs:
@@ -162,13 +155,8 @@ def read_inputs(
     ----------
     genotypes : GenotypeFile
         As from `open_genotypes`.
-    phenotypes, annotation
-        As for `read_phenotypes`.
-    covariates, interaction, samples_map, cis_output, loci, phenotype_groups : path, optional
-        As for `read_covariates`, `read_interaction`, `read_samples_map`, `read_cis_output`,
-        `read_loci` and `read_phenotype_groups`.
-    kinship : path, optional
-        As for `read_kinship`, or for `read_loco_kinship` if it holds several.
+    files : Files
+        The others.
     near : bool
         Whether places of features are needed, so that those without are left out.
     log : function
@@ -187,12 +175,14 @@ def read_inputs(
     """
     for line in opened_genotypes(genotypes):
         log(line)
-    links = None if samples_map is None else read_samples_map(samples_map)
-    values, positions = _read_features(phenotypes, annotation, genotypes.samples, links, log)
+    links = None if files.samples_map is None else read_samples_map(files.samples_map)
+    values, positions = _read_features(
+        files.phenotypes, files.annotation, genotypes.samples, links, log
+    )
     features, columns = counted(len(values), "feature"), counted(len(values.columns), "sample")
-    log(f"{phenotypes}: {features}, {columns}")
-    if covariates is None:
-        for path in dict.fromkeys((Path(phenotypes), genotypes.path)):
+    log(f"{files.phenotypes}: {features}, {columns}")
+    if files.covariates is None:
+        for path in dict.fromkeys((Path(files.phenotypes), genotypes.path)):
             note_unused_covariates(path, log)
     ids: dict[str, list[str]] = {
         "genotypes": list(genotypes.samples),
@@ -201,13 +191,17 @@ def read_inputs(
     known = {*ids["genotypes"], *ids["phenotypes"]}
     incomplete: dict[str, list[str]] = {}
     covar = term = None
-    if covariates is not None:
-        covar = _read_named("covariates", noted_covariates, covariates, known, ids, incomplete, log)
-    if interaction is not None:
-        term = _read_named("interaction", _without_notes, interaction, known, ids, incomplete, log)
+    if files.covariates is not None:
+        covar = _read_named(
+            "covariates", noted_covariates, files.covariates, known, ids, incomplete, log
+        )
+    if files.interaction is not None:
+        term = _read_named(
+            "interaction", _without_notes, files.interaction, known, ids, incomplete, log
+        )
     matrices = None
-    if kinship is not None:
-        matrices = _read_kinships(Path(kinship), genotypes, log)
+    if files.kinship_file is not None:
+        matrices = _read_kinships(files.kinship_file, genotypes, log)
         ids["kinship"] = list(next(iter(matrices.values())).index)
     matched = match_ids(ids, links, incomplete)
     for line in str(matched.report).splitlines():
@@ -225,11 +219,8 @@ def read_inputs(
         here = np.ix_(rows["kinship"], rows["kinship"])
         chosen = {name: one.to_numpy()[here] for name, one in matrices.items()}
         matrix = chosen.get("", chosen)
-    given = (
-        *(phenotypes, annotation, covariates, interaction, kinship, samples_map),
-        *(cis_output, loci, phenotype_groups),
-    )
-    names = tuple(values.index)
+    names, groups = tuple(values.index), files.phenotype_groups
+    of_features = None if groups is None else groups_of(names, groups, log)
     return Inputs(
         matched.samples,
         genotypes,
@@ -240,12 +231,12 @@ def read_inputs(
         positions,
         with_intercept(table),
         None if term is None else term.iloc[rows["interaction"]].set_axis(samples),
-        None if cis_output is None else read_cis_output(cis_output),
-        None if loci is None else read_loci(loci),
-        None if phenotype_groups is None else groups_of(names, phenotype_groups, log),
+        None if files.cis_output is None else read_cis_output(files.cis_output),
+        None if files.susie_loci is None else read_loci(files.susie_loci),
+        of_features,
         matrix,
         matched.report,
-        (*genotypes.files, *dict.fromkeys(Path(path) for path in given if path is not None)),
+        (*genotypes.files, *files.tables),
     )
 
 

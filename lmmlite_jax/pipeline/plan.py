@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,7 @@ from lmmlite_jax.model.threads import on_cpu
 
 if sys.platform != "win32":
     import resource
-__all__ = ["Compiling", "Planner", "Slice", "duration", "memory", "place_of"]
+__all__ = ["Compiling", "Planner", "Slice", "duration", "elsewhere", "memory"]
 
 PIECES, SECONDS = 2, 2.0
 """Pieces after the first, and what they take, from which the others' time is known."""
@@ -178,12 +178,9 @@ class Planner:
 
 
 @contextmanager
-def place_of(prefix: Path, dry_run: bool) -> Iterator[Path]:
-    """Prefix of the files that are written: of a dry run, in a folder that is removed."""
-    if not dry_run:
-        yield prefix
-        return
-    with TemporaryDirectory() as folder, suppress(Planner.End):
+def elsewhere(prefix: Path) -> Iterator[Path]:
+    """Prefix of the files that a dry run writes, in a folder that is removed."""
+    with TemporaryDirectory() as folder:
         yield Path(folder) / prefix.name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -21,11 +21,12 @@ from lmmlite_jax.pipeline.inputs import Inputs, Kinship
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.plan import Planner
 from lmmlite_jax.pipeline.processes import Share
+from lmmlite_jax.pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Bar", "Fact", "Log", "Run", "Settings", "Table", "insert_before"]
+__all__ = ["Bar", "Fact", "Log", "Run", "Table", "insert_before"]
 
 Log = Callable[[str], None]
 """Told a line at a time."""
@@ -35,34 +36,6 @@ Bar = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 
 Fact = str | int | float | dict[str, int]
 """What there is to say in a summary."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options on which results depend; see `lmmlite_jax.pipeline.map_files`."""
-
-    mode: str
-    normalize: str
-    phenotype_pcs: int
-    window: int
-    maf_threshold: float
-    maf_threshold_interaction: float
-    permutations: int
-    seed: int
-    trans_permutations: int | None
-    pval_threshold: float
-    fdr: float
-    qvalue_lambda: float | None
-    disable_beta_approx: bool
-    best_only: bool
-    conditional_pairs: bool
-    variance: str
-    asymptotic: bool
-    max_effects: int
-    coverage: float
-    min_abs_corr: float
-    clip_negative: bool
-    scale_kinship: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +54,8 @@ class Run:
     ----------
     inputs, settings, kinship, parts
         What is mapped, how, and what is finished.
+    sources : list of dict
+        The files that were read, as `described`.
     bar, log : function
         Told of progress, and of what was found.
     planner : Planner
@@ -90,6 +65,7 @@ class Run:
     """
 
     inputs: Inputs
+    sources: list[dict[str, Any]]
     settings: Settings
     kinship: Kinship
     parts: Parts
@@ -111,7 +87,7 @@ class Run:
             self.kinship,
             inputs.values,
             covariates,
-            clip_negative=settings.clip_negative,
+            clip_negative=settings.clip_kinship,
             scale_kinship=settings.scale_kinship,
         )
 
@@ -123,12 +99,12 @@ class Run:
     @cached_property
     def windows(self) -> Int[np.ndarray, "m 2"]:
         """Variants near each feature, of which at least one has some."""
-        windows = self.inputs.windows(self.settings.window)
+        windows = self.inputs.windows(self.settings.distance)
         count = int((windows[:, 1] == windows[:, 0]).sum())
         if count == len(windows):
             raise ValueError(
                 f"None of the {counted(count, 'feature')} has a variant within "
-                f"{self.settings.window:,} base pairs: see that "
+                f"{self.settings.distance:,} base pairs: see that "
                 "positions are of the same genome build, or widen the window."
             )
         return windows

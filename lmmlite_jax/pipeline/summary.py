@@ -25,6 +25,7 @@ def summary_of(run: Run, written: Iterable[Path], clock: Sequence[float]) -> dic
     """What was mapped, what was found, and where; ``clock`` is at start, once read and mapped."""
     inputs, (started, read, finished) = run.inputs, clock
     return {
+        "inputs": run.sources,
         "samples": _samples(inputs),
         "variants": len(inputs.variants),
         "features": len(inputs.features),

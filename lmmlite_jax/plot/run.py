@@ -73,7 +73,7 @@ def plot_run(
     >>> import numpy as np, pandas as pd
     >>> import lmmlite_jax as lmm
     >>> from lmmlite_jax.plot import plot_run
-    >>> from lmmlite_jax.pipeline import map_files
+    >>> from lmmlite_jax.pipeline import Files, Settings, map_files
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> cohort = lmm.simulate_cohort(n=120, m=2, seed=1)
     >>> G = np.random.default_rng(1).binomial(2, 0.3, (120, 30)).astype(float)
@@ -83,8 +83,9 @@ def plot_run(
     ...           axis=1).to_parquet(folder / "dosages.parquet")
     >>> Y = pd.DataFrame((cohort.pheno + 20 * G[:, [7, 20]]).T, ["g1", "g2"], cohort.individuals)
     >>> Y.to_csv(folder / "expression.csv")
-    >>> summary = map_files(folder / "dosages.parquet", folder / "expression.csv", folder / "run",
-    ...                     mode="trans", kinship="none", pval_threshold=1e-8)
+    >>> files = Files(genotypes=folder / "dosages.parquet", phenotypes=folder / "expression.csv",
+    ...               kinship="none")
+    >>> summary = map_files(files, folder / "run", Settings(mode="trans", pval_threshold=1e-8))
     >>> sorted(plot_run(folder / "run", "trans"))
     ['manhattan']
     """

@@ -15,7 +15,7 @@ import numpy as np
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import keep, trans
 from lmmlite_jax.model.individuals import Individuals
-from lmmlite_jax.pipeline import map_files
+from lmmlite_jax.pipeline import Files, Settings, map_files
 
 folder, cohort = map(pathlib.Path, sys.argv[1:])
 every = jax.local_devices()
@@ -47,8 +47,8 @@ for count in (1, 2, 4):
     for mode in ("trans", "cis_nominal"):
         used.clear()
         where = folder / str(count) / "run"
-        map_files(cohort / "g", cohort / "y.bed", where, mode=mode, kinship="auto",
-                  window=60_000, pval_threshold=1e-3)
+        files = Files(genotypes=cohort / "g", phenotypes=cohort / "y.bed", kinship="auto")
+        map_files(files, where, Settings(mode=mode, window=60_000, pval_threshold=1e-3))
         assert used == ({*every[:count]} if count > 1 else set()), used
 """
 

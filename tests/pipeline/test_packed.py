@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from runs import contents
+from runs import contents, files_of
 
 from lmmlite_jax.data.genotypes.base import GenotypeFile
 from lmmlite_jax.mapping import blocks
-from lmmlite_jax.pipeline import map_files
+from lmmlite_jax.pipeline import Settings, map_files
 
 
 @pytest.mark.parametrize("mode", ["trans", "cis_nominal"])
@@ -21,13 +21,13 @@ def test_not_a_byte_differs(cohort, tmp_path, mode, monkeypatch):
         return read(self, which, samples)
 
     monkeypatch.setattr(blocks, "_markers_in_rows", noted)
-    options = {"mode": mode, "kinship": "none", "window": 60_000, "pval_threshold": 1e-3}
+    settings = Settings(mode=mode, window=60_000, pval_threshold=1e-3)
     found = {}
     for how, dtype in (("packed", np.int8), ("unpacked", np.float64)):
         if how == "unpacked":
             monkeypatch.setattr(GenotypeFile, "read", unpacked)
         travelled.clear()
-        map_files(cohort / "g", cohort / "y.bed", tmp_path / how / "run", **options)
+        map_files(files_of(cohort, kinship="none"), tmp_path / how / "run", settings)
         assert travelled == {np.dtype(dtype)}
         found[how] = contents(tmp_path / how)
     assert found["packed"]

@@ -5,10 +5,11 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
+from runs import files_of
 from typer.testing import CliRunner
 
 from lmmlite_jax.cli import app
-from lmmlite_jax.pipeline import map_files, plan
+from lmmlite_jax.pipeline import Settings, map_files, plan
 from lmmlite_jax.pipeline.plan import Compiling, Slice
 
 
@@ -51,13 +52,13 @@ def test_a_dry_run_says_one_line_and_writes_nothing(cohort, tmp_path, mode, monk
 
 def test_a_dry_run_checks_what_a_run_does(cohort, tmp_path):
     (tmp_path / "kinship.csv").write_text("somebody,else\n1,2\n")
-    files = cohort / "g", cohort / "y.bed", tmp_path / "run"
+    files = files_of(cohort, kinship=tmp_path / "kinship.csv")
     with pytest.raises(ValueError, match=r"kinship\.csv"):
-        map_files(*files, mode="trans", kinship=tmp_path / "kinship.csv", dry_run=True)
+        map_files(files, tmp_path / "run", Settings(mode="trans"), dry_run=True)
 
 
 def test_a_run_says_its_plan_in_its_log(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "SECONDS", 0.0)
-    options = {"mode": "cis_nominal", "kinship": "none", "window": 60_000}
-    summary = map_files(cohort / "g", cohort / "y.bed", tmp_path / "run", **options)
+    settings = Settings(mode="cis_nominal", window=60_000)
+    summary = map_files(files_of(cohort, kinship="none"), tmp_path / "run", settings)
     assert sum(line.startswith("plan: ") for line in summary["log"]) == 1

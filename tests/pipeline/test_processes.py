@@ -5,12 +5,12 @@ import threading
 
 import numpy as np
 import pytest
-from runs import PROGRAM, command, contents
+from runs import PROGRAM, command, contents, files_of
 from typer.testing import CliRunner
 
 from lmmlite_jax.cli import app
 from lmmlite_jax.mapping import trans
-from lmmlite_jax.pipeline import ALONE, Share, map_files, processes, share_of_environment
+from lmmlite_jax.pipeline import ALONE, Settings, Share, map_files, processes, share_of_environment
 from lmmlite_jax.pipeline.parts import Parts
 
 
@@ -54,20 +54,18 @@ def together(cohort, prefix, mode, count):
     failed = []
 
     def work(index):
-        options = {"mode": mode, "kinship": "auto", "window": 60_000, "permutations": 100}
-        options |= {"trans_permutations": 20} if mode == "trans" else {}
-        options |= {"conditional_pairs": True} if mode == "cis_independent" else {}
-        options |= {"susie_loci": cohort / "loci.tsv"} if mode == "trans_susie" else {}
-        share = Share(index, count)
+        loci = cohort / "loci.tsv" if mode == "trans_susie" else None
+        settings = Settings(
+            mode=mode,
+            window=60_000,
+            permutations=100,
+            trans_permutations=20 if mode == "trans" else None,
+            conditional_pairs=mode == "cis_independent",
+            pval_threshold=1e-3,
+        )
+        files = files_of(cohort, kinship="auto", susie_loci=loci)
         try:
-            map_files(
-                cohort / "g",
-                cohort / "y.bed",
-                prefix,
-                pval_threshold=1e-3,
-                share=share,
-                **options,
-            )
+            map_files(files, prefix, settings, share=Share(index, count))
         except ValueError as error:
             failed.append(error)
 
@@ -149,12 +147,12 @@ def test_one_that_is_killed_ends_the_others_and_loses_nothing(cohort, environmen
 def test_one_that_waits_for_nobody_says_so(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_BEGIN", 0.1)
     monkeypatch.setattr(processes, "_LOOK", 0.01)
-    options = {"mode": "trans", "kinship": "none"}
+    run = files_of(cohort, kinship="none"), tmp_path / "run", Settings(mode="trans")
     with pytest.raises(ValueError, match=r"Process 1 of 2 has waited .* minutes for process 0"):
-        map_files(cohort / "g", cohort / "y.bed", tmp_path / "run", share=Share(1, 2), **options)
+        map_files(*run, share=Share(1, 2))
     with pytest.raises(ValueError, match="Process 1 of 2 has not begun within"):
-        map_files(cohort / "g", cohort / "y.bed", tmp_path / "run", share=Share(0, 2), **options)
-    map_files(cohort / "g", cohort / "y.bed", tmp_path / "run", share=ALONE, **options)
+        map_files(*run, share=Share(0, 2))
+    map_files(*run, share=ALONE)
     assert {path.name for path in tmp_path.iterdir()} == {
         "run.trans_qtl_pairs.parquet",
         "run.trans.summary.json",

@@ -42,8 +42,8 @@ def map_pairs(run: Run) -> Iterator[Table]:
     if inputs.positions is None:
         run.log("the features have no positions: no pair is left out as cis")
     else:
-        windows = inputs.windows(settings.window)
-        run.log(f"pairs within {settings.window:,} base pairs are left out as cis")
+        windows = inputs.windows(settings.distance)
+        run.log(f"pairs within {settings.distance:,} base pairs are left out as cis")
     permuted = settings.trans_permutations is not None
     if permuted:  # before all else: what it takes is what the run takes
         _find_best(run, windows)

@@ -49,12 +49,12 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
         loci["chrom"].to_numpy(dtype=object),
         loci["start"].to_numpy(),
         loci["end"].to_numpy(),
-        distance=run.settings.window,
+        distance=run.settings.distance,
     )
     empty = windows[:, 0] == windows[:, 1]
     if empty.any():
         some = counted(int(empty.sum()), "locus has", "loci have")
-        run.log(f"{some} no variant within {run.settings.window:,} base pairs")
+        run.log(f"{some} no variant within {run.settings.distance:,} base pairs")
     gene = loci["phenotype_id"].map(numbers).to_numpy()
     rank = loci.groupby("phenotype_id").cumcount().to_numpy()
     rounds = np.zeros((rank.max() + 1, len(numbers), 2), dtype=np.int64)
@@ -62,7 +62,7 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
     if empty.all():
         raise ValueError(
             f"None of the {counted(len(loci), 'locus', 'loci')} has a variant within "
-            f"{run.settings.window:,} base pairs: "
+            f"{run.settings.distance:,} base pairs: "
             "see that positions are of the same genome build, or widen the window."
         )
     return list(rounds)
