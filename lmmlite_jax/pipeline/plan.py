@@ -187,8 +187,8 @@ def elsewhere(prefix: Path) -> Iterator[Path]:
 def duration(seconds: float) -> str:
     """Write a time in its two largest units.
 
-    >>> duration(0.4), duration(75), duration(7300)
-    ('1 s', '1 min 15 s', '2 h 2 min')
+    >>> duration(0.4), duration(75.0), duration(7300.0)
+    ('1 s', '1 min 15 s', '2 h 1 min')
     """
     whole = max(round(seconds), 1)
     if whole < 60:
