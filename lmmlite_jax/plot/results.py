@@ -9,6 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmmlite_jax._optional import require
 from lmmlite_jax.data import match_chromosomes, open_genotypes, read_annotation
 from lmmlite_jax.data._names import few
@@ -71,8 +73,16 @@ class RunResults:
 
     @property
     def log10p(self) -> pd.Series:
-        """Minus the decimal logarithm of each pair's p-value."""
-        return self.pairs["log10p" if "log10p" in self.pairs else "log10p_gi"]
+        """Minus the decimal logarithm of each pair's p-value.
+
+        Of several interactions that of the smallest, corrected for their number (Šidák 1967).
+        """
+        if "log10p" in self.pairs:
+            return self.pairs["log10p"]
+        products = self.pairs.filter(regex="^log10p_g")
+        best, number = products.max(axis=1), products.shape[1]
+        usual = -np.log10(-np.expm1(number * np.log1p(-(10**-best))))
+        return best if number == 1 else usual.where(best < 9, best - np.log10(number))
 
     def place(self, ids: pd.Series) -> pd.DataFrame:
         """Rows of the variants of these ids, which must be those of the run."""

@@ -15,6 +15,7 @@ from lmmlite_jax.cli import app
 from lmmlite_jax.pipeline import parts
 from lmmlite_jax.pipeline.options import RANGES
 from lmmlite_jax.plot import plot_run
+from lmmlite_jax.plot.results import read_results
 
 
 def run(*arguments):
@@ -547,6 +548,12 @@ def test_several_interactions_in_one_file(small, tmp_path):
         least = smallest.loc[gene].min()
         assert min(row["pval_g-age"], row["pval_g-bmi"]) == pytest.approx(least, rel=1e-4)
         assert row["pval_emt"] == pytest.approx(min(2 * row["tests_emt"] * least, 1), rel=1e-4)
+    succeed("plot", tmp_path / "run", "--mode", "cis_nominal")
+    assert (tmp_path / "run.cis_nominal.qq.png").stat().st_size > 10_000
+    drawn = read_results(tmp_path / "run", "cis_nominal").log10p
+    tested = pairs[pairs["pval_g"].notna()]
+    smallest = tested[["pval_g-age", "pval_g-bmi"]].min(axis=1)
+    np.testing.assert_allclose(10 ** -drawn[tested.index], 1 - (1 - smallest) ** 2, rtol=1e-8)
 
 
 @pytest.mark.parametrize(
