@@ -48,8 +48,13 @@ def map_pairs(run: Run) -> Iterator[Table]:
     if permuted:  # before all else: what it takes is what the run takes
         _find_best(run, windows)
         run.parts.gather(BEST, last=False)
-    done: Mapping[tuple[int, ...], UnitFact] = dict(run.parts.done(STAGE))
-    own = run.share.in_turn()
+    begun, own = run.parts.begun(STAGE), run.share.in_turn()
+    units: set[tuple[int, ...]] = set()
+
+    def wanted(unit: TransUnit) -> bool:
+        units.add(tuple(unit))
+        return tuple(unit) not in begun and own()
+
     work = map_trans(
         run.null,
         inputs.dosages,
@@ -59,10 +64,11 @@ def map_pairs(run: Run) -> Iterator[Table]:
         asymptotic=settings.asymptotic,
         maf_threshold=settings.maf_threshold,
         chromosome=run.chromosome,
-        wanted=lambda unit: tuple(unit) not in done and own(),
+        wanted=wanted,
     )
     fitted = int(np.sum(run.null.counts >= run.null.p + 2))
-    before = sum(fact["pairs"] for fact in done.values())
+    done: Mapping[tuple[int, ...], UnitFact] = run.parts.done(STAGE)
+    before = sum(fact["pairs"] for unit, fact in done.items() if unit in begun)
     total = before + (len(inputs.variants) * fitted - before) // run.share.count
     with run.progress("pairs tested", total, before) as advance:
         for pairs in work:
@@ -73,6 +79,11 @@ def map_pairs(run: Run) -> Iterator[Table]:
             advance(fact["pairs"])
     if not run.parts.gather(STAGE):
         return
+    if lacking := len(units - run.parts.done(STAGE).keys()):
+        raise ValueError(
+            f"{counted(lacking, 'piece')} of the work of all processes did not come: start again "
+            "with --resume."
+        )
     found = run.parts.frame("pairs")
     if found is None:
         raise ValueError("No feature could be tested: too few samples are left.")
