@@ -86,6 +86,11 @@ def test_the_reference_is_the_likelihood_of_the_model(modules):
 
     for h, y in zip(best, Y.T, strict=True):
         assert dense(h, y) >= max(dense(g, y) for g in np.linspace(0, 0.999, 500)) - 1e-10
+    # A trait without noise in a singular kinship: h² = 1 loses nothing, and is no NaN.
+    at_one = {"K": np.ones((n, n)) + np.diag(np.arange(n) % 3 > 0), "X": np.ones((n, 1))}
+    at_one["Y"] = at_one["K"] @ Y[:, :1]
+    errors = modules["tasks"].fit_errors(at_one, {"hsq": np.ones(1)}, True)
+    assert errors["log likelihood lost"] < 1e-6
 
 
 def result(errors, seconds):

@@ -14,6 +14,9 @@ from scipy import optimize, special, stats
 
 GOLDEN = (np.sqrt(5) - 1) / 2
 
+LARGEST = 1 - 1e-9
+"""Nearer to h² = 1 the likelihood of a singular kinship is made of rounding errors."""
+
 
 class Rotation(NamedTuple):
     """R (q, n), q = n - p, and the q eigenvalues of R K R'."""
@@ -33,30 +36,28 @@ def rotation(K: np.ndarray | None, X: np.ndarray) -> Rotation:
 
 def variances(hsq: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Variances (q, m) of rotated observations, up to σ², at heritabilities (m,)."""
+    hsq = np.minimum(hsq, LARGEST)
     return values[:, None] * hsq + (1 - hsq)
 
 
 def log_likelihood(hsq: np.ndarray, values: np.ndarray, Z: np.ndarray) -> np.ndarray:
     """Restricted log likelihood (m,) of rotated traits Z (q, m), up to a constant of each."""
     d = variances(hsq, values)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -0.5 * (len(Z) * np.log((Z**2 / d).sum(0)) + np.log(d).sum(0))
+    return -0.5 * (len(Z) * np.log((Z**2 / d).sum(0)) + np.log(d).sum(0))
 
 
 def best_hsq(values: np.ndarray, Z: np.ndarray, nodes: int = 101) -> np.ndarray:
     """Heritabilities (m,) of the largest likelihood: a grid, then golden sections."""
     grid = np.linspace(0, 1, nodes)
     at_grid = np.array([log_likelihood(np.full(Z.shape[1], h), values, Z) for h in grid])
-    best = np.nanargmax(at_grid, axis=0)
+    best = np.argmax(at_grid, axis=0)
     low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, nodes - 1)]
     for _ in range(45):
         left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
         up = log_likelihood(left, values, Z) < log_likelihood(right, values, Z)
         low, high = np.where(up, left, low), np.where(up, high, right)
     inside = (low + high) / 2
-    better = log_likelihood(inside, values, Z) > at_grid.max(
-        axis=0, initial=-np.inf, where=at_grid == at_grid
-    )
+    better = log_likelihood(inside, values, Z) > at_grid.max(axis=0)
     return np.where(better, inside, grid[best])
 
 
