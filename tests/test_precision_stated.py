@@ -20,6 +20,8 @@ K, X = COHORT.kinship, COHORT.covar
 G = np.random.default_rng(1).binomial(2, 0.3, (N, M)).astype(float)
 Y = COHORT.pheno + 10 * G[:, [7]]
 
+pytestmark = pytest.mark.long
+
 PRODUCTS = ("stablehlo.dot", "stablehlo.convolution", "ragged_dot")
 
 

@@ -10,13 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.refit_maximum import (
-    HowToRefit,
-    PairTerms,
-    over_nodes,
-    settle_doubts,
-    single_maximum,
-)
+from lmmlite_jax.mapping.pair_terms import PairTerms, over_nodes
+from lmmlite_jax.mapping.refit_maximum import HowToRefit, settle_doubts, single_maximum
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.tested_traits import RefitTraits

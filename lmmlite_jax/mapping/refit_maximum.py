@@ -10,8 +10,6 @@ Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -20,6 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, newton_step, sums_at
 from lmmlite_jax.model.maximum import (
     GRID_POINTS,
     REGULAR_RANGE,
@@ -27,14 +26,11 @@ from lmmlite_jax.model.maximum import (
     grid_points,
     search_grid,
 )
-from lmmlite_jax.model.profile import Derivatives, Profile, Weights
+from lmmlite_jax.model.profile import Profile
 
 __all__ = [
     "HowToRefit",
     "PairMaxima",
-    "PairProfile",
-    "PairTerms",
-    "over_nodes",
     "points_of_pairs",
     "settle_doubts",
     "single_maximum",
@@ -45,12 +41,6 @@ DOUBTFUL_AT_ONCE = 128
 
 DOUBT = 1e-5
 """Part of the terms of a slope below which single precision may have its sign wrong."""
-
-NOTHING = 1e-12
-"""Part of a sum of squares that is rounding."""
-
-NODES_AT_ONCE = 4
-"""Nodes of a skeleton whose terms are added in one pass over the pairs."""
 
 SINGULAR_RANGE = 1e4
 """How far below the smallest positive eigenvalue the grid goes where others are zero."""
@@ -78,113 +68,6 @@ class HowToRefit(NamedTuple):
     corrected: bool
     points: int
     singular: bool
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, kw_only=True)
-class PairProfile(Profile):
-    """The log likelihood of P pairs: that of the trait, with one more covariate.
-
-    Attributes
-    ----------
-    null_rss, null_product, null_square : (P,)
-        Parts in the null space of K of a, b and d.
-    product, square : (r, P)
-        Coefficients of b = Σ w g̃ ỹ and d = Σ w g̃².
-    restricted : () 0 or 1
-        Whether log d belongs to the likelihood.
-    """
-
-    null_rss: Float[Array, " P"]
-    null_product: Float[Array, " P"]
-    null_square: Float[Array, " P"]
-    product: Float[Array, "r P"]
-    square: Float[Array, "r P"]
-    restricted: Float[Array, ""]
-
-    def sums_of(self, weights: Weights) -> tuple[Derivatives, Derivatives, Derivatives]:
-        """A, b and d."""
-        return (
-            weights.sum(self.rss, self.null_rss),
-            weights.sum(self.product, self.null_product),
-            weights.sum(self.square, self.null_square),
-        )
-
-    def sums(self, hsq: Float[Array, "*m"]) -> tuple[Array, Array, Array]:
-        """A, b and d."""
-        a, b, d = self.sums_of(self.weights(hsq))
-        return a.value, b.value, d.value
-
-    def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
-        """Residual sum of squares with the marker in the model."""
-        a, b, d = self.sums(hsq)
-        return a - b**2 / d
-
-    def log_determinant(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
-        """log|V|, less a constant, with the marker among the covariates."""
-        return super().log_determinant(hsq) + self.restricted * jnp.log(self.sums(hsq)[2])
-
-    def squares_of(self, weights: Weights) -> Derivatives:
-        """Residual sum of squares with the marker in the model."""
-        a, b, d = self.sums_of(weights)
-        effect = b.value / d.value
-        change = (b.first - effect * d.first) / d.value
-        return Derivatives(
-            a.value - effect * b.value,
-            a.first - 2 * effect * b.first + effect**2 * d.first,
-            a.second
-            - 2 * (effect * b.second + change * b.first)
-            + effect * (2 * change * d.first + effect * d.second),
-        )
-
-    def determinant_of(self, weights: Weights) -> tuple[Float[Array, " ..."], Float[Array, " ..."]]:
-        """Derivatives of log|V| with the marker among the covariates."""
-        slope, curvature = super().determinant_of(weights)
-        d = self.sums_of(weights)[2]
-        growth = d.first / d.value
-        return (
-            slope + self.restricted * growth,
-            curvature + self.restricted * (d.second / d.value - growth**2),
-        )
-
-
-class PairTerms(NamedTuple):
-    """Coefficients, as in `RefitTraits`, of traits, markers and their pairs.
-
-    Of all pairs of T traits and B markers, ``a`` and ``absorbed`` have an axis of length one for
-    the markers, and ``d`` for the traits. ``slopes`` are those of log|V|. For the restricted
-    likelihood, log d belongs to log|V|.
-    """
-
-    nodes: Float[Array, " nodes"]
-    a: Float[Array, "nodes ..."]
-    b: Float[Array, "nodes *pairs"]
-    d: Float[Array, "nodes ..."]
-    slopes: Float[Array, " nodes"]
-    dof: Float[Array, ""]
-    restricted: Float[Array, ""]
-    absorbed: Bool[Array, "..."]
-
-    def single(self) -> PairTerms:
-        """In single precision."""
-        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
-
-    def some(self, pairs: Int[Array, " P"]) -> PairTerms:
-        """Some pairs, by their numbers among all."""
-        axes = jnp.unravel_index(pairs, self.b.shape[1:])
-
-        def take(values: Array, leading: tuple[slice, ...]) -> Array:
-            shape = values.shape[len(leading) :]
-            at = (jnp.minimum(axis, size - 1) for axis, size in zip(axes, shape, strict=True))
-            return values[*leading, *at]
-
-        every = (slice(None),)
-        return self._replace(
-            a=take(self.a, every),
-            b=take(self.b, every),
-            d=take(self.d, every),
-            absorbed=take(self.absorbed, ()),
-        )
 
 
 class PairMaxima(NamedTuple):
@@ -233,7 +116,7 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
     single_terms = terms.single()
 
     def move(_: int | Array, hsq: Array) -> Array:
-        step = _newton_step(single_terms, hsq.astype(jnp.float32)).astype(float)
+        step = newton_step(single_terms, hsq.astype(jnp.float32)).astype(float)
         return jnp.clip(hsq + step, low, high)
 
     hsq = lax.fori_loop(0, SINGLE_STEPS, move, hsq)
@@ -242,7 +125,7 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
     hsq, found = _polish(terms, cell, hsq, found, inside & ~found)
     sure = single & (found | ~inside)
     hsq = jnp.where(inside & sure, hsq, jnp.where(at_one & sure, 1.0, 0.0))
-    a, b, d = _sums_at(terms, hsq)
+    a, b, d = sums_at(terms, hsq)
     loglik = jnp.zeros(())
     if not how.restricted:
         # A trait at a time: XLA takes long to compile this for all.
@@ -272,7 +155,7 @@ class _Cell(NamedTuple):
     def last_step(self, terms: PairTerms, hsq: Array) -> tuple[Array, Array]:
         """h² after a step in double precision, and whether that was short enough to be the last."""
         accuracy = self.tol * (hsq + self.first) * (1 - hsq)
-        step = lax.optimization_barrier(_newton_step(terms, hsq))
+        step = lax.optimization_barrier(newton_step(terms, hsq))
         hsq = hsq + step
         return hsq, (jnp.abs(step) <= accuracy) & (hsq >= self.low) & (hsq <= self.high)
 
@@ -289,7 +172,7 @@ def _polish(
         own, own_cell = terms.some(pairs), cell.at(jnp.minimum(pairs, left.size - 1))
 
         def move(_: int | Array, h: Array) -> Array:
-            return jnp.clip(h + _newton_step(own, h), own_cell.low, own_cell.high)
+            return jnp.clip(h + newton_step(own, h), own_cell.low, own_cell.high)
 
         start = jnp.clip(hsq[pairs], own_cell.low, own_cell.high)
         own_hsq, own_found = own_cell.last_step(own, lax.fori_loop(1, MORE_STEPS, move, start))
@@ -317,7 +200,7 @@ def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pa
     epsilon = 1.1 * (1 - hsq) / hsq / jnp.min(terms.nodes[:-1])
     zeros, most = -terms.slopes[-1], epsilon * (terms.dof + 1)
     at = jnp.broadcast_to(hsq, terms.b.shape[1:])
-    a, b, d = _sums_at(terms, at)
+    a, b, d = sums_at(terms, at)
     in_null = 1 / (1 - hsq)
     a0, b0, d0 = (rows[-1] * in_null for rows in (terms.a, terms.b, terms.d))
     some = terms.d[-1] > NOTHING
@@ -350,60 +233,6 @@ def _slopes_on_grid(terms: PairTerms, grid: Array) -> Array:
     slope = -(of_markers * (a - effect * b) + dof * rss_slope)
     scale = jnp.abs(of_markers) * a + dof * jnp.abs(a_slope)
     return jnp.where(jnp.abs(slope) > DOUBT * scale, slope, jnp.nan)
-
-
-def _sums_at(
-    terms: PairTerms, hsq: Float[Array, "*pairs"]
-) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"], Float[Array, "*pairs"]]:
-    """Sums a, b and d at the heritabilities of pairs."""
-
-    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        weight = 1 / (hsq * terms.nodes[k] + (1 - hsq))
-        rows = (terms.a[k], terms.b[k], terms.d[k])
-        return tuple(total + row * weight for total, row in zip(sums, rows, strict=True))
-
-    a, b, d = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
-    return a, b, d
-
-
-def over_nodes(
-    terms: PairTerms,
-    add: Callable[[Array, tuple[Array, ...]], tuple[Array, ...]],
-    start: tuple[Array, ...],
-) -> tuple[Array, ...]:
-    """Sum over the nodes, some at a time.
-
-    In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and
-    take long to compile all nodes at once.
-    """
-    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=NODES_AT_ONCE)
-
-
-def _newton_step(terms: PairTerms, hsq: Array) -> Array:
-    """Newton's step to the maximum in h; infinite where the likelihood is convex."""
-
-    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        node = terms.nodes[k]
-        weight = 1 / (hsq * node + (1 - hsq))
-        slope = -weight * (node - 1)  # of log weight
-        first = [row * weight for row in (terms.a[k], terms.b[k], terms.d[k], terms.slopes[k])]
-        second = [x * slope for x in first]
-        third = [x * slope for x in second[:3]]
-        terms_of_node = (*first, *second, *third)
-        return tuple(total + x for total, x in zip(sums, terms_of_node, strict=True))
-
-    sums = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 11)
-    (a, b, d, logdet), (a1, b1, d1, logdet1), halves = sums[:4], sums[4:8], sums[8:]
-    a2, b2, d2 = (2 * half for half in halves)
-    effect, growth = b / d, d1 / d
-    effect1 = (b1 - effect * d1) / d
-    rss = a - effect * b
-    rss1 = a1 - 2 * effect * b1 + effect**2 * d1
-    rss2 = a2 - 2 * effect * b2 - 2 * effect1 * b1 + 2 * effect * effect1 * d1 + effect**2 * d2
-    slope = logdet + terms.restricted * growth + terms.dof * rss1 / rss
-    curvature = logdet1 + terms.restricted * (d2 / d - growth**2)
-    curvature = curvature + terms.dof * (rss2 / rss - (rss1 / rss) ** 2)
-    return jnp.where(curvature > 0, -slope / curvature, jnp.inf)
 
 
 def settle_doubts(

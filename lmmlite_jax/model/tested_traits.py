@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.decomposition import Pattern
-from lmmlite_jax.model.engine import Rotated
+from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.screening import (

@@ -18,7 +18,8 @@ from lmmlite_jax.model.cells import (
     traits_in_products,
 )
 from lmmlite_jax.model.decomposition import Pattern
-from lmmlite_jax.model.engine import Group, Rotated
+from lmmlite_jax.model.engine import Group
+from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.left_out import among_more, left_out_of
 from lmmlite_jax.model.screening import (

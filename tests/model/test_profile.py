@@ -7,7 +7,7 @@ import pytest
 from jax import enable_x64
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.refit_maximum import PairProfile
+from lmmlite_jax.mapping.pair_terms import PairProfile
 from lmmlite_jax.model.estimate import estimate
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import skeleton

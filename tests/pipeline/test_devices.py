@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from runs import contents
 
+pytestmark = pytest.mark.long
+
 SCRIPT = """
 import pathlib, sys
 import jax

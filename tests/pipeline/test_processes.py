@@ -82,8 +82,10 @@ def together(cohort, prefix, mode, count):
     [
         "trans",
         "cis_nominal",
-        *(pytest.param(mode, marks=pytest.mark.long) for mode in ("cis_independent", "cis_susie")),
-        "trans_susie",
+        *(
+            pytest.param(mode, marks=pytest.mark.long)
+            for mode in ("cis_independent", "cis_susie", "trans_susie")
+        ),
     ],
 )
 def test_tables_are_the_same_whoever_does_the_work(cohort, tmp_path, mode, monkeypatch):
@@ -111,6 +113,7 @@ Parts.write = end
 """
 
 
+@pytest.mark.long
 def test_one_that_is_killed_ends_the_others_and_loses_nothing(cohort, environment, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()

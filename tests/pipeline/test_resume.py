@@ -13,15 +13,9 @@ from runs import command, contents
 KILLS = int(os.environ.get("LMMLITE_JAX_KILLS", "3"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "mode",
-    [
-        "trans",
-        *(
-            pytest.param(mode, marks=pytest.mark.long)
-            for mode in ("cis_nominal", "cis_independent", "cis_susie", "trans_susie")
-        ),
-    ],
+    "mode", ["trans", "cis_nominal", "cis_independent", "cis_susie", "trans_susie"]
 )
 def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
     cohort, environment, tmp_path, mode

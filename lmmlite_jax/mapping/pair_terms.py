@@ -1,0 +1,183 @@
+"""The likelihoods of pairs of a marker and a trait, as sums over the nodes of a skeleton."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from lmmlite_jax.model.profile import Derivatives, Profile, Weights
+
+__all__ = ["NOTHING", "PairProfile", "PairTerms", "newton_step", "over_nodes", "sums_at"]
+
+NOTHING = 1e-12
+"""Part of a sum of squares that is rounding."""
+
+NODES_AT_ONCE = 4
+"""Nodes of a skeleton whose terms are added in one pass over the pairs."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class PairProfile(Profile):
+    """The log likelihood of P pairs: that of the trait, with one more covariate.
+
+    Attributes
+    ----------
+    null_rss, null_product, null_square : (P,)
+        Parts in the null space of K of a, b and d.
+    product, square : (r, P)
+        Coefficients of b = Σ w g̃ ỹ and d = Σ w g̃².
+    restricted : () 0 or 1
+        Whether log d belongs to the likelihood.
+    """
+
+    null_rss: Float[Array, " P"]
+    null_product: Float[Array, " P"]
+    null_square: Float[Array, " P"]
+    product: Float[Array, "r P"]
+    square: Float[Array, "r P"]
+    restricted: Float[Array, ""]
+
+    def sums_of(self, weights: Weights) -> tuple[Derivatives, Derivatives, Derivatives]:
+        """A, b and d."""
+        return (
+            weights.sum(self.rss, self.null_rss),
+            weights.sum(self.product, self.null_product),
+            weights.sum(self.square, self.null_square),
+        )
+
+    def sums(self, hsq: Float[Array, "*m"]) -> tuple[Array, Array, Array]:
+        """A, b and d."""
+        a, b, d = self.sums_of(self.weights(hsq))
+        return a.value, b.value, d.value
+
+    def residual_squares(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
+        """Residual sum of squares with the marker in the model."""
+        a, b, d = self.sums(hsq)
+        return a - b**2 / d
+
+    def log_determinant(self, hsq: Float[Array, "*m"]) -> Float[Array, " ..."]:
+        """log|V|, less a constant, with the marker among the covariates."""
+        return super().log_determinant(hsq) + self.restricted * jnp.log(self.sums(hsq)[2])
+
+    def squares_of(self, weights: Weights) -> Derivatives:
+        """Residual sum of squares with the marker in the model."""
+        a, b, d = self.sums_of(weights)
+        effect = b.value / d.value
+        change = (b.first - effect * d.first) / d.value
+        return Derivatives(
+            a.value - effect * b.value,
+            a.first - 2 * effect * b.first + effect**2 * d.first,
+            a.second
+            - 2 * (effect * b.second + change * b.first)
+            + effect * (2 * change * d.first + effect * d.second),
+        )
+
+    def determinant_of(self, weights: Weights) -> tuple[Float[Array, " ..."], Float[Array, " ..."]]:
+        """Derivatives of log|V| with the marker among the covariates."""
+        slope, curvature = super().determinant_of(weights)
+        d = self.sums_of(weights)[2]
+        growth = d.first / d.value
+        return (
+            slope + self.restricted * growth,
+            curvature + self.restricted * (d.second / d.value - growth**2),
+        )
+
+
+class PairTerms(NamedTuple):
+    """Coefficients, as in `RefitTraits`, of traits, markers and their pairs.
+
+    Of all pairs of T traits and B markers, ``a`` and ``absorbed`` have an axis of length one for
+    the markers, and ``d`` for the traits. ``slopes`` are those of log|V|. For the restricted
+    likelihood, log d belongs to log|V|.
+    """
+
+    nodes: Float[Array, " nodes"]
+    a: Float[Array, "nodes ..."]
+    b: Float[Array, "nodes *pairs"]
+    d: Float[Array, "nodes ..."]
+    slopes: Float[Array, " nodes"]
+    dof: Float[Array, ""]
+    restricted: Float[Array, ""]
+    absorbed: Bool[Array, "..."]
+
+    def single(self) -> PairTerms:
+        """In single precision."""
+        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
+
+    def some(self, pairs: Int[Array, " P"]) -> PairTerms:
+        """Some pairs, by their numbers among all."""
+        axes = jnp.unravel_index(pairs, self.b.shape[1:])
+
+        def take(values: Array, leading: tuple[slice, ...]) -> Array:
+            shape = values.shape[len(leading) :]
+            at = (jnp.minimum(axis, size - 1) for axis, size in zip(axes, shape, strict=True))
+            return values[*leading, *at]
+
+        every = (slice(None),)
+        return self._replace(
+            a=take(self.a, every),
+            b=take(self.b, every),
+            d=take(self.d, every),
+            absorbed=take(self.absorbed, ()),
+        )
+
+
+def sums_at(
+    terms: PairTerms, hsq: Float[Array, "*pairs"]
+) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"], Float[Array, "*pairs"]]:
+    """Sums a, b and d at the heritabilities of pairs."""
+
+    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        weight = 1 / (hsq * terms.nodes[k] + (1 - hsq))
+        rows = (terms.a[k], terms.b[k], terms.d[k])
+        return tuple(total + row * weight for total, row in zip(sums, rows, strict=True))
+
+    a, b, d = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
+    return a, b, d
+
+
+def over_nodes(
+    terms: PairTerms,
+    add: Callable[[Array, tuple[Array, ...]], tuple[Array, ...]],
+    start: tuple[Array, ...],
+) -> tuple[Array, ...]:
+    """Sum over the nodes, some at a time.
+
+    In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and
+    take long to compile all nodes at once.
+    """
+    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=NODES_AT_ONCE)
+
+
+def newton_step(terms: PairTerms, hsq: Array) -> Array:
+    """Newton's step to the maximum in h; infinite where the likelihood is convex."""
+
+    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        node = terms.nodes[k]
+        weight = 1 / (hsq * node + (1 - hsq))
+        slope = -weight * (node - 1)  # of log weight
+        first = [row * weight for row in (terms.a[k], terms.b[k], terms.d[k], terms.slopes[k])]
+        second = [x * slope for x in first]
+        third = [x * slope for x in second[:3]]
+        terms_of_node = (*first, *second, *third)
+        return tuple(total + x for total, x in zip(sums, terms_of_node, strict=True))
+
+    sums = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 11)
+    (a, b, d, logdet), (a1, b1, d1, logdet1), halves = sums[:4], sums[4:8], sums[8:]
+    a2, b2, d2 = (2 * half for half in halves)
+    effect, growth = b / d, d1 / d
+    effect1 = (b1 - effect * d1) / d
+    rss = a - effect * b
+    rss1 = a1 - 2 * effect * b1 + effect**2 * d1
+    rss2 = a2 - 2 * effect * b2 - 2 * effect1 * b1 + 2 * effect * effect1 * d1 + effect**2 * d2
+    slope = logdet + terms.restricted * growth + terms.dof * rss1 / rss
+    curvature = logdet1 + terms.restricted * (d2 / d - growth**2)
+    curvature = curvature + terms.dof * (rss2 / rss - (rss1 / rss) ** 2)
+    return jnp.where(curvature > 0, -slope / curvature, jnp.inf)
