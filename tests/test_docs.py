@@ -1,5 +1,6 @@
 """The pages name all that there is: columns, statuses, public functions, options."""
 
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import typer
 
 import lmmlite_jax as lmm
+from lmmlite_jax import data, pipeline, plot, report
 from lmmlite_jax.cli import app
 from lmmlite_jax.mapping.susie.result import SET_COLUMNS
 from lmmlite_jax.mapping.tables import BEST_COLUMNS, TRANS_COLUMNS
@@ -44,6 +46,15 @@ def test_every_column_is_explained(table, columns):
 def test_every_status_has_its_line():
     for status in lmm.Status:
         assert f"| `{status.name}`" in PAGES["status.md"], status
+
+
+@pytest.mark.parametrize("module", [lmm, data, pipeline, plot, report])
+def test_every_public_function_has_an_example(module):
+    public = [getattr(module, name) for name in module.__all__]
+    functions = [one for one in public if inspect.isfunction(inspect.unwrap(one))]
+    assert functions
+    without = [one.__name__ for one in functions if ">>> " not in (inspect.getdoc(one) or "")]
+    assert not without
 
 
 def test_every_public_name_is_in_the_reference():

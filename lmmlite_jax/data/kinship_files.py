@@ -118,6 +118,16 @@ def read_loco_kinship(path: str | os.PathLike[str]) -> dict[str, pd.DataFrame]:
         If there is no such file.
     ValueError
         If the file holds something else.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> from lmmlite_jax.data import read_loco_kinship, write_kinship
+    >>> path, mice = pathlib.Path(tempfile.mkdtemp()) / "loco.npz", ["mouse1", "mouse2"]
+    >>> write_kinship({c: pd.DataFrame(np.eye(2), mice, mice) for c in ("1", "2")}, path)
+    >>> {chromosome: K.shape for chromosome, K in read_loco_kinship(path).items()}
+    {'1': (2, 2), '2': (2, 2)}
     """
     path = Path(path)
     if not path.is_file():

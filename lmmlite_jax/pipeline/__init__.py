@@ -4,7 +4,6 @@ from lmmlite_jax._optional import require
 
 require("pandas", "io")
 
-from lmmlite_jax.pipeline.inputs import Inputs, read_inputs  # noqa: E402
 from lmmlite_jax.pipeline.kinship import genotype_kinship  # noqa: E402
 from lmmlite_jax.pipeline.map_files import map_files  # noqa: E402
 from lmmlite_jax.pipeline.processes import ALONE, Share, share_of_environment  # noqa: E402
@@ -13,11 +12,9 @@ from lmmlite_jax.pipeline.settings import Files, Settings  # noqa: E402
 __all__ = [
     "ALONE",
     "Files",
-    "Inputs",
     "Settings",
     "Share",
     "genotype_kinship",
     "map_files",
-    "read_inputs",
     "share_of_environment",
 ]

@@ -85,10 +85,26 @@ ALONE = Share()
 def share_of_environment(environment: Mapping[str, str]) -> Share:
     """Share that SLURM or MPI gives this process.
 
+    Parameters
+    ----------
+    environment : dict of str
+        Such as ``os.environ``.
+
+    Returns
+    -------
+    Share
+        Number of this process, from 0, and how many there are.
+
     Raises
     ------
     ValueError
         If neither has started it.
+
+    Examples
+    --------
+    >>> from lmmlite_jax.pipeline import share_of_environment
+    >>> share_of_environment({"SLURM_PROCID": "2", "SLURM_NTASKS": "8"})
+    Share(index=2, count=8)
     """
     for index, count in _LAUNCHERS:
         if index in environment and count in environment:
