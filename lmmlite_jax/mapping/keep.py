@@ -42,7 +42,7 @@ __all__ = [
     "traits_at_once",
 ]
 
-REFIT_TRAITS = 16
+REFIT_TRAITS = 32
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
 PAIRS_ALL_REFITTED = 2**17
