@@ -33,6 +33,10 @@ _WORDS = (
     (r"\bthe same phenotype_groups\b", "the same --phenotype-groups"),
     (r"^groups: the traits of ", "--phenotype-groups: the features of "),
     (r"^trans_permutations is ", "--trans-permutations is "),
+    (
+        r"^there can be (.+) components of (\d+) traits of (\d+) individuals ",
+        r"--phenotype-pcs can be \1 for \2 features of \3 samples ",
+    ),
     (r"^asymptotic p-values are ", "--asymptotic is "),
     (r"scale_kinship=True or by dividing K\b", "--scale-kinship"),
     (r"\bmaf_threshold is too high", "--maf-threshold is too high"),

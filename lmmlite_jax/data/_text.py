@@ -27,6 +27,7 @@ __all__ = [
     "numbers",
     "parse",
     "row_ids",
+    "two_columns",
 ]
 
 MISSING = ("", "NA", "NaN", "nan")
@@ -80,6 +81,23 @@ def decoded(path: Path) -> str:
     if not text.strip():
         raise ValueError(f"{path} is empty.")
     return text
+
+
+def two_columns(path: Path, separator: str | None, what: str) -> list[list[str]]:
+    """Read a file of two columns of text without a header, separated as `str.split` takes it.
+
+    ``what`` says in the message by what cells are separated, and what they are.
+    """
+    check_readable(path)
+    lines = decoded(path).split("\n")
+    pairs = [[cell.strip() for cell in line.split(separator)] for line in lines]
+    for number, cells in enumerate(pairs, start=1):
+        filled = sum(cell != "" for cell in cells)
+        if len(cells) != 2 or filled != 2:
+            raise ValueError(
+                f"{path}: line {number} has {filled} cells, expected two separated by {what}."
+            )
+    return pairs
 
 
 def check_delimiter(names: Sequence[str], delimiter: str, path: Path) -> None:

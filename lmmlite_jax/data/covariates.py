@@ -20,6 +20,7 @@ from lmmlite_jax.data._text import (
     numbers,
     parse,
     row_ids,
+    two_columns,
 )
 from lmmlite_jax.data.orientation import has_samples_in_rows, turned
 from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
@@ -215,14 +216,8 @@ def read_samples_map(path: str | os.PathLike[str]) -> dict[str, str]:
     {'ERR188327': 'NA06985'}
     """
     path = Path(path)
-    check_readable(path)
-    pairs = [line.split() for line in decoded(path).split("\n")]
-    for number, cells in enumerate(pairs, start=1):
-        if len(cells) != 2:
-            raise ValueError(
-                f"{path}: line {number} has {len(cells)} cells, expected two separated by a tab or "
-                "spaces, the id in the genotypes and the id in the phenotypes."
-            )
+    what = "a tab or spaces, the id in the genotypes and the id in the phenotypes"
+    pairs = two_columns(path, None, what)
     for column, of in enumerate(("genotypes", "phenotypes")):
         twice = repeated(cells[column] for cells in pairs)
         if twice:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lmmlite_jax.data._names import few, repeated
-from lmmlite_jax.data._text import check_readable, decoded
+from lmmlite_jax.data._text import two_columns
 
 __all__ = ["read_phenotype_groups"]
 
@@ -30,7 +30,7 @@ def read_phenotype_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line has not two ids, or a feature has two lines.
+        If a line does not have two ids, or a feature has two lines.
 
     Examples
     --------
@@ -42,14 +42,7 @@ def read_phenotype_groups(path: str | os.PathLike[str]) -> dict[str, str]:
     {'ENST1': 'ENSG1', 'ENST2': 'ENSG1'}
     """
     path = Path(path)
-    check_readable(path)
-    pairs = [[cell.strip() for cell in line.split("\t")] for line in decoded(path).split("\n")]
-    for number, cells in enumerate(pairs, start=1):
-        if len(cells) != 2 or "" in cells:
-            raise ValueError(
-                f"{path}: line {number} has not two cells separated by a tab, the id of a feature "
-                "and that of its group."
-            )
+    pairs = two_columns(path, "\t", "a tab, the id of a feature and that of its group")
     twice = repeated(feature for feature, _ in pairs)
     if twice:
         raise ValueError(

@@ -17,7 +17,7 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     check_same_individuals,
 )
-from lmmlite_jax.model.marker_rotation import MISSING
+from lmmlite_jax.model.marker_rotation import MISSING_GENOTYPE
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
@@ -40,7 +40,7 @@ SUM_TOLERANCE = 1e-6
 class DosageReader(Protocol):
     """Dosages (n, M) that are read when they are asked for, as from a file.
 
-    Missing ones are NaN, and `MISSING` in int8.
+    Missing ones are NaN, and `MISSING_GENOTYPE` in int8.
     """
 
     shape: tuple[int, int]
@@ -59,7 +59,7 @@ class Genotypes:
     Attributes
     ----------
     values : (n, M) or (n, M, k), or DosageReader
-        As given; NaN where missing, or `MISSING` in int8.
+        As given; NaN where missing, or `MISSING_GENOTYPE` in int8.
     names, individuals : tuple of str or None
         Of markers and individuals, where a data frame came in.
     interaction : (n,) or (n, terms), or None
@@ -143,6 +143,10 @@ class Genotypes:
         stored, missing = self.stored(markers, width)
         return without_gaps(stored), missing
 
+    def dosages_of(self, markers: Int[np.ndarray, " B"]) -> Float[np.ndarray, "n B"]:
+        """First column of some markers without gaps, as covariates."""
+        return self.block(markers, markers.size)[0][:, :, 0]
+
     def stored(
         self, markers: Int[np.ndarray, " B"], width: int
     ) -> tuple[Shaped[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
@@ -181,7 +185,7 @@ def _gaps(values: Shaped[np.ndarray, "n *rest"]) -> Bool[np.ndarray, "n *rest"] 
     """Which genotypes are missing; None if none is."""
     if values.dtype.kind != "f" and values.dtype != np.int8:
         return None
-    gaps = np.isnan(values) if values.dtype.kind == "f" else values == MISSING
+    gaps = np.isnan(values) if values.dtype.kind == "f" else values == MISSING_GENOTYPE
     return gaps if gaps.any() else None
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from lmmlite_jax.mapping.genotypes import mean_of_observed
 from lmmlite_jax.model.inputs import ArrayOrFrame
-from lmmlite_jax.model.marker_rotation import MISSING
+from lmmlite_jax.model.marker_rotation import MISSING_GENOTYPE
 
 __all__ = ["block_width", "kinship", "kinship_of_blocks"]
 
@@ -274,7 +274,7 @@ def _cross_products(values: np.ndarray, markers: np.ndarray, method: str) -> tup
     """Sum over markers of what is averaged, and how many of them are used."""
     g = values.astype(np.float64, copy=values.dtype == np.int8)
     if values.dtype == np.int8:
-        g[values == MISSING] = np.nan
+        g[values == MISSING_GENOTYPE] = np.nan
     _refuse_infinite(g, markers)
     if method == "allele_probs":
         Z, kept = _probabilities(g, markers)

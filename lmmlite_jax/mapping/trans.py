@@ -299,7 +299,7 @@ class _Trans(NamedTuple):
         """Allele frequency of each pair's marker among the individuals of its trait."""
         af = np.full(marker.size, np.nan)
         distinct, back = np.unique(marker, return_inverse=True)
-        dosages = part.block(distinct, distinct.size)[0][:, :, 0]
+        dosages = part.dosages_of(distinct)
         together = {id(block.individuals): block.individuals for block in batch.blocks}
         for individuals in together.values():
             of_these = np.concatenate(

@@ -15,9 +15,16 @@ from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["MISSING", "MarkerRotation", "Markers", "decoded", "marker_rotation", "rotate_markers"]
+__all__ = [
+    "MISSING_GENOTYPE",
+    "MarkerRotation",
+    "Markers",
+    "decoded",
+    "marker_rotation",
+    "rotate_markers",
+]
 
-MISSING = -127
+MISSING_GENOTYPE = -127
 """What stands for a missing genotype in int8: bed-reader's."""
 
 SINGLE_COLLINEAR_TOLERANCE = 1e-5
@@ -105,7 +112,7 @@ def decoded(G: Real[Array, "B n"]) -> Float[Array, "B n"]:
     """Genotypes in double precision; a missing one of int8 is the mean of those observed."""
     if G.dtype != jnp.int8:
         return G.astype(float)
-    gaps = G == MISSING
+    gaps = G == MISSING_GENOTYPE
     observed = jnp.where(gaps, 0, G.astype(int))
     mean = jnp.sum(observed, axis=1) / jnp.maximum(jnp.sum(~gaps, axis=1), 1)
     return jnp.where(gaps, mean[:, None], observed.astype(float))

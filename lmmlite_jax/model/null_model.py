@@ -136,8 +136,8 @@ class NullModel:
     def batches_of_traits(self) -> int:
         """How many batches traits come in that are fitted with one kinship."""
         enough = np.flatnonzero(self.counts >= self.p + 2)
-        complete = np.all(self.counts == self.n)
-        observed = np.ones((self.n, self.m), bool) if complete else ~np.isnan(self._numbers)
+        everything = np.broadcast_to(True, (self.n, self.m))
+        observed = everything if self._study.complete else ~np.isnan(self._numbers)
         return sum(1 for _ in pattern_batches(observed, enough))
 
     @property

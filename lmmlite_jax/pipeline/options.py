@@ -69,5 +69,5 @@ def check_ranges(**values: Any) -> None:
     ValueError: fdr must be above 0 and below 1, got 0.0.
     """
     for name, value in values.items():
-        if name in RANGES and value is not None and value not in RANGES[name]:
+        if value is not None and value not in RANGES[name]:
             raise ValueError(f"{name} must be {RANGES[name]}, got {value}.")

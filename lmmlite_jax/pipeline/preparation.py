@@ -33,14 +33,6 @@ def prepared(
     names = [f"phenotype_pc{i}" for i in range(1, phenotype_pcs + 1)]
     if taken := [name for name in names if name in covariates.columns]:
         raise ValueError(f"The covariates have a column {taken[0]} already: give it another name.")
-    samples, features = inputs.values.shape
-    most = min(samples - covariates.shape[1] - 2, features)
-    if phenotype_pcs > most:
-        raise ValueError(
-            f"phenotype_pcs must be at most {most} for {counted(features, 'feature')} of "
-            f"{counted(samples, 'sample')} with {counted(covariates.shape[1], 'covariate')}, got "
-            f"{phenotype_pcs}."
-        )
     found = phenotype_components(inputs.values, phenotype_pcs, covariates)
     what = counted(phenotype_pcs, "principal component")
     verb = "is a covariate" if phenotype_pcs == 1 else "are covariates"

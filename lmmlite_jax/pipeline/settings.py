@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmmlite_jax.data._text import check_readable
-from lmmlite_jax.pipeline.options import check_ranges
+from lmmlite_jax.pipeline.options import RANGES, check_ranges
 
 __all__ = ["Files", "Settings"]
 
@@ -182,7 +182,7 @@ class Settings:
             )
         self._check_for_mode()
         self._check_beside(files)
-        check_ranges(**asdict(self))
+        check_ranges(**{name: x for name, x in asdict(self).items() if name in RANGES})
 
     def _check_for_mode(self) -> None:
         mode = self.mode

@@ -72,6 +72,11 @@ class RunResults:
         return options
 
     @property
+    def of_permutations(self) -> str:
+        """Name of the column of p-values by permutation that the mode cis goes by."""
+        return "pval_perm" if self.command["disable_beta_approx"] else "pval_beta"
+
+    @property
     def log10p(self) -> pd.Series:
         """Minus the decimal logarithm of each pair's p-value.
 

@@ -131,9 +131,7 @@ def draw_results(run: RunResults, feature: str | None = None) -> dict[str, Axes]
 
 def _by_permutation(run: RunResults) -> np.ndarray:
     """-log10 of the p-value by permutation of each feature of the mode cis."""
-    permuted = run.command["disable_beta_approx"]
-    pvalue = run.pairs["pval_perm" if permuted else "pval_beta"]
-    return -np.log10(pvalue.clip(lower=1e-300).to_numpy())
+    return -np.log10(run.pairs[run.of_permutations].clip(lower=1e-300).to_numpy())
 
 
 def _manhattan(run: RunResults) -> Axes:

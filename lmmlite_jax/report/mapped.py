@@ -86,8 +86,8 @@ def _statistics(run: RunResults) -> dict[str, str]:
     if every_pair and run.log10p.notna().any():
         found["λ of all pairs"] = f"{genomic_inflation(run.log10p):.2f}"
     elif run.mode == "cis":
-        pvalue = run.pairs["pval_perm" if run.command["disable_beta_approx"] else "pval_beta"]
-        found["λ of the features' p"] = f"{genomic_inflation(-np.log10(pvalue)):.2f}"
+        log10p = -np.log10(run.pairs[run.of_permutations])
+        found["λ of the features' p"] = f"{genomic_inflation(log10p):.2f}"
     if run.mode in ("trans", "cis_independent"):
         found["features with a pair"] = as_text(run.pairs["phenotype_id"].nunique())
     if "hsq" in run.pairs and run.pairs["hsq"].notna().any():
@@ -100,8 +100,8 @@ def _best(run: RunResults) -> pd.DataFrame:
     if run.mode in ("cis_susie", "trans_susie"):
         table = run.table("SuSiE_sets.txt.gz").sort_values("lbf", ascending=False)
     elif run.mode == "cis":
-        by = ["qval", "pval_perm" if run.command["disable_beta_approx"] else "pval_beta"]
-        table = run.pairs.sort_values([*by, "log10p"], ascending=[True, True, False])
+        by = ["qval", run.of_permutations, "log10p"]
+        table = run.pairs.sort_values(by, ascending=[True, True, False])
     else:
         table = run.pairs.loc[run.log10p.sort_values(ascending=False, kind="stable").index]
     at = run.place(table["variant_id"])

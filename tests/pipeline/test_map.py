@@ -456,7 +456,7 @@ def test_phenotypes_are_prepared_as_arrays_are(small, tmp_path):
     by_gene = pairs.set_index("phenotype_id")["slope"]
     np.testing.assert_allclose(by_gene.loc["a"], expected.slope[expected.gene == 0], rtol=1e-6)
     refused = run("map", *files, "--phenotype-pcs", 4)
-    assert "phenotype_pcs must be at most 3 for 3 features of 40 samples" in refused.output
+    assert "--phenotype-pcs can be 1 to 3 for 3 features of 40 samples" in refused.output
 
 
 def test_groups_of_features_in_every_mode_that_has_them(small, tmp_path):

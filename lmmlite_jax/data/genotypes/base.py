@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "MISSING",
+    "MISSING_GENOTYPE",
     "Block",
     "GenotypeFile",
     "check_dosages",
@@ -31,7 +31,7 @@ __all__ = [
     "variant_table",
 ]
 
-MISSING = -127
+MISSING_GENOTYPE = -127
 """What stands for a missing genotype where they are small integers: bed-reader's."""
 
 _NO_ID = ("", ".")
@@ -136,7 +136,7 @@ class GenotypeFile(ABC):
         if packed or found.dtype == np.float32:
             return found
         dosages = found.astype(np.float32)
-        dosages[found == MISSING] = np.nan
+        dosages[found == MISSING_GENOTYPE] = np.nan
         return dosages
 
     def blocks(
@@ -199,7 +199,7 @@ class GenotypeFile(ABC):
     def _load(self, variants: np.ndarray, samples: np.ndarray | None) -> np.ndarray:
         """Read dosages of `variants` (at least one) in `samples`; one caller at a time.
 
-        In float32, or in int8 with `MISSING`.
+        In float32, or in int8 with `MISSING_GENOTYPE`.
         """
 
 

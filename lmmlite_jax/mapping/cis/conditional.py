@@ -141,9 +141,7 @@ def each_conditional(
         for one in np.flatnonzero(chosen if wanted is None else chosen & wanted[signals.gene]):
             gene = int(signals.gene[one])
             others = signals.marker[(of_group == of_group[one]) & (np.arange(len(chosen)) != one)]
-            given = [genotypes.block(np.array([j]), 1)[0][:, 0] for j in others]
-            more = np.concatenate([np.zeros((null.n, 0)), *given], axis=1)
-            block = null.given(gene, more, label)
+            block = null.given(gene, genotypes.dosages_of(others), label)
             if block is None:
                 raise ValueError(
                     f"signals of gene {gene} are more than its {null.counts[gene]} individuals "

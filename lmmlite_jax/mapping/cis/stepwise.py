@@ -35,8 +35,7 @@ class Search(NamedTuple):
 
     def best(self, label: str, gene: int, given: list[int]) -> Signal | None:
         """Best marker near a gene, or its group, given others, if any is left to test."""
-        markers = [self.genotypes.block(np.array([j]), 1)[0][:, 0] for j in given]
-        more = np.concatenate(markers, axis=1)
+        more = self.genotypes.dosages_of(np.array(given))
         members = np.flatnonzero(self.groups == self.groups[gene])
         blocks = [self.null.given(member, more, label) for member in members.tolist()]
         coming = np.zeros(self.groups.size, dtype=bool)
