@@ -26,6 +26,7 @@ __all__ = [
     "Genotypes",
     "as_dosages",
     "as_genotypes",
+    "as_run",
     "interacting_columns",
     "mean_of_observed",
     "without_gaps",
@@ -151,9 +152,7 @@ class Genotypes:
         self, markers: Int[np.ndarray, " B"], width: int
     ) -> tuple[Shaped[np.ndarray, "n width k"], Int[np.ndarray, " B"]]:
         """As `block`; in the type of the genotypes, with gaps, where that is a small integer."""
-        contiguous = markers.size and np.ptp(markers) == markers.size - 1
-        which = slice(markers[0], markers[-1] + 1) if contiguous else markers
-        chosen = np.asarray(self.values[:, which])
+        chosen = np.asarray(self.values[:, as_run(markers)])
         missing, gaps = np.zeros(markers.size, dtype=np.int64), _gaps(chosen)
         if gaps is not None:
             missing = (gaps if gaps.ndim == 2 else gaps.any(axis=2)).sum(axis=0)
@@ -167,6 +166,15 @@ class Genotypes:
             chosen = np.concatenate([*alone, chosen, chosen * e], axis=2)
         empty = width - markers.size
         return (np.pad(chosen, ((0, 0), (0, empty), (0, 0))) if empty else chosen), missing
+
+
+def as_run(numbers: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"] | slice:
+    """Ascending numbers that follow one another as a slice, which is faster; others as they are."""
+    if numbers.size == 0:
+        return numbers
+    first = int(numbers[0])
+    follow = np.array_equal(numbers, np.arange(first, first + numbers.size))
+    return slice(first, first + numbers.size) if follow else numbers
 
 
 def without_gaps(values: Shaped[np.ndarray, "n *rest"]) -> Float[np.ndarray, "n *rest"]:

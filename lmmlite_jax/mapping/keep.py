@@ -11,6 +11,7 @@ from jaxtyping import Int, Shaped
 
 from lmmlite_jax.mapping.blocks import Tile
 from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
+from lmmlite_jax.mapping.genotypes import as_run
 from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, TIE, BestRefit, RefitHits
@@ -177,7 +178,7 @@ class All:
             return
         for kept, values in zip(self.kept, pairs, strict=True):
             if kept is not None:
-                own = np.asarray(values)[: numbers.size, _run(places)]
+                own = np.asarray(values)[: numbers.size, as_run(places)]
                 _put(np.asarray(kept), numbers, traits[places], own)
 
     def pairs(self) -> tuple[Pairs, None, None]:
@@ -291,15 +292,8 @@ def _put(
     values: Shaped[np.ndarray, "B T *columns"],
 ) -> None:
     """Write where rows and columns cross; what follows one another as a slice, which is faster."""
-    row, column = _run(rows), _run(columns)
+    row, column = as_run(rows), as_run(columns)
     if isinstance(row, slice) or isinstance(column, slice):
         into[row, column] = values
     else:
         into[np.ix_(rows, columns)] = values
-
-
-def _run(numbers: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"] | slice:
-    """Ascending numbers that follow one another as a slice, which is faster to write to."""
-    first = int(numbers[0])
-    follow = np.array_equal(numbers, np.arange(first, first + numbers.size))
-    return slice(first, first + numbers.size) if follow else numbers

@@ -433,6 +433,14 @@ def test_missing_genotypes_are_their_marker_s_mean_and_are_counted():
     np.testing.assert_array_equal(result.missing, np.where(np.arange(15) == 2, 4, 0))
 
 
+@pytest.mark.parametrize("markers", [[4, 5], [5, 4], [2, 9, 1], []])
+def test_dosages_come_in_the_order_in_which_they_are_asked_for(markers):
+    K, Y, G, X = problem(11)
+    chosen = np.array(markers, dtype=int)
+    found = as_genotypes(G, lmm.NullModel(K, Y, X)).dosages_of(chosen)
+    np.testing.assert_array_equal(found, G[:, chosen])
+
+
 def test_weights_and_single_precision():
     K, Y, G, X = problem(12)
     weights = np.random.default_rng(13).uniform(0.5, 3, 40)
