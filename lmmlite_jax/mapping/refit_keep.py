@@ -20,16 +20,21 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
 from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.pair_bounds import (
+    Level,
+    PairMarkers,
+    largest_shares,
+    pair_cells,
+    pair_markers,
+    pair_traits,
+    parts_of_cells,
+)
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
 from lmmlite_jax.mapping.share_bound import (
     MarkersInCells,
-    PairMarkers,
     could_matter,
-    largest_shares,
     markers_in_cells,
     most_promising,
-    pair_markers,
-    pair_traits,
     products,
     share_of_score,
 )
@@ -42,6 +47,8 @@ from lmmlite_jax.mapping.statistics import (
     tests_of_refits,
 )
 from lmmlite_jax.model.at_once import at_once
+from lmmlite_jax.model.cells import Cells
+from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
@@ -54,9 +61,6 @@ SCREENED_TRAITS = 256
 
 PAIRS_AT_ONCE = 1024
 """Pairs that are fitted together."""
-
-BOUNDED_AT_ONCE = 512
-"""Pairs whose shares are bounded together."""
 
 TIE = 1e-10
 """Part by which scores may differ for rounding alone: the first marker wins."""
@@ -87,11 +91,12 @@ class _Waiting:
         self.block, self.method = block, method
         self.markers: list[_InCells] = []
         self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
-        self._cells = block.individuals.cells, block.individuals.fine_cells
         self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
-        of_traits = zip((block.in_cells, block.in_fine_cells), self._cells, strict=True)
+        levels = _levels(block.individuals)
+        self._cells = [pair_cells(*level) for level in levels]
         self._traits = [
-            pair_traits(*own, self._dof, restricted=self._restricted) for own in of_traits
+            pair_traits(own, *level, self._dof, restricted=self._restricted)
+            for own, level in zip((block.in_cells, block.in_fine_cells), levels, strict=True)
         ]
         self._compiled = False
 
@@ -111,7 +116,11 @@ class _Waiting:
 
     def survivors(self, share: Float[np.ndarray, " T"]) -> _Some:
         """Pairs that may explain a share, as `share_of_score` has it."""
-        parts = [self._survivors(number, share) for number in range(len(self.markers))]
+        numbers, together = range(len(self.markers)), cores() if on_cpu() else 1
+        parts = [self._survivors(0, share)]  # alone: several threads would each compile programs
+        for start in range(1, len(numbers), together):
+            some = numbers[start : start + together]
+            parts += side_by_side(lambda number: self._survivors(number, share), some)
         return _Some(*(np.concatenate(of_parts) for of_parts in zip(*parts, strict=True)))
 
     def _survivors(self, number: int, share: Float[np.ndarray, " T"]) -> _Some:
@@ -127,17 +136,14 @@ class _Waiting:
             restricted=self._restricted,
         )
         mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
-        trait, marker = np.nonzero(mask)
-        left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
-        for level, cells in enumerate(self._cells):
-            of_pairs = markers.levels[level], self._traits[level]
-            for start in range(0, left.trait.size, BOUNDED_AT_ONCE):
-                some = left.at(slice(start, start + BOUNDED_AT_ONCE))
-                places = (_padded(x, BOUNDED_AT_ONCE) for x in (some.marker, some.trait))
-                most = largest_shares(found, *of_pairs, cells, *places, restricted=self._restricted)
-                some.most[:] = np.asarray(most)[: some.most.size]
-            left = left.at(~(left.most < share[left.trait]))
-        return left
+        trait, marker = np.divmod(np.flatnonzero(mask), mask.shape[1])
+        of_traits, of_markers = self._traits, markers.levels
+        usual, fine = map(Level, self._cells, of_markers, of_traits)
+        most = largest_shares(
+            found, marker, trait, share[trait], usual, fine, restricted=self._restricted
+        )
+        left = _Some(np.full(trait.size, number), marker, trait, most)
+        return left.at(~(most < share[trait]))
 
     def fit(self, pairs: _Some) -> Iterator[tuple[_Some, Refit]]:
         """Fit pairs, some at a time."""
@@ -207,9 +213,15 @@ class _InCells:
 
     @cached_property
     def levels(self) -> list[PairMarkers]:
-        """For pairs that are looked at one by one, in the usual cells and in the finer ones."""
-        own = self.block.individuals
-        return [pair_markers(self.block.rotated, cells) for cells in (own.cells, own.fine_cells)]
+        """For pairs that are looked at one by one, in the usual cells and in their parts."""
+        levels = _levels(self.block.individuals)
+        return [pair_markers(self.block.rotated, *level) for level in levels]
+
+
+def _levels(individuals: Individuals) -> list[tuple[Cells, Int[np.ndarray, " C"]]]:
+    """The usual cells, and the finer ones as parts of these, with their order."""
+    usual, fine = individuals.cells, individuals.fine_cells
+    return [(usual, np.arange(len(usual.factors))), (fine, parts_of_cells(usual, fine))]
 
 
 class _Refits(ABC):

@@ -13,9 +13,8 @@ the heritability; a pair that has it in none is done with. Kenward and Roger's F
 corrected likelihood ratio, are never more significant than the plain ones: the effect's variance
 grows by its bias, the degrees of freedom fall, and the ratio is divided by a factor above one.
 
-All pairs are looked at in the usual cells, with what any marker of a block can gain by its d. Those
-that are left are looked at one by one, there and in finer cells, with their own d: the maximum is
-at h only if the pair has there what it has in the middle of any other cell.
+All pairs are looked at in the cells, with what any marker of a block can gain by its d. Those that
+are left are looked at one by one: see `pair_bounds`.
 """
 
 from __future__ import annotations
@@ -35,15 +34,14 @@ from lmmlite_jax.model.cells import Cells, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
 
 __all__ = [
+    "SINGLE",
+    "SLACK",
     "MarkersInCells",
-    "PairMarkers",
-    "PairTraits",
+    "cell_before",
     "could_matter",
-    "largest_shares",
+    "log_squares",
     "markers_in_cells",
     "most_promising",
-    "pair_markers",
-    "pair_traits",
     "products",
     "share_of_score",
 ]
@@ -54,10 +52,11 @@ _TABLE = np.linspace(0.0, 19.0, 4001)
 _ROUNDING = 1e-9
 """Part by which scores are lowered, so that what ties with the best is looked at."""
 
-_SINGLE = 1e-6
+SINGLE = 1e-6
+"""Part by which what is computed in single precision may be off."""
 
-_SLACK = 1e-2
-"""Of log likelihoods in single precision, and for each degree of freedom `_SINGLE`."""
+SLACK = 1e-2
+"""Of log likelihoods in single precision, and for each degree of freedom `SINGLE`."""
 
 
 class MarkersInCells(NamedTuple):
@@ -75,7 +74,7 @@ class MarkersInCells(NamedTuple):
 @jax.jit
 def markers_in_cells(markers: Markers, cells: Cells) -> MarkersInCells:
     """Markers of one column in the cells."""
-    log_d, there, unit = _log_squares(markers, cells)
+    log_d, there, unit = log_squares(markers, cells)
     varies = markers.varies[0]
 
     def least(of_cell: Array) -> Array:
@@ -89,56 +88,7 @@ def markers_in_cells(markers: Markers, cells: Cells) -> MarkersInCells:
     )
 
 
-class PairMarkers(NamedTuple):
-    """B markers in C cells, for single pairs and in single precision.
-
-    scale (B, C): 1/√d; half_log_d (B, C): of d, on the ways to h = 1 that of the cell before.
-    """
-
-    scale: Float[Array, "B C"]
-    half_log_d: Float[Array, "B C"]
-
-
-class PairTraits(NamedTuple):
-    """T traits in C cells, for single pairs and in single precision.
-
-    scale (T, C): 1/√a; least, most (T, C): log likelihoods with a marker, in the middle of each
-    cell, and at most anywhere in it, without what is the marker's own or the pair's; dof (): the
-    factor of -log(1 - cos² θ) in the latter.
-    """
-
-    scale: Float[Array, "T C"]
-    least: Float[Array, "T C"]
-    most: Float[Array, "T C"]
-    dof: Float[Array, ""]
-
-
-@jax.jit
-def pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
-    """Markers of one column for `largest_shares`."""
-    log_d, there, _ = _log_squares(markers, cells)
-    scale = jnp.where(there, jnp.exp(-log_d / 2), 0.0)
-    half = log_d[_cell_before(cells)] / 2
-    return PairMarkers(scale.T.astype(jnp.float32), half.T.astype(jnp.float32))
-
-
-@partial(jax.jit, static_argnames="restricted")
-def pair_traits(traits: TraitsInCells, cells: Cells, dof: Array, *, restricted: bool) -> PairTraits:
-    """Traits for `largest_shares`."""
-    scale = jnp.where(traits.squares > 0, 1 / jnp.sqrt(traits.squares), 0.0)
-    least, most, factor = traits.middle, -traits.loss, traits.dof / 2
-    if restricted:
-        log_a = jnp.log(traits.squares)[_cell_before(cells)]
-        least, most = least + log_a / 2, most + log_a / 2 + cells.width / 4
-        factor = (dof - 1) / 2
-
-    def single(of_cells: Array) -> Array:
-        return of_cells.T.astype(jnp.float32)
-
-    return PairTraits(single(scale), single(least), single(most), factor.astype(jnp.float32))
-
-
-def _log_squares(markers: Markers, cells: Cells) -> tuple[Array, Array, Array]:
+def log_squares(markers: Markers, cells: Cells) -> tuple[Array, Array, Array]:
     """Logarithm of d (C, B) of markers in units of their length, where there is any; the units."""
     values, varies = markers.values[0].astype(float), markers.varies[0]
     unit = jnp.where(varies, jnp.sqrt(jnp.sum(values**2, axis=1)), jnp.inf)
@@ -191,7 +141,7 @@ def could_matter(
     least = _least_cosines(markers, traits, cells, share, dof, restricted)
     everything = jnp.any(least <= 0, axis=0)
     least = jnp.where(least > 0, least, 1.0)
-    scale = ((1 + _SINGLE) / (least * jnp.sqrt(traits.squares))).astype(jnp.float32)
+    scale = ((1 + SINGLE) / (least * jnp.sqrt(traits.squares))).astype(jnp.float32)
     factors = jnp.asarray(cells.factors)
     J = len(found)
     top = jnp.zeros(found.shape[1:], jnp.float32)
@@ -211,7 +161,7 @@ def _least_cosines(
 ) -> Float[Array, "C T"]:
     """Computed cosines in the middle of each cell below which a pair does not matter there."""
     if restricted:
-        number = _cell_before(cells)
+        number = cell_before(cells)
         log_a = jnp.log(traits.squares)
         ratio = markers.least[number][:, traits.own] - log_a[number]
         ratio = ratio + jnp.take_along_axis(log_a, traits.own[None], axis=0) - cells.width
@@ -225,44 +175,7 @@ def _least_cosines(
     return jnp.tanh(away) - cells.margin[:, None]
 
 
-@partial(jax.jit, static_argnames="restricted")
-def largest_shares(
-    found: Float[Array, "J T B"],
-    markers: PairMarkers,
-    traits: PairTraits,
-    cells: Cells,
-    marker: Int[Array, " P"],
-    trait: Int[Array, " P"],
-    *,
-    restricted: bool,
-) -> Float[Array, " P"]:
-    """What some pairs of a tile explain at most, as `share_of_score` has it, single."""
-    # By one number: a gather by three would turn all products around first.
-    place = trait * found.shape[2] + marker
-    each = np.arange(len(found)) * (found.shape[1] * found.shape[2])
-    of_pairs = found.ravel()[place[:, None] + each]
-    b = jnp.matmul(of_pairs, jnp.asarray(cells.factors).T, precision=lax.Precision.HIGHEST)
-    cosine = jnp.abs(b) * markers.scale[marker] * traits.scale[trait]
-    margin, way = (jnp.asarray(x, jnp.float32) for x in (cells.margin, jnp.tanh(cells.radius)))
-    most = cosine + margin
-    most = jnp.where(most < 1, (most + way) / (1 + most * way), 1.0)
-    slack = _SLACK + 2 * _SINGLE * traits.dof
-
-    def gain(cosine: Array) -> Array:
-        return -traits.dof * jnp.log((1 - cosine) * (1 + cosine))
-
-    at_most = traits.most[trait] + gain(most)
-    if not restricted:
-        best = jnp.max(at_most, axis=1) + slack
-        return -jnp.expm1(-jnp.maximum(best, 0.0) / traits.dof)
-    half_log_d = markers.half_log_d[marker]
-    least = jnp.clip(cosine - margin, 0.0, 1 - _SINGLE)
-    best = jnp.max(traits.least[trait] - half_log_d + gain(least), axis=1, keepdims=True)
-    ruled_out = at_most - half_log_d < best - slack
-    return jnp.max(jnp.where(ruled_out, 0.0, most**2), axis=1)
-
-
-def _cell_before(cells: Cells) -> Int[np.ndarray, " C"]:
+def cell_before(cells: Cells) -> Int[np.ndarray, " C"]:
     """Number of each cell; the ways to h = 1 begin where the last of the others ends."""
     number = np.arange(len(cells.factors))
     return np.minimum(number, len(cells.middle) - 1)
