@@ -86,7 +86,7 @@ def shared_skeleton(
     whole = Extremes(spectrum[0], spectrum[-1])
     ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]
     if ratio < (WIDE if reml else REGULAR) and not is_traced(sample.X):
-        beside = _projected_spectrum(K, sample.weighted_covariates())
+        beside = _spectrum_beside(K, sample.weighted_covariates(), np.asarray(spectrum), whole)
         used = beside if reml else np.concatenate([beside, spectrum])
         positive = used[used > zero_eigenvalue(whole)]
         if positive.size:
@@ -106,12 +106,25 @@ def widened(skeleton: Skeleton, patterns: Pattern) -> Skeleton:
     return interval_skeleton(REGULAR if regular else RANK_TOLERANCE, skeleton.largest)
 
 
-def _projected_spectrum(
-    K: Float[AnyArray, "n n"], X: Float[AnyArray, "n p"]
+def _spectrum_beside(
+    K: Float[AnyArray, "n n"],
+    X: Float[AnyArray, "n p"],
+    spectrum: Float[np.ndarray, " n"],
+    whole: Extremes,
 ) -> Float[np.ndarray, " q"]:
-    """Eigenvalues of K in the complement of X, ascending, as `project` finds them."""
+    """Eigenvalues of K in the complement of X, ascending, as `project` finds them.
+
+    Where X takes in the null space of K, as the intercept does that of centred genotypes, they lie
+    between K's positive eigenvalues: it is these then, if they are close together.
+    """
     Q = np.linalg.qr(X)[0]
     KQ = K @ Q
+    zero = zero_eigenvalue(whole)
+    positive = spectrum[spectrum > zero]
+    if positive.size and positive[0] >= WIDE * positive[-1]:
+        absorbed = np.sum(np.linalg.eigvalsh(Q.T @ KQ) <= zero)
+        if absorbed >= spectrum.size - positive.size:
+            return positive
     half = KQ - Q @ (Q.T @ KQ / 2) + Q * (np.linalg.norm(K) / 2)
     return np.asarray(np.linalg.eigvalsh(K - Q @ half.T - half @ Q.T)[X.shape[1] :])
 
