@@ -19,11 +19,16 @@ import lmmlite_jax as lmm
 
 RESULTS = Path(__file__).parent / "results"
 
+PAUSE = 0.1
+"""Seconds before a warm call, for the threads of the call before to come to rest."""
+
 
 def side_by_side(
     rivals: dict[str, Callable[[], Any]], rounds: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Time rivals in turn, so that a slow moment of the machine hits all of them.
+
+    With a pause before each: NumPy's threads go on spinning for a while, which would be the next's.
 
     Returns the seconds of each rival's first call, compilation included, and those of its
     ``rounds`` warm calls.
@@ -32,6 +37,7 @@ def side_by_side(
     warm: dict[str, list[float]] = {name: [] for name in rivals}
     for _ in range(rounds):
         for name, run in rivals.items():
+            time.sleep(PAUSE)
             warm[name].append(_seconds(run))
     return first, warm
 
