@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.model.at_once import halve
 from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.fitted_blocks import Rotated, fit_blocks, fit_blocks_together, predict
-from lmmlite_jax.model.inputs import all_finite
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
     simulate_law,
@@ -58,6 +57,7 @@ class Engine(NamedTuple):
     dtype: str
     predict: Callable[..., Array] | None
     interval: bool = False
+    complete: bool = False
 
     def decompose(self, members: Int[np.ndarray, "P s"]) -> Pattern:
         """Decompositions of the kinship among the individuals of each pattern."""
@@ -130,17 +130,20 @@ class Engine(NamedTuple):
         """
         left = traits
         while left.size:
+            done = []
             try:
                 for group in self._groups(Y, left):
-                    left = np.setdiff1d(left, group.traits)
+                    done.append(group.traits.ravel())
                     yield group
+                return
             except jax.errors.JaxRuntimeError as error:
                 halve(error)
+            left = np.setdiff1d(left, np.concatenate(done)) if done else left
 
     def _groups(
         self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
     ) -> Iterator[Group]:
-        observed = np.broadcast_to(True, Y.shape) if all_finite(Y) else ~np.isnan(Y)
+        observed = np.ones((len(Y), 1), bool) if self.complete else ~np.isnan(Y)
         for batch in batches(observed, traits):
             engine, patterns = self._with_patterns(batch.members)
             laws = engine.laws(patterns) if engine.laws is not None else None
@@ -196,6 +199,7 @@ def make_engine(
         dtype,
         partial(predict, sample.K) if blup else None,
         interval=law is not None and law[0] is not None,
+        complete=complete,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from lmmlite_jax.model.precision import AnyArray, is_traced
 
@@ -48,12 +48,14 @@ class Labelled(NamedTuple):
     """An array with the names its frame carried; ``None`` where it was a bare array.
 
     ``names_in`` says where the frame has the names of rows: a kinship may name its columns alone.
+    ``complete``: the values are known to be finite.
     """
 
     values: Any  # of as many axes as the function says that made it, or None
     rows: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     names_in: str = "index"
+    complete: bool = False
 
 
 NOTHING = Labelled(None)
@@ -112,6 +114,8 @@ def as_traits(name: str, y: ArrayOrFrame, n: int, *, missing: bool = False) -> L
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)
+    if _are_usual(values):
+        return table._replace(values=values, complete=True)
     if not all_finite(values):
         if np.isinf(values).any():
             raise ValueError(f"{name} has infinite values: replace them by numbers or by NaN.")
@@ -272,6 +276,17 @@ def _numbers(name: str, value: ArrayOrFrame, columns: Iterable[str] | None) -> n
         raise ValueError(
             f"{name} must hold numbers{where}: {error}; encode text columns as numbers."
         ) from error
+
+
+def _are_usual(values: Num[np.ndarray, "n *m"]) -> bool:
+    """Whether all numbers are finite and have squares that doubles hold.
+
+    By the sums of squares of the columns: one look, that tells no of some tables that are.
+    """
+    columns = values if values.ndim == 2 else values[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->j", columns, columns)
+    return bool(np.all((squares > len(values) * SIZES[0] ** 2) & (squares < SIZES[1] ** 2)))
 
 
 def _refuse_sizes(name: str, table: Labelled) -> None:

@@ -56,9 +56,12 @@ def phenotypes_of(
 
 
 def batches(
-    observed: Bool[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+    observed: Bool[np.ndarray, "n m_or_1"], traits: Int[np.ndarray, " some"]
 ) -> Iterator[PatternBatch]:
-    """Batches of few distinct shapes in which every one of ``traits`` occurs once."""
+    """Batches of few distinct shapes in which every one of ``traits`` occurs once.
+
+    ``observed`` has one column where all traits are observed in the same individuals.
+    """
     if traits.size == 0:
         return
     members, groups = _patterns(observed, traits)
@@ -88,10 +91,10 @@ def batches(
 
 
 def _patterns(
-    observed: Bool[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+    observed: Bool[np.ndarray, "n m_or_1"], traits: Int[np.ndarray, " some"]
 ) -> tuple[Bool[np.ndarray, "P n"], list[np.ndarray]]:
     """Distinct patterns of individuals observed, and the traits that have each."""
-    if observed.all():
+    if observed.shape[1] == 1 or observed.all():
         return observed[:, :1].T, [traits]
     packed = np.ascontiguousarray(np.packbits(observed[:, traits], axis=0).T)
     keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()

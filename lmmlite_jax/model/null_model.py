@@ -136,8 +136,8 @@ class NullModel:
     def batches_of_traits(self) -> int:
         """How many batches traits come in that are fitted with one kinship."""
         enough = np.flatnonzero(self.counts >= self.p + 2)
-        everything = np.broadcast_to(True, (self.n, self.m))
-        observed = everything if self._study.complete else ~np.isnan(self._numbers)
+        everyone = np.ones((self.n, 1), bool)
+        observed = everyone if self._study.complete else ~np.isnan(self._numbers)
         return sum(1 for _ in pattern_batches(observed, enough))
 
     @property

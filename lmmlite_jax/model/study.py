@@ -105,7 +105,7 @@ def as_study(
     for label, matrix in zip(labels, _matrices(tables, n), strict=True):
         matrix = scaled(matrix) if scale_kinship else matrix
         kinships[label] = clipped(matrix) if clip_negative else matrix
-    complete = is_traced(phenotypes) or all_finite(phenotypes)
+    complete = is_traced(phenotypes) or traits.complete or all_finite(phenotypes)
     counts = np.full(phenotypes.shape[1], n)
     return Study(
         kinships,
