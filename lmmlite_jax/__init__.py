@@ -30,6 +30,7 @@ __all__ = [
     "ScanResult",
     "Skeleton",
     "Status",
+    "TransInteractions",
     "TransPairs",
     "TransResult",
     "calc_ll",
@@ -56,6 +57,7 @@ __all__ = [
     "map_cis_susie",
     "map_trans",
     "map_trans_best",
+    "map_trans_interaction",
     "nominal_thresholds",
     "permutation_threshold",
     "phenotype_components",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.susie.result import CredibleSets, FineMapping
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.mapping.trans_best import map_trans_best
+    from lmmlite_jax.mapping.trans_interaction import TransInteractions, map_trans_interaction
     from lmmlite_jax.model.components import ComponentsFit, fit_components
     from lmmlite_jax.model.fit import fit_lmm
     from lmmlite_jax.model.fit_kernel import fit_kernel
@@ -139,6 +142,7 @@ else:
         "ScanResult": "mapping.scan",
         "Skeleton": "model.skeleton",
         "Status": "model.result",
+        "TransInteractions": "mapping.trans_interaction",
         "TransPairs": "mapping.trans",
         "TransResult": "mapping.cis.best_result",
         "calc_ll": "model.likelihood",
@@ -165,6 +169,7 @@ else:
         "map_cis_susie": "mapping.cis.susie",
         "map_trans": "mapping.trans",
         "map_trans_best": "mapping.trans_best",
+        "map_trans_interaction": "mapping.trans_interaction",
         "nominal_thresholds": "mapping.multiple_testing",
         "permutation_threshold": "mapping.permutation",
         "phenotype_components": "mapping.preparation",

@@ -7,10 +7,10 @@ from lmmlite_jax.pipeline import Files
 # Results are written at once, and pieces of the work are small.
 PROGRAM = """
 from lmmlite_jax.cli import app
-from lmmlite_jax.mapping import trans
+from lmmlite_jax.mapping import trans_search
 from lmmlite_jax.pipeline.parts import Parts
 Parts.seconds = 0
-trans._MOST_MARKERS = 512
+trans_search._MOST_MARKERS = 512
 app()
 """
 

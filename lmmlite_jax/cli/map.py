@@ -93,7 +93,8 @@ def map_qtl(
     interaction: Annotated[
         Path | None,
         typer.Option(
-            help="File of a covariate whose interaction with each variant cis_nominal tests."
+            help="File of a covariate whose interaction with each variant cis_nominal and trans "
+            "test."
         ),
     ] = None,
     maf_threshold_interaction: Annotated[

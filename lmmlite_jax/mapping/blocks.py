@@ -7,7 +7,7 @@ keep of a tile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -213,14 +213,14 @@ def every(
 
 
 def batches(
-    null: NullModel,
+    fitted: Callable[[str], Iterator[list[TraitBlock]]],
     served: Sequence[tuple[str, Int[np.ndarray, " _"]]],
     traits_at_once: int | None = None,
 ) -> Iterator[Batch]:
-    """All fitted traits with the markers that are tested with each kinship."""
+    """All traits ``fitted``, by `NullModel.batches`, with the markers tested with each kinship."""
     most = traits_at_once or at_once().traits
     for kinship, (label, markers) in enumerate(served):
-        for number, blocks in enumerate(null.batches(label)):
+        for number, blocks in enumerate(fitted(label)):
             parts = [part for block in blocks for part in block.parts(most)]
             yield Batch(kinship, number, parts, markers)
 

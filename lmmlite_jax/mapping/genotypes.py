@@ -145,8 +145,8 @@ class Genotypes:
         return without_gaps(stored), missing
 
     def dosages_of(self, markers: Int[np.ndarray, " B"]) -> Float[np.ndarray, "n B"]:
-        """First column of some markers without gaps, as covariates."""
-        return self.block(markers, markers.size)[0][:, :, 0]
+        """Dosages of some markers without gaps, as covariates."""
+        return self.block(markers, markers.size)[0][:, :, self.dosage_column]
 
     def stored(
         self, markers: Int[np.ndarray, " B"], width: int

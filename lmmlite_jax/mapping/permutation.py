@@ -99,7 +99,7 @@ def permutation_threshold(
     def search() -> Float[np.ndarray, "m P"]:
         width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
         largest = _Largest(null.m, permutations, seed)
-        for batch in batches(null, served):
+        for batch in batches(null.batches, served):
             collect(largest, genotypes, every(batch.blocks, batch.markers, width))
         return largest.lod
 

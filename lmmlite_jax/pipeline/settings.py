@@ -37,7 +37,7 @@ class Files:
         large.
     covariates, interaction, samples_map : path, optional
         As for `read_covariates`, `read_interaction` and `read_samples_map`; an interaction is for
-        "cis_nominal".
+        "cis_nominal" and "trans".
     phenotype_groups : path, optional
         As for `read_phenotype_groups`: "cis" and "cis_independent" map groups of features, as
         `map_cis` does; the other modes take it to read ``cis_output`` of groups.
@@ -174,7 +174,7 @@ class Settings:
         >>> files = Files(genotypes="g.bed", phenotypes="y.bed.gz", kinship="loco")
         >>> Settings(mode="trans", best_only=True).check(files)
         Traceback (most recent call last):
-        ValueError: best_only is for an interaction: the mode cis has the best of each.
+        ValueError: best_only is for an interaction in cis_nominal: cis has the best of each.
         """
         if self.normalize not in _NORMALIZE:
             raise ValueError(
@@ -201,12 +201,16 @@ class Settings:
 
     def _check_beside(self, files: Files) -> None:
         mode, interaction = self.mode, files.interaction is not None
-        if interaction and mode != "cis_nominal":
-            raise ValueError(f"An interaction is for the mode cis_nominal, not {mode}.")
+        if interaction and mode not in ("cis_nominal", "trans"):
+            raise ValueError(f"An interaction is for the modes cis_nominal and trans, not {mode}.")
         if interaction and self.variance == "refit":
             raise ValueError("variance 'refit' is for pairs without an interaction.")
-        if self.best_only and not interaction:
-            raise ValueError("best_only is for an interaction: the mode cis has the best of each.")
+        if interaction and self.trans_permutations is not None:
+            raise ValueError("trans_permutations is for pairs without an interaction.")
+        if self.best_only and (not interaction or mode != "cis_nominal"):
+            raise ValueError(
+                "best_only is for an interaction in cis_nominal: cis has the best of each."
+            )
         if mode == "trans_susie" and files.susie_loci is None:
             raise ValueError("The mode trans_susie needs the loci to fine-map: give susie_loci.")
         if mode != "trans_susie" and files.susie_loci is not None:

@@ -49,7 +49,9 @@ class Cohort:
 
     def interactions(self) -> list[object]:
         """An iterator's results."""
-        return list(lmm.map_cis_interaction(self.null, self.G, self.windows, self.environment))
+        near = lmm.map_cis_interaction(self.null, self.G, self.windows, self.environment)
+        far = lmm.map_trans_interaction(self.null, self.G, self.environment, threshold=0.01)
+        return [*near, *far]
 
 
 class Block(NamedTuple):
@@ -108,7 +110,7 @@ CALLS = {
     "permutations": Call(lambda of: lmm.permutation_threshold(of.null, of.G, permutations=20)),
     "cis": Call(lambda of: lmm.map_cis(of.null, of.G, of.windows, permutations=20)),
     "cis susie": Call(lambda of: lmm.map_cis_susie(of.with_gaps, of.G, of.windows)),
-    "cis interactions": Call(Cohort.interactions),
+    "interactions": Call(Cohort.interactions),
     "components": Call(lambda of: lmm.fit_components([of.K, of.household], of.Y[:, :4], of.X)),
     "one trait": Call(Cohort.one_trait),
     "log likelihood": Call(lambda of: lmm.log_likelihood(0.5, of.K, of.Y[:, 0], of.X)),

@@ -70,7 +70,7 @@ def test_a_scan_has_the_same_result_in_less_memory(problem, kept, monkeypatch, c
 
 def test_pieces_of_trans_that_are_done_are_not_done_again(problem, monkeypatch, caplog):
     K, Y, G = problem
-    monkeypatch.setattr("lmmlite_jax.mapping.trans._MOST_MARKERS", 512)
+    monkeypatch.setattr("lmmlite_jax.mapping.trans_search._MOST_MARKERS", 512)
     (one, two) = lmm.map_trans(lmm.NullModel(K, Y), G, threshold=1e-3)
     pieces = lmm.map_trans(lmm.NullModel(K, Y), G, threshold=1e-3)
     first = next(pieces)

@@ -8,6 +8,9 @@ from helpers import dense_pair, random_kinship, with_variance
 import lmmlite_jax as lmm
 
 THRESHOLD = 0.05
+INTERACTIONS = {"marker", "af", "hsq", "n", "log10p_gi", "lod_gi"} | {
+    name for term in ("g", "i", "gi") for name in (f"pval_{term}", f"b_{term}", f"b_{term}_se")
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +29,9 @@ def problem():
 @pytest.fixture
 def some_at_a_time(monkeypatch):
     """Three pieces of 512 markers at most, as of a large cohort."""
-    from lmmlite_jax.mapping import trans
+    from lmmlite_jax.mapping import trans_search
 
-    monkeypatch.setattr(trans, "_MOST_MARKERS", 512)
+    monkeypatch.setattr(trans_search, "_MOST_MARKERS", 512)
 
 
 def together(pieces):
@@ -135,6 +138,36 @@ def test_pieces_that_are_not_wanted_are_passed_over_and_change_no_other(problem)
     assert {one.unit for one in some} == chosen
     for one in some:
         np.testing.assert_array_equal(one.log10p, every[one.unit].log10p)
+
+
+@pytest.mark.usefixtures("some_at_a_time")
+def test_interactions_are_those_of_every_marker_near_a_trait(problem):
+    K, Y, G, X = problem
+    e = np.column_stack([X[:, 1], G[:, 1]])
+    null = lmm.NullModel(K, Y, np.column_stack([X, G[:, 1]]))
+    every, (start, stop) = np.tile([0, 1100], (6, 1)), (200, 600)
+    near, far = (
+        {name: np.concatenate([getattr(one, name) for one in pieces]) for name in names}
+        for names, pieces in (
+            (INTERACTIONS | {"gene"}, list(lmm.map_cis_interaction(null, G, every, e))),
+            (
+                INTERACTIONS | {"trait"},
+                list(
+                    lmm.map_trans_interaction(
+                        null, G, e, threshold=0.01, windows=np.tile([start, stop], (6, 1))
+                    )
+                ),
+            ),
+        )
+    )
+    smallest = near["pval_gi"].min(axis=1)
+    kept = (smallest <= 0.01) & ((near["marker"] < start) | (near["marker"] >= stop))
+    order = np.lexsort((near["gene"][kept], near["marker"][kept]))
+    again = np.lexsort((far["trait"], far["marker"]))
+    assert kept.sum() > 20
+    np.testing.assert_array_equal(far["trait"][again], near["gene"][kept][order])
+    for name in INTERACTIONS:
+        np.testing.assert_allclose(far[name][again], near[name][kept][order], rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import pathlib, sys
 import jax
 import numpy as np
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import keep, trans
+from lmmlite_jax.mapping import keep, trans_search
 from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.pipeline import Files, Settings, map_files
 
 folder, cohort = map(pathlib.Path, sys.argv[1:])
 every = jax.local_devices()
 assert len(every) == 4
-trans._MOST_MARKERS = 512
+trans_search._MOST_MARKERS = 512
 copy, used = Individuals.on, set()
 def on(self, device):
     used.add(device)

@@ -517,17 +517,27 @@ def test_trans_with_permutations_has_the_best_of_each_feature(small, tmp_path):
     assert "--trans-permutations is for the mode trans, without --variance" in refused.output
 
 
-def test_the_best_of_an_interaction_alone(small, tmp_path):
-    rng = np.random.default_rng(1)
-    with open(small / "g.fam") as stream:
-        names = [line.split()[1] for line in stream]
-    term = pd.DataFrame({"id": names, "e": rng.standard_normal(len(names))})
-    term.to_csv(tmp_path / "e.txt", sep="\t", index=False)
+def test_interactions_in_trans_are_those_of_the_pairs_near_and_beyond(small, tmp_path):
+    bed = pd.read_csv(small / "y.bed", sep="\t")
+    term = pd.Series(np.random.default_rng(1).standard_normal(40), bed.columns[4:], name="e")
+    term.to_csv(tmp_path / "e.tsv", sep="\t", header=False)
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
-    options = ["--mode", "cis_nominal", "--interaction", tmp_path / "e.txt", "--best-only"]
-    succeed("map", *files, *options)
-    written = sorted(path.name for path in tmp_path.glob("run.*"))
-    assert written == ["run.cis_nominal.summary.json", "run.cis_qtl_top_assoc.txt.gz"]
+    files += ["--interaction", tmp_path / "e.tsv"]
+    succeed("map", *files, "--mode", "cis_nominal", "--window", 100_000)
+    succeed("map", *files, "--mode", "trans", "--window", 0, "--pval-threshold", 0.05)
+    near = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    far = pd.read_parquet(tmp_path / "run.trans_qtl_pairs.parquet")
+    tensorqtl = ["variant_id", "phenotype_id", "pval_g", "pval_i", "pval_gi", "af"]
+    assert list(far)[:6] == tensorqtl
+    key = ["variant_id", "phenotype_id"]
+    both = far.merge(near[near["pval_gi"] <= 0.05], on=key, suffixes=("", "_near"))
+    assert {*both["phenotype_id"]} == {"a", "b"}
+    assert len(both) == (far["phenotype_id"] != "elsewhere").sum() < len(far)
+    for name in tensorqtl[2:]:
+        np.testing.assert_allclose(both[name], both[f"{name}_near"], rtol=1e-9)
+    succeed("plot", tmp_path / "run", "--mode", "trans")
+    refused = run("map", *files, "--mode", "trans", "--trans-permutations", 20)
+    assert "--trans-permutations is for pairs without an interaction" in refused.output
 
 
 def test_several_interactions_in_one_file(small, tmp_path):

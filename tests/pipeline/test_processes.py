@@ -9,7 +9,7 @@ from runs import PROGRAM, command, contents, files_of
 from typer.testing import CliRunner
 
 from lmmlite_jax.cli import app
-from lmmlite_jax.mapping import trans
+from lmmlite_jax.mapping import trans_search
 from lmmlite_jax.pipeline import ALONE, Settings, Share, map_files, processes, share_of_environment
 from lmmlite_jax.pipeline.parts import Parts
 
@@ -90,7 +90,7 @@ def together(cohort, prefix, mode, count):
 )
 def test_tables_are_the_same_whoever_does_the_work(cohort, tmp_path, mode, monkeypatch):
     monkeypatch.setattr(Parts, "seconds", 0.0)
-    monkeypatch.setattr(trans, "_MOST_MARKERS", 512)
+    monkeypatch.setattr(trans_search, "_MOST_MARKERS", 512)
     found = {}
     for count in (1, 3):
         folder = tmp_path / str(count)

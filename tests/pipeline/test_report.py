@@ -153,6 +153,8 @@ def test_best_pairs_of_an_interaction_have_no_locus(small, tmp_path):
     files = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
     options = ["--mode", "cis_nominal", "--interaction", tmp_path / "e.tsv", "--best-only"]
     assert run("map", *files, *options).exit_code == 0
+    written = sorted(path.name for path in tmp_path.glob("run.*"))
+    assert written == ["run.cis_nominal.summary.json", "run.cis_qtl_top_assoc.txt.gz"]
     (axes,) = plot_run(tmp_path / "run", "cis_nominal").values()
     assert axes.get_title(loc="left") == "run, cis_nominal: best pairs of 2 features"
     lost = run("plot", tmp_path / "run", "--mode", "cis_nominal", "--feature", "a")

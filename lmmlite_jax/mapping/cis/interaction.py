@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.cis.near import (
     Neighbourhood,
     as_windows,
     each_neighbourhood,
 )
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
-from lmmlite_jax.mapping.effects import effects_of_block
-from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages, interacting_columns
-from lmmlite_jax.mapping.share_tests import LN10
-from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.mapping.genotypes import DosageReader
+from lmmlite_jax.mapping.interactions import (
+    as_interacting,
+    coefficient_columns,
+    coefficient_tests,
+    coefficients,
+    common_in_halves,
+    named_by_terms,
+)
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
@@ -75,21 +78,7 @@ class CisInteractions(NearbyPairs):
         """
         whole = super().columns()
         whole.pop("terms")
-        columns = {}
-        for name, values in whole.items():
-            if values.ndim == 1:
-                columns[name] = values
-        for k, term in enumerate(self.terms):
-            for name, values in whole.items():
-                if values.ndim == 2:
-                    own = name.replace("_gi", f"_g-{term}").replace("_i", f"_{term}")
-                    if own in columns:
-                        raise ValueError(
-                            f"the interaction has a covariate {term!r}, by which there would be "
-                            f"two columns {own}: give it another name."
-                        )
-                    columns[own] = values[:, k]
-        return columns
+        return named_by_terms(whole, self.terms)
 
 
 def map_cis_interaction(
@@ -147,18 +136,14 @@ def map_cis_interaction(
     >>> print(pairs.log10p_gi.argmax(), pairs.b_gi[2].round())
     2 30.0
     """
-    genotypes = as_dosages(G, null)
+    genotypes, e, columns, terms = as_interacting(null, G, interaction)
     of_genes = as_windows(windows, null.m, genotypes.markers)
-    columns = interacting_columns(null, genotypes, interaction)
-    e = np.asarray(null.design)[:, columns]
-    if np.any(np.ptp(e, axis=0) == 0):
-        raise ValueError("interaction has a covariate that is constant: leave it out.")
-    genotypes = replace(genotypes, interaction=e, with_covariate=True)
-    terms = _names_of(interaction, len(columns))
     # The markers' columns include i; the heritability is that of the model with i.
 
     def work(near: Neighbourhood) -> CisInteractions:
-        varying = _varying_in_halves(near, e, maf_threshold_interaction)
+        kept, own = np.zeros_like(near.kept), e[near.block.individuals.numbers]
+        kept[: near.size] = common_in_halves(near.dosages, own, maf_threshold_interaction)
+        varying = near._replace(kept=kept)
         return _interactions_of(varying, terms, genotypes.names, null.traits)
 
     nearby = each_neighbourhood(
@@ -173,28 +158,6 @@ def map_cis_interaction(
     return each_in_float64(pairs for _, pairs in nearby)
 
 
-def _names_of(interaction: ArrayOrFrame, terms: int) -> tuple[str, ...]:
-    """Names of several covariates."""
-    if terms == 1:
-        return ()
-    names = getattr(interaction, "columns", [f"i{k}" for k in range(1, terms + 1)])
-    return tuple(str(name) for name in names)
-
-
-def _varying_in_halves(
-    near: Neighbourhood, e: Float[np.ndarray, "everyone terms"], threshold: float
-) -> Neighbourhood:
-    """Keep the markers that are frequent enough on both sides of the median of each covariate."""
-    kept = np.zeros_like(near.kept)
-    kept[: near.size] = np.ptp(near.dosages, axis=0) > 0
-    for observed in e[near.block.individuals.numbers].T:
-        upper = np.ones(observed.size, dtype=bool)
-        upper[np.argsort(observed, kind="stable")[: observed.size // 2]] = False
-        for half in (upper, ~upper):
-            kept[: near.size] &= common(near.dosages[half], threshold)
-    return near._replace(kept=kept)
-
-
 def _interactions_of(
     near: Neighbourhood,
     terms: tuple[str, ...],
@@ -204,27 +167,14 @@ def _interactions_of(
     """Statistics of the pairs in some windows."""
     inside = near.inside()
     gene, marker = np.nonzero(inside.T)
-    number = max(1, len(terms))
-    statistics = np.full((4, *inside.shape, 1 + 2 * number), np.nan)
+    tests = np.full((4, *inside.shape, 1 + 2 * max(1, len(terms))), np.nan)
     for some, markers_here in near.parts():
-        found = _each_coefficient(markers_here, near.block.at_null, float(near.block.n))
-        statistics[:, some] = found
-    beta, se, log10p, lod = (values[marker, gene].T for values in statistics)
-    i, g, gi = (slice(number), number, slice(number + 1, None)) if terms else (0, 1, 2)
-    columns: dict[str, np.ndarray] = {}
-    for name, at in (("i", i), ("g", g), ("gi", gi)):
-        columns |= {
-            f"pval_{name}": 10 ** -log10p[at].T,
-            f"b_{name}": beta[at].T,
-            f"b_{name}_se": se[at].T,
-        }
+        tests[:, some] = _each_coefficient(markers_here, near.block.at_null, float(near.block.n))
     return CisInteractions(
         **identity_of(near, gene, marker),
         markers=markers,
         traits=traits,
-        **columns,
-        log10p_gi=log10p[gi].T,
-        lod_gi=lod[gi].T,
+        **coefficient_columns(tests[:, marker, gene], terms),
         hsq=near.block.hsq[gene],
         n=np.full(gene.size, near.block.n),
         terms=terms,
@@ -234,17 +184,4 @@ def _interactions_of(
 @jax.jit
 def _each_coefficient(markers: Markers, traits: Traits, n: Array) -> Float[Array, "4 B T k"]:
     """Effects, standard errors, -log10 p and LOD of each of k columns, (4, B, T, k)."""
-    effects = effects_of_block(markers, traits)
-    k = len(markers.values)
-    df = traits.dof - k
-    together = (effects.rank == k)[..., None]
-    ratio = jnp.where(together, (effects.beta / effects.se) ** 2 / df, jnp.nan)
-    alive = jnp.isfinite(ratio)
-    return jnp.stack(
-        [
-            jnp.where(alive, effects.beta, jnp.nan),
-            jnp.where(alive, effects.se, jnp.nan),
-            log10p_f(ratio, 1, df),
-            n / 2 * jnp.log1p(ratio) / LN10,
-        ]
-    )
+    return coefficient_tests(coefficients(markers, traits), traits.dof - len(markers.values), n)

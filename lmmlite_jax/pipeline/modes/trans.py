@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypedDict
 
 import numpy as np
@@ -13,9 +13,11 @@ from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.cis.best_marker import as_permutations
 from lmmlite_jax.mapping.cis.beta_approximation import beta_pvalue
 from lmmlite_jax.mapping.genotypes import as_dosages
-from lmmlite_jax.mapping.tables import TRANS_COLUMNS, names_at
-from lmmlite_jax.mapping.trans import TransPairs, TransUnit, map_trans
+from lmmlite_jax.mapping.tables import names_at
+from lmmlite_jax.mapping.trans import map_trans
 from lmmlite_jax.mapping.trans_best import best_in_trans
+from lmmlite_jax.mapping.trans_interaction import map_trans_interaction
+from lmmlite_jax.mapping.trans_search import DistantPairs, TransUnit
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.pipeline.modes.cis import BEST, keep_best, table_of_best
 from lmmlite_jax.pipeline.run import Run, Table
@@ -55,25 +57,14 @@ def map_pairs(run: Run) -> Iterator[Table]:
         units.add(tuple(unit))
         return tuple(unit) not in begun and own()
 
-    work = map_trans(
-        run.null,
-        inputs.dosages,
-        threshold=settings.pval_threshold,
-        windows=windows,
-        variance=settings.variance,
-        asymptotic=settings.asymptotic,
-        maf_threshold=settings.maf_threshold,
-        chromosome=run.chromosome,
-        wanted=wanted,
-    )
+    work = _pairs(run, windows, wanted)
     fitted = int(np.sum(run.null.counts >= run.null.p + 2))
     done: Mapping[tuple[int, ...], UnitFact] = run.parts.done(STAGE)
     before = sum(fact["pairs"] for unit, fact in done.items() if unit in begun)
     total = before + (len(inputs.variants) * fitted - before) // run.share.count
     with run.progress("pairs tested", total, before) as advance:
         for pairs in work:
-            columns = {name: getattr(pairs, name) for name in TRANS_COLUMNS}
-            frame = pd.DataFrame({"marker": pairs.marker, "gene": pairs.trait, **columns})
+            frame = pd.DataFrame({"marker": pairs.marker, "gene": pairs.trait, **pairs.columns()})
             fact = _fact(pairs)
             run.parts.add("pairs", frame, STAGE, {tuple(pairs.unit): fact})
             advance(fact["pairs"])
@@ -103,6 +94,34 @@ def map_pairs(run: Run) -> Iterator[Table]:
     yield Table("trans_qtl_pairs.parquet", table)
 
 
+def _pairs(
+    run: Run, windows: Int[np.ndarray, "m 2"] | None, wanted: Callable[[TransUnit], bool]
+) -> Iterator[DistantPairs]:
+    settings, interaction = run.settings, run.inputs.interaction
+    if interaction is None:
+        return map_trans(
+            run.null,
+            run.inputs.dosages,
+            threshold=settings.pval_threshold,
+            windows=windows,
+            variance=settings.variance,
+            asymptotic=settings.asymptotic,
+            maf_threshold=settings.maf_threshold,
+            chromosome=run.chromosome,
+            wanted=wanted,
+        )
+    return map_trans_interaction(
+        run.null,
+        run.inputs.dosages,
+        interaction,
+        threshold=settings.pval_threshold,
+        windows=windows,
+        maf_threshold_interaction=settings.maf_threshold_interaction,
+        chromosome=run.chromosome,
+        wanted=wanted,
+    )
+
+
 def _find_best(run: Run, windows: Int[np.ndarray, "m 2"] | None) -> None:
     """Do what is left of the best variant of each feature, with p-values by permutation."""
     settings, null, left = run.settings, run.null, run.left(BEST)
@@ -128,7 +147,7 @@ def _add_significance(pairs: pd.DataFrame, best: pd.DataFrame) -> None:
     pairs["qval"] = of_feature["qval"].to_numpy()
 
 
-def _fact(pairs: TransPairs) -> UnitFact:
+def _fact(pairs: DistantPairs) -> UnitFact:
     status = zip(pairs.tested_traits.tolist(), pairs.status.tolist(), strict=True)
     return {
         "tested": pairs.tested_markers.size,
