@@ -76,6 +76,13 @@ def map_qtl(
         Path | None,
         typer.Option(help="File of the covariates, with samples in rows or in columns."),
     ] = None,
+    paired_covariate: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of one more covariate for each of some features, as of phenotypes, for the "
+            "modes that begin with cis."
+        ),
+    ] = None,
     window: Annotated[
         int | None,
         typer.Option(
@@ -249,6 +256,7 @@ def map_qtl(
         covariates=covariates,
         interaction=interaction,
         samples_map=samples_map,
+        paired_covariate=paired_covariate,
         phenotype_groups=phenotype_groups,
         cis_output=cis_output,
         susie_loci=susie_loci,

@@ -29,6 +29,7 @@ _WORDS = (
     (r"\bthe variance 'refit'|\bvariance 'refit'", "--variance refit"),
     (r"^A feature is for ", "--feature is for "),
     (r"^susie_loci are ", "--susie-loci is "),
+    (r"^A paired_covariate is ", "--paired-covariate is "),
     (r"^phenotype_groups are ", "--phenotype-groups is "),
     (r"\bthe same phenotype_groups\b", "the same --phenotype-groups"),
     (r"^groups: the traits of ", "--phenotype-groups: the features of "),

@@ -22,7 +22,6 @@ from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.result import status_of_counts
 from lmmlite_jax.model.screening import ScreenMarkers
 from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -238,7 +237,7 @@ class Fits:
 
     def __init__(self, null: NullModel, kinships: int) -> None:
         self.hsq = np.full((kinships, null.m), np.nan)
-        self.status = status_of_counts(null.counts, null.p)
+        self.status = null.status_of_counts()
 
     def note(self, passing: Iterable[Batch]) -> Iterator[Batch]:
         """Hand batches on, and note their fits."""

@@ -229,7 +229,7 @@ def scan(
         marker=marker,
         trait=trait,
         n=null.counts,
-        dof=null.counts - null.p,
+        dof=null.counts - null.parameters,
         missing=missing,
         reasons=reasons_of(fits.status, null.covariates),
         markers=genotypes.names,

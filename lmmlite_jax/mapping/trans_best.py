@@ -105,8 +105,8 @@ def best_in_trans(
     """Best markers of some traits after the others, of whom any is ``wanted``."""
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     search = _Search(null, genotypes, served, near, chance, maf_threshold)
-    enough = np.flatnonzero(null.counts >= null.p + 2)
-    parts = (enough[i : i + TRAITS_AT_ONCE] for i in range(0, enough.size, TRAITS_AT_ONCE))
+    fitted = null.fitted
+    parts = (fitted[i : i + TRAITS_AT_ONCE] for i in range(0, fitted.size, TRAITS_AT_ONCE))
     return (search.best(traits) for traits in parts if wanted is None or wanted[traits].any())
 
 

@@ -178,8 +178,8 @@ class _Products(TransSearch):
         return at_once().traits
 
     def fitted(self, label: str) -> Iterator[list[TraitBlock]]:
-        enough = np.flatnonzero(self.null.counts >= self.null.p + 2)
-        return self.null.without_covariates(self.interacting.covariates, label, enough)
+        null = self.null
+        return null.without_covariates(self.interacting.covariates, label, null.fitted)
 
     def frequent(
         self, dosages: Float[np.ndarray, "n B"], individuals: Int[np.ndarray, " n"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ from lmmlite_jax.model.rotation import Extremes
 from lmmlite_jax.model.skeleton import Skeleton
 from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 
-__all__ = ["Engine", "Group", "make_engine"]
+__all__ = ["Engine", "Group", "bytes_of", "make_engine", "of_one_decomposition"]
 
 WORTH_THREADS = 2**23
 """Cubed sizes of matrices, summed, from which threads save more than they cost."""
@@ -201,6 +202,18 @@ def make_engine(
         interval=law is not None and law[0] is not None,
         complete=complete,
     )
+
+
+def of_one_decomposition(groups: Iterator[Group]) -> Iterator[list[Group]]:
+    """Groups of the same decompositions, which follow one another."""
+    for _, batch in groupby(groups, key=lambda group: id(group.patterns)):
+        yield list(batch)
+
+
+def bytes_of(batch: Sequence[Group]) -> int:
+    """Bytes of a batch's decompositions and rotated traits."""
+    arrays = jax.tree.leaves((batch[0].patterns, [group[3:] for group in batch]))
+    return sum(array.nbytes for array in arrays)
 
 
 def _compute_laws(

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lmmlite_jax.model.decomposition import Sample
-from lmmlite_jax.model.engine import Engine, Group, make_engine
+from lmmlite_jax.model.engine import Engine, Group, bytes_of, make_engine, of_one_decomposition
 from lmmlite_jax.model.inputs import ArrayOrFrame, Labelled, as_covariates, column_name
 from lmmlite_jax.model.known_kinship import KnownKinship, decompose_known
 from lmmlite_jax.model.missing import batches as pattern_batches
 from lmmlite_jax.model.options import NO_PRIOR, Options, check_dtype, check_options
+from lmmlite_jax.model.paired import as_paired
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.profile_log_likelihood import profiles_of_model
-from lmmlite_jax.model.result import LMMFit
+from lmmlite_jax.model.result import LMMFit, status_of_counts
 from lmmlite_jax.model.study import ALL_CHROMOSOMES, Kinships, as_study
 from lmmlite_jax.model.trait_block import TraitBlock, trait_blocks
 from lmmlite_jax.model.traits import collected, fit_study
@@ -47,6 +46,10 @@ class NullModel:
         Phenotypes; NaN where missing. Each trait is fitted to the individuals observed for it.
     X : (n, p) array or data frame, optional
         Covariates, with the intercept among them; an intercept alone where left out.
+    paired_covariates : (n, m) array or data frame, optional
+        For each trait one more covariate of its own, such as the same gene in another tissue; a
+        column of NaN where it has none. Columns of a data frame are some of the traits' names. Its
+        effect and h² are estimated together, so that each such trait is decomposed on its own.
     weights : (n,), optional
         Weights of the individuals' residuals, whose variance is σe² / weight.
     reml : bool
@@ -101,6 +104,7 @@ class NullModel:
         Y: ArrayOrFrame,
         X: ArrayOrFrame | None = None,
         *,
+        paired_covariates: ArrayOrFrame | None = None,
         weights: ArrayOrFrame | None = None,
         reml: bool = True,
         tol: float = 1e-8,
@@ -117,6 +121,9 @@ class NullModel:
         self.n, self.m = (int(size) for size in self._study.phenotypes.shape)
         self.p = self._study.covariates.shape[1]
         self.counts = self._study.counts
+        self._paired = np.full((self.n, 0 if paired_covariates is None else self.m), np.nan)
+        if paired_covariates is not None:
+            self._paired = as_paired(self._study, paired_covariates)
         self.individuals = self._study.individuals
         self.traits, self.covariates = self._study.trait_names, self._study.covariate_names
         self._engines: dict[str, Engine] = {}
@@ -133,12 +140,34 @@ class NullModel:
         return len({column.tobytes() for column in observed.T})
 
     @cached_property
+    def is_paired(self) -> Bool[np.ndarray, " m"]:
+        """Which traits have a covariate of their own."""
+        if self._paired.size == 0:
+            return np.zeros(self.m, dtype=bool)
+        return ~np.isnan(self._paired[0])
+
+    @property
+    def parameters(self) -> Int[np.ndarray, " m"]:
+        """Covariates of each trait."""
+        return self.p + self.is_paired
+
+    @property
+    def fitted(self) -> Int[np.ndarray, " some"]:
+        """Traits that enough individuals are observed for."""
+        return np.flatnonzero(self.counts >= self.parameters + 2)
+
+    def status_of_counts(self) -> Int[np.ndarray, " m"]:
+        """`Status` of each trait before any fit."""
+        return status_of_counts(self.counts, self.parameters)
+
+    @cached_property
     def batches_of_traits(self) -> int:
         """How many batches traits come in that are fitted with one kinship."""
-        enough = np.flatnonzero(self.counts >= self.p + 2)
         everyone = np.ones((self.n, 1), bool)
         observed = everyone if self._study.complete else ~np.isnan(self._numbers)
-        return sum(1 for _ in pattern_batches(observed, enough))
+        paired = self.is_paired[self.fitted]
+        shared = sum(1 for _ in pattern_batches(observed, self.fitted[~paired]))
+        return shared + int(paired.sum())
 
     @property
     def chromosomes(self) -> tuple[str, ...]:
@@ -192,6 +221,8 @@ class NullModel:
         [-130.012  -71.133 -156.972]
         """
         study = self._study
+        if self.is_paired.any():
+            raise ValueError("profiles are of a null model without paired_covariates.")
         return profiles_of_model(
             self.reml, K, study.phenotypes, study.covariates, study.weights, study.individuals
         )
@@ -228,26 +259,26 @@ class NullModel:
     ) -> Iterator[list[TraitBlock]]:
         """Blocks of some traits at their heritabilities here, covariates left to the markers."""
         fewer = np.delete(self._study.covariates, columns, axis=1)
-        fitted = self._engine(label).groups(self._numbers, traits)
+        fitted = self._each_group(self._engine(label), traits)
         # An engine of its own: with fewer covariates the spectrum is wider.
         sample = self._study.sample(label)._replace(X=fewer)
-        engine = self._engine_for(sample)
-        without = engine.groups(self._numbers, traits)
+        without = self._each_group(self._engine_for(sample), traits)
         pairs = (
             group._replace(fit=with_all.fit)
             for with_all, group in zip(fitted, without, strict=True)
         )
-        for groups in _of_one_decomposition(pairs):
+        for groups in of_one_decomposition(pairs):
             yield list(trait_blocks(groups, self.n, self.reml, self.dtype))
 
     def given(
         self, trait: int, covariates: Float[np.ndarray, "n more"], label: str
     ) -> TraitBlock | None:
         """One trait with more covariates; None where too few individuals are observed for them."""
-        both = np.column_stack([self._study.covariates, covariates])
+        engine = self._engine(label)
+        both = np.column_stack([self._covariates_of(trait, engine), covariates])
         if self.counts[trait] < both.shape[1] + 2:
             return None
-        engine = self._engine(label).with_covariates(both)
+        engine = engine.with_covariates(both)
         groups = list(engine.groups(self._numbers, np.array([trait])))
         (block,) = trait_blocks(groups, self.n, self.reml, self.dtype)
         return block
@@ -255,7 +286,7 @@ class NullModel:
     @property
     def names_of_individuals(self) -> Labelled:
         """What names of other tables are compared with."""
-        return Labelled(None, self.individuals, names_in="individuals")
+        return self._study.names_of_individuals
 
     def covariate_columns(self, covariates: ArrayOrFrame) -> list[int]:
         """Numbers of the covariates that have these values; ``ValueError`` if one is not there."""
@@ -317,19 +348,30 @@ class NullModel:
         if label in self._kept:
             yield from self._kept[label]
             return
-        enough = np.flatnonzero(self.counts >= self.p + 2)
         some = self.chromosomes and traits is not None
-        chosen = np.intersect1d(traits, enough) if some and traits is not None else enough
-        room = KEPT_BYTES - sum(_size(batch) for kept in self._kept.values() for batch in kept)
-        batches: list[list[Group]] | None = [] if chosen.size == enough.size else None
-        groups = self._engine(label).groups(self._numbers, chosen)
-        for batch in _of_one_decomposition(groups):
+        chosen = np.intersect1d(traits, self.fitted) if some and traits is not None else self.fitted
+        room = KEPT_BYTES - sum(bytes_of(batch) for kept in self._kept.values() for batch in kept)
+        batches: list[list[Group]] | None = [] if chosen.size == self.fitted.size else None
+        for batch in of_one_decomposition(self._each_group(self._engine(label), chosen)):
             if batches is not None:
-                room -= _size(batch)
+                room -= bytes_of(batch)
                 batches = [*batches, batch] if room >= 0 else None
             yield batch
         if batches is not None:
             self._kept[label] = batches
+
+    def _each_group(self, engine: Engine, traits: Int[np.ndarray, " some"]) -> Iterator[Group]:
+        """Groups of traits beside an engine's covariates, and those that they have of their own."""
+        paired = self.is_paired[traits]
+        yield from engine.groups(self._numbers, traits[~paired])
+        for trait in traits[paired].tolist():
+            beside = engine.with_covariates(self._covariates_of(trait, engine))
+            yield from beside.groups(self._numbers, np.array([trait]))
+
+    def _covariates_of(self, trait: int, engine: Engine) -> Float[np.ndarray, "n some"]:
+        """Covariates of an engine, and the trait's own."""
+        own = [self._paired[:, trait]] if self.is_paired[trait] else []
+        return np.column_stack([engine.sample.X, *own])
 
     @in_float64
     def _fit(self, label: str) -> LMMFit:
@@ -339,18 +381,6 @@ class NullModel:
         if self.is_traced:
             return fit_study(study, label, self._options, tol=self.tol, dtype=self.dtype)
         groups = (group for batch in self._groups(label) for group in batch)
-        fit = collected(self._engine(label), groups, self.counts)
+        fit = collected(self._engine(label), groups, self.counts, self.status_of_counts())
         self._fits[label] = replace(fit, traits=study.trait_names, covariates=study.covariate_names)
         return self._fits[label]
-
-
-def _of_one_decomposition(groups: Iterator[Group]) -> Iterator[list[Group]]:
-    """Groups of the same decompositions, which follow one another."""
-    for _, batch in groupby(groups, key=lambda group: id(group.patterns)):
-        yield list(batch)
-
-
-def _size(batch: Sequence[Group]) -> int:
-    """Bytes of a batch's decompositions and rotated traits."""
-    arrays = jax.tree.leaves((batch[0].patterns, [group[3:] for group in batch]))
-    return sum(array.nbytes for array in arrays)

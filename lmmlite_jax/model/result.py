@@ -160,7 +160,9 @@ class LMMFit:
         return pd.DataFrame(columns, index=pd.Index(index, name="trait"))
 
 
-def status_of_counts(counts: Int[np.ndarray, " m"], p: int) -> Int[np.ndarray, " m"]:
+def status_of_counts(
+    counts: Int[np.ndarray, " m"], p: int | Int[np.ndarray, " m"]
+) -> Int[np.ndarray, " m"]:
     """Status of traits before any fit with p covariates: whether enough individuals are seen."""
     status = np.where(counts >= p + 2, Status.OK, Status.TOO_FEW)
     status[counts == 0] = Status.ALL_MISSING
@@ -177,5 +179,8 @@ def reasons_of(status: Int[AnyArray, "*m"], covariates: tuple[str, ...] | None) 
 def _reason(status: int, covariates: tuple[str, ...] | None) -> str:
     if status < Status.COLLINEAR:
         return REASONS[Status(status)]
-    column = column_name(covariates, status - Status.COLLINEAR)
+    number = status - Status.COLLINEAR
+    if covariates is not None and number >= len(covariates):
+        return "its paired covariate is collinear with others among the individuals observed"
+    column = column_name(covariates, number)
     return f"covariate {column} is collinear with others among the individuals observed"

@@ -64,6 +64,11 @@ class Study(NamedTuple):
         """Whether every trait is observed in all individuals."""
         return bool(np.all(self.counts == len(self.covariates)))
 
+    @property
+    def names_of_individuals(self) -> Labelled:
+        """What names of other tables are compared with."""
+        return Labelled(None, self.individuals, names_in="individuals")
+
     def sample(self, chromosome: str) -> Sample:
         """What all traits share where markers of a chromosome are tested."""
         return Sample(self.kinships[chromosome], self.covariates, self.weights)

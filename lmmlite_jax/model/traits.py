@@ -173,22 +173,33 @@ def fit_study(
     )
     if not traced:
         enough = np.flatnonzero(study.counts >= study.covariates.shape[1] + 2)
-        return collected(engine, engine.groups(np.asarray(Y), enough), study.counts)
+        status = status_of_counts(study.counts, len(study.covariates.T))
+        return collected(engine, engine.groups(np.asarray(Y), enough), study.counts, status)
     everyone = engine.decompose(np.arange(len(Y))[None])
     _, block = engine.fit(everyone, None, np.zeros(1, int), Y[None])
     return jax.tree.map(lambda a: a[..., 0, :], block)
 
 
-def collected(engine: Engine, groups: Iterator[Group], counts: Int[np.ndarray, " m"]) -> LMMFit:
-    """Fits of groups of traits in the order of the traits, with ``counts`` individuals observed."""
+def collected(
+    engine: Engine,
+    groups: Iterator[Group],
+    counts: Int[np.ndarray, " m"],
+    status: Int[np.ndarray, " m"],
+) -> LMMFit:
+    """Fits of groups of traits in the order of the traits.
+
+    ``counts`` are the individuals observed, and ``status`` those before any fit. Effects are of the
+    engine's covariates, not of one that a trait has of its own.
+    """
     n, p = engine.sample.X.shape
     shapes = _shapes_of_fits(engine, n, p, counts.size)
     columns: dict[str, np.ndarray] = {name: np.full(of, np.nan) for name, of in shapes.items()}
-    columns |= {"n": counts.copy(), "status": status_of_counts(counts, p)}
+    columns |= {"n": counts.copy(), "status": status}
     for group in groups:
         used = group.traits >= 0
         for name, values in columns.items():
             of_group = np.asarray(getattr(group.fit, name))
+            of_group = of_group[: len(values)] if values.ndim == 2 else of_group
             values[..., group.traits[used]] = of_group[..., used]
     arrays = {name: jax.device_put(values) for name, values in columns.items()}
     return LMMFit(**arrays)

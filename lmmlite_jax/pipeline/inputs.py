@@ -19,9 +19,7 @@ from lmmlite_jax.data import (
     match_chromosomes,
     match_ids,
     read_interaction,
-    read_kinship,
     read_loci,
-    read_loco_kinship,
     read_samples_map,
 )
 from lmmlite_jax.data._names import counted, few
@@ -31,7 +29,7 @@ from lmmlite_jax.data.phenotypes import is_oriented, placed, read_features
 from lmmlite_jax.data.qtl2_files import Qtl2Cross, is_qtl2
 from lmmlite_jax.mapping.cis.windows import cis_windows
 from lmmlite_jax.pipeline.cis_output import groups_of, read_cis_output
-from lmmlite_jax.pipeline.kinship import genotype_kinship
+from lmmlite_jax.pipeline.kinship import genotype_kinship, read_kinships
 from lmmlite_jax.pipeline.settings import Files
 
 if TYPE_CHECKING:
@@ -83,6 +81,8 @@ class Inputs:
         As from `read_loci`.
     groups : tuple of m str or None
         Group of each feature.
+    paired : (n, m) array or None
+        A covariate of each feature's own, NaN where it has none.
     kinship : (n, n) array, dict of them by chromosome, or None
         None for ordinary regression, and where it is to be computed from the genotypes.
     report : MatchReport
@@ -103,6 +103,7 @@ class Inputs:
     cis_output: pd.DataFrame | None
     loci: pd.DataFrame | None
     groups: tuple[str, ...] | None
+    paired: np.ndarray | None
     kinship: Kinship
     report: MatchReport
     files: tuple[Path, ...]
@@ -199,9 +200,13 @@ def read_inputs(
         term = _read_named(
             "interaction", _without_notes, files.interaction, known, ids, incomplete, log
         )
+    paired = None
+    if files.paired_covariate is not None:
+        paired = _read_features(files.paired_covariate, None, genotypes.samples, links, log).values
+        ids["paired covariate"] = list(paired.columns)
     matrices = None
     if files.kinship_file is not None:
-        matrices = _read_kinships(files.kinship_file, genotypes, log)
+        matrices = read_kinships(files.kinship_file, genotypes, log)
         ids["kinship"] = list(next(iter(matrices.values())).index)
     matched = match_ids(ids, links, incomplete)
     for line in str(matched.report).splitlines():
@@ -221,12 +226,16 @@ def read_inputs(
         matrix = chosen.get("", chosen)
     names, groups = tuple(values.index), files.phenotype_groups
     of_features = None if groups is None else groups_of(names, groups, log)
+    numbers = values.to_numpy()[:, rows["phenotypes"]].T
+    own = None
+    if paired is not None:
+        numbers, own = _paired(paired.iloc[:, rows["paired covariate"]], names, numbers, files, log)
     return Inputs(
         matched.samples,
         genotypes,
         FileDosages(genotypes, rows["genotypes"], order),
         genotypes.variants.iloc[order],
-        values.to_numpy()[:, rows["phenotypes"]].T,
+        numbers,
         names,
         positions,
         with_intercept(table),
@@ -234,6 +243,7 @@ def read_inputs(
         None if files.cis_output is None else read_cis_output(files.cis_output),
         None if files.susie_loci is None else read_loci(files.susie_loci),
         of_features,
+        own,
         matrix,
         matched.report,
         (*genotypes.files, *files.tables),
@@ -304,6 +314,25 @@ def _read_features(
     return found if annotation is None else placed(found, annotation, path)
 
 
+def _paired(
+    paired: pd.DataFrame, features: tuple[str, ...], values: np.ndarray, files: Files, log: Log
+) -> tuple[np.ndarray, np.ndarray]:
+    """Phenotypes, missing where their own covariates are, and these, in the order of features."""
+    having = paired.index.isin(features)
+    if not having.any():
+        raise ValueError(
+            f"{files.paired_covariate} has none of the {counted(len(features), 'feature')} of "
+            f"{files.phenotypes} ({few(features)}; its own: {few(paired.index)})."
+        )
+    log(f"{counted(int(having.sum()), 'feature')} of {len(features)} with a paired covariate")
+    own = paired[having].reindex(features).to_numpy().T
+    lacking = np.isnan(own) & ~np.isnan(values) & np.isin(features, paired.index)
+    if lacking.any():
+        some = counted(int(lacking.sum()), "phenotype is", "phenotypes are")
+        log(f"  {some} left out, where a paired covariate is missing")
+    return np.where(lacking, np.nan, values), own
+
+
 def note_unused_covariates(path: Path, log: Log) -> None:
     """Say which covariates an R/qtl2 file has, where none are used."""
     if not is_qtl2(path) or not Qtl2Cross(path).has_covariates:
@@ -313,31 +342,6 @@ def note_unused_covariates(path: Path, log: Log) -> None:
         f"{path}: its covariates ({few(names)}) are not used: to use them, give this file as "
         "covariates too"
     )
-
-
-def _read_kinships(path: Path, genotypes: GenotypeFile, log: Log) -> dict[str, pd.DataFrame]:
-    """Kinships by chromosome, or one under an empty name."""
-    if path.suffix.lower() == ".npz" and path.is_file():
-        with np.load(path) as stored:
-            several = any(name.startswith("without_") for name in stored.files)
-        if several:
-            found = read_loco_kinship(path)
-            log(f"{path}: kinships without each of {counted(len(found), 'chromosome')}")
-            return found
-    kinship = read_kinship(path)
-    pd = require("pandas", "io")
-    if isinstance(kinship.index, pd.RangeIndex):
-        if len(kinship) != len(genotypes.samples):
-            raise ValueError(
-                f"{path} names no samples and has {counted(len(kinship), 'row')}, the genotypes "
-                f"have {counted(len(genotypes.samples), 'sample')}: use a kinship that names its "
-                "samples."
-            )
-        log(f"{path}: no ids, its rows are taken in the genotypes' order")
-        names = pd.Index(genotypes.samples)
-        kinship = kinship.set_axis(names, axis=0).set_axis(names, axis=1)
-    log(f"{path}: kinship of {counted(len(kinship), 'sample')}")
-    return {"": kinship}
 
 
 def _placed(

@@ -1,17 +1,19 @@
-"""Kinship from a genotype file."""
+"""Kinship from a genotype file, or from a file of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from lmmlite_jax.data import GenotypeFile
+from lmmlite_jax.data import GenotypeFile, read_kinship, read_loco_kinship
+from lmmlite_jax.data._names import counted
 from lmmlite_jax.mapping.kinship import block_width, kinship_of_blocks
 
-__all__ = ["genotype_kinship"]
+__all__ = ["genotype_kinship", "read_kinships"]
 
 
 def genotype_kinship(
@@ -83,3 +85,29 @@ def genotype_kinship(
     if isinstance(result, dict):
         return {str(name): pd.DataFrame(array, names, names) for name, array in result.items()}
     return pd.DataFrame(result, names, names)
+
+
+def read_kinships(
+    path: Path, genotypes: GenotypeFile, log: Callable[[str], None]
+) -> dict[str, pd.DataFrame]:
+    """Kinships by chromosome, or one under an empty name."""
+    if path.suffix.lower() == ".npz" and path.is_file():
+        with np.load(path) as stored:
+            several = any(name.startswith("without_") for name in stored.files)
+        if several:
+            found = read_loco_kinship(path)
+            log(f"{path}: kinships without each of {counted(len(found), 'chromosome')}")
+            return found
+    kinship = read_kinship(path)
+    if isinstance(kinship.index, pd.RangeIndex):
+        if len(kinship) != len(genotypes.samples):
+            raise ValueError(
+                f"{path} names no samples and has {counted(len(kinship), 'row')}, the genotypes "
+                f"have {counted(len(genotypes.samples), 'sample')}: use a kinship that names its "
+                "samples."
+            )
+        log(f"{path}: no ids, its rows are taken in the genotypes' order")
+        names = pd.Index(genotypes.samples)
+        kinship = kinship.set_axis(names, axis=0).set_axis(names, axis=1)
+    log(f"{path}: kinship of {counted(len(kinship), 'sample')}")
+    return {"": kinship}

@@ -16,7 +16,7 @@ from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.mapping.cis.groups import as_groups
 from lmmlite_jax.mapping.tables import Places
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
+from lmmlite_jax.model.result import Status, reasons_of
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.plan import Planner
@@ -87,6 +87,7 @@ class Run:
             self.kinship,
             inputs.values,
             covariates,
+            paired_covariates=inputs.paired,
             clip_negative=settings.clip_kinship,
             scale_kinship=settings.scale_kinship,
         )
@@ -188,7 +189,7 @@ class Run:
 
     def status_of_counts(self) -> Int[np.ndarray, " m"]:
         """Status of features before any fit: whether enough samples are seen."""
-        return status_of_counts(self.null.counts, self.null.p)
+        return self.null.status_of_counts()
 
 
 def insert_before(table: pd.DataFrame, before: str, name: str, values: ArrayLike) -> None:

@@ -38,6 +38,9 @@ class Files:
     covariates, interaction, samples_map : path, optional
         As for `read_covariates`, `read_interaction` and `read_samples_map`; an interaction is for
         "cis_nominal" and "trans".
+    paired_covariate : path, optional
+        One more covariate for each of some features, as a file of phenotypes with these features:
+        for the modes that begin with cis. A phenotype is taken as missing where its covariate is.
     phenotype_groups : path, optional
         As for `read_phenotype_groups`: "cis" and "cis_independent" map groups of features, as
         `map_cis` does; the other modes take it to read ``cis_output`` of groups.
@@ -55,6 +58,7 @@ class Files:
     covariates: Where | None = None
     interaction: Where | None = None
     samples_map: Where | None = None
+    paired_covariate: Where | None = None
     phenotype_groups: Where | None = None
     cis_output: Where | None = None
     susie_loci: Where | None = None
@@ -215,6 +219,11 @@ class Settings:
             raise ValueError("The mode trans_susie needs the loci to fine-map: give susie_loci.")
         if mode != "trans_susie" and files.susie_loci is not None:
             raise ValueError(f"susie_loci are for the mode trans_susie, not {mode}.")
+        if files.paired_covariate is not None and not mode.startswith("cis"):
+            raise ValueError(
+                f"A paired_covariate is for the modes that begin with cis, not {mode}: every "
+                "variant would be read again for each feature."
+            )
         if files.cis_output is not None:
             if mode not in ("cis_susie", "cis_nominal") or interaction:
                 raise ValueError(

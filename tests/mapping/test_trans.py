@@ -52,9 +52,7 @@ def assert_is_scan(found, scan, kept=slice(None)):
     assert found["marker"].size > 0
 
 
-@pytest.mark.parametrize(
-    ("variance", "test"), [("null", "wald"), ("null", "lrt"), ("refit", "lrt")]
-)
+@pytest.mark.parametrize(("variance", "test"), [("null", "wald"), ("refit", "lrt")])
 @pytest.mark.usefixtures("some_at_a_time")
 def test_pairs_are_those_of_a_scan_with_a_threshold(problem, variance, test):
     K, Y, G, X = problem

@@ -540,6 +540,29 @@ def test_interactions_in_trans_are_those_of_the_pairs_near_and_beyond(small, tmp
     assert "--trans-permutations is for pairs without an interaction" in refused.output
 
 
+def test_a_paired_covariate_is_one_more_for_its_feature_alone(small, tmp_path):
+    samples = pd.read_csv(small / "y.bed", sep="\t").columns[4:]
+    own = pd.DataFrame(np.random.default_rng(1).standard_normal((1, 40)), ["a"], samples)
+    own.iloc[0, 3] = np.nan
+    own.rename_axis("id").to_csv(tmp_path / "own.tsv", sep="\t")
+    files = [small / "g", small / "y.bed"]
+    options = ["--kinship", small / "kinship.csv", "--mode", "cis_nominal"]
+    found = {}
+    for name in ("paired-covariate", "covariates"):
+        line = succeed("map", *files, tmp_path / name, *options, f"--{name}", tmp_path / "own.tsv")
+        found[name] = pd.read_parquet(tmp_path / f"{name}.cis_qtl_pairs.1.parquet")
+        assert ("1 phenotype is left out" in line) == (name == "paired-covariate")
+    paired, shared = (table[table["phenotype_id"] == "a"] for table in found.values())
+    pd.testing.assert_frame_equal(paired, shared, rtol=1e-7)
+    assert {*found["paired-covariate"].query("phenotype_id == 'b'")["n"]} == {40}
+    for change, message in (
+        (["--mode", "trans"], "--paired-covariate is for the modes that begin with cis"),
+        (["--paired-covariate", small / "kinship.csv"], "has none of the 3 features"),
+    ):
+        given = [*options, "--paired-covariate", tmp_path / "own.tsv", *change]
+        assert message in run("map", *files, tmp_path / "run", *given).output
+
+
 def test_several_interactions_in_one_file(small, tmp_path):
     with open(small / "g.fam") as stream:
         names = [line.split()[1] for line in stream]

@@ -14,7 +14,7 @@ from lmmlite_jax.mapping.cis.groups import BestOfGroups
 from lmmlite_jax.mapping.tables import BEST_COLUMNS, Places, best_table
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
-from lmmlite_jax.model.result import Status, reasons_of, status_of_counts
+from lmmlite_jax.model.result import Status, reasons_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ class TransResult(CisResult):
 
 def over_all(null: NullModel, work: Iterable[BestOfGroups]) -> tuple[dict[str, Any], list[str]]:
     """Fields of `BestMarkers` over all genes, and the reason of each that has no fit."""
-    status = status_of_counts(null.counts, null.p)
+    status = null.status_of_counts()
     found = {name: np.full(null.m, np.nan) for name in BEST_COLUMNS}
     for name in ("num_var", "ma_samples", "ma_count", "group_size"):
         found[name] = np.zeros(null.m, dtype=np.int64)

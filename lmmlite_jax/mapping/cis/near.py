@@ -129,7 +129,9 @@ def genes_of_kinships(
     chromosome: ArrayOrFrame | None,
 ) -> list[tuple[str, Int[np.ndarray, " _"]]]:
     """Label of each kinship that is needed, and the genes to map with it, by their windows."""
-    usable = (null.counts >= null.p + 2) & (windows[:, 1] > windows[:, 0])
+    usable = np.zeros(null.m, dtype=bool)
+    usable[null.fitted] = True
+    usable &= windows[:, 1] > windows[:, 0]
     found = []
     for label, markers in markers_of_kinships(null, chromosome, genotypes.markers):
         served = np.zeros(genotypes.markers + 1, dtype=bool)

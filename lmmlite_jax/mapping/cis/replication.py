@@ -16,7 +16,7 @@ from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import in_float64
-from lmmlite_jax.model.result import reasons_of, status_of_counts
+from lmmlite_jax.model.result import reasons_of
 
 __all__ = ["Replication", "replication"]
 
@@ -99,7 +99,7 @@ def replication(
         raise ValueError(f"there are {traits.size} traits and {markers.size} markers for pairs.")
     method = Method("null", "wald", 1, null.dtype, null.tol, False)
     work = partial(pairs_of, method=method, markers=genotypes.names, traits=null.traits)
-    status = status_of_counts(null.counts, null.p)
+    status = null.status_of_counts()
     found = _nothing(null, traits, markers, genotypes.names)
     for rows in _once_a_trait(traits):
         place = np.full(null.m, -1)

@@ -17,7 +17,7 @@ from lmmlite_jax.mapping.susie.result import FineMapping, credible_sets_of
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import in_float64
-from lmmlite_jax.model.result import reasons_of, status_of_counts
+from lmmlite_jax.model.result import reasons_of
 
 __all__ = ["map_cis_susie"]
 
@@ -93,7 +93,7 @@ def map_cis_susie(
     search = as_search(max_effects, coverage, min_abs_corr, tol, max_iter)
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
-    status, hsq = status_of_counts(null.counts, null.p), np.full(null.m, np.nan)
+    status, hsq = null.status_of_counts(), np.full(null.m, np.nan)
     found: list[FineMapped] = []
     work = each_fine_mapped(null, genotypes, of_genes, chromosome, search, maf_threshold)
     for near, fine_mapped in work:

@@ -58,7 +58,7 @@ def map_pairs(run: Run) -> Iterator[Table]:
         return tuple(unit) not in begun and own()
 
     work = _pairs(run, windows, wanted)
-    fitted = int(np.sum(run.null.counts >= run.null.p + 2))
+    fitted = run.null.fitted.size
     done: Mapping[tuple[int, ...], UnitFact] = run.parts.done(STAGE)
     before = sum(fact["pairs"] for unit, fact in done.items() if unit in begun)
     total = before + (len(inputs.variants) * fitted - before) // run.share.count

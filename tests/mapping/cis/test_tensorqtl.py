@@ -115,6 +115,24 @@ def test_several_interactions(problem):
             assert_column(table[f"pval_{term}"], pvalue[:, k], term)
 
 
+def test_paired_covariates(problem):
+    """Of two genes in three; degrees of freedom are fewer there."""
+    rng = np.random.default_rng(3)
+    own = rng.standard_normal(problem.Y.shape)
+    own[:, ::3] = np.nan
+    Y = problem.Y + np.nan_to_num(own)
+    null = lmm.NullModel(None, Y, problem.X, paired_covariates=own)
+    ours = together(lmm.map_cis_nominal(null, problem.G, problem.windows))
+    for t, (low, high) in enumerate(problem.windows):
+        beside = problem.X[:, 1:] if t % 3 == 0 else np.column_stack([problem.X[:, 1:], own[:, t]])
+        residualizer = core.Residualizer(torch.tensor(beside))
+        G, y = torch.tensor(problem.G[:, low:high].T), torch.tensor(Y[:, t])
+        tstat, slope, *_ = (x.numpy() for x in cis.calculate_cis_nominal(G, y, residualizer))
+        table = ours[ours["phenotype_id"] == t]
+        assert_column(table["pval_nominal"], core.get_t_pval(tstat, residualizer.dof), "p")
+        assert_column(table["slope"], slope, "slope")
+
+
 def test_best_markers_and_their_p_values(problem):
     samples, genes = [f"s{i}" for i in range(120)], [f"g{t}" for t in range(12)]
     markers = [f"v{j}" for j in range(300)]
