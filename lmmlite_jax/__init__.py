@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "AllelicFoldChanges",
     "CisIndependent",
     "CisInteractions",
     "CisPairs",
@@ -33,6 +34,7 @@ __all__ = [
     "TransInteractions",
     "TransPairs",
     "TransResult",
+    "allelic_fold_change",
     "calc_ll",
     "cis_windows",
     "coloc",
@@ -48,6 +50,7 @@ __all__ = [
     "kinship",
     "load_recla",
     "lod_peaks",
+    "log2_counts",
     "log_likelihood",
     "map_cis",
     "map_cis_conditional",
@@ -66,6 +69,7 @@ __all__ = [
     "q_values",
     "replication",
     "scan",
+    "significant_pairs",
     "simulate_cohort",
     "skeleton",
 ]
@@ -78,13 +82,20 @@ if TYPE_CHECKING:
     from lmmlite_jax.data.simulate import simulate_cohort
     from lmmlite_jax.mapping.cis.best_result import CisResult, TransResult
     from lmmlite_jax.mapping.cis.conditional import ConditionalPairs, map_cis_conditional
+    from lmmlite_jax.mapping.cis.fold_change import (
+        AllelicFoldChanges,
+        allelic_fold_change,
+        log2_counts,
+    )
     from lmmlite_jax.mapping.cis.independent import map_cis_independent
     from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
     from lmmlite_jax.mapping.cis.map_cis import map_cis
     from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
     from lmmlite_jax.mapping.cis.pairs import CisPairs
-    from lmmlite_jax.mapping.cis.replication import Replication, replication
+    from lmmlite_jax.mapping.cis.pairs_again import Replication
+    from lmmlite_jax.mapping.cis.replication import replication
     from lmmlite_jax.mapping.cis.signals import CisIndependent
+    from lmmlite_jax.mapping.cis.significant import significant_pairs
     from lmmlite_jax.mapping.cis.susie import map_cis_susie
     from lmmlite_jax.mapping.cis.windows import cis_windows
     from lmmlite_jax.mapping.kinship import kinship
@@ -119,6 +130,7 @@ else:
     # The same names where the package runs: in which module each is, and packages beside them.
     _PACKAGES = {"data", "mapping", "model"}
     _MODULES = {
+        "AllelicFoldChanges": "mapping.cis.fold_change",
         "CisIndependent": "mapping.cis.signals",
         "CisInteractions": "mapping.cis.interaction",
         "CisPairs": "mapping.cis.pairs",
@@ -137,7 +149,7 @@ else:
         "PhenotypeComponents": "mapping.preparation",
         "Projection": "model.rotation",
         "QValues": "mapping.multiple_testing",
-        "Replication": "mapping.cis.replication",
+        "Replication": "mapping.cis.pairs_again",
         "Rotation": "model.rotation",
         "ScanResult": "mapping.scan",
         "Skeleton": "model.skeleton",
@@ -145,6 +157,7 @@ else:
         "TransInteractions": "mapping.trans_interaction",
         "TransPairs": "mapping.trans",
         "TransResult": "mapping.cis.best_result",
+        "allelic_fold_change": "mapping.cis.fold_change",
         "calc_ll": "model.likelihood",
         "cis_windows": "mapping.cis.windows",
         "coloc": "mapping.susie.colocalization",
@@ -160,6 +173,7 @@ else:
         "kinship": "mapping.kinship",
         "load_recla": "data.recla",
         "lod_peaks": "mapping.peaks",
+        "log2_counts": "mapping.cis.fold_change",
         "log_likelihood": "model.log_likelihood",
         "map_cis": "mapping.cis.map_cis",
         "map_cis_conditional": "mapping.cis.conditional",
@@ -178,6 +192,7 @@ else:
         "q_values": "mapping.multiple_testing",
         "replication": "mapping.cis.replication",
         "scan": "mapping.scan",
+        "significant_pairs": "mapping.cis.significant",
         "simulate_cohort": "data.simulate",
         "skeleton": "model.skeleton",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +14,15 @@ from lmmlite_jax._optional import require
 from lmmlite_jax.data import read_phenotype_groups
 from lmmlite_jax.data._names import counted, few
 from lmmlite_jax.data._text import check_readable
+from lmmlite_jax.mapping.cis.significant import identified_by
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["groups_of", "read_cis_output", "significant_features", "significant_pairs"]
+__all__ = ["groups_of", "read_cis_output", "significant_features"]
 
 Groups = tuple[str, ...] | None
 """Group of each feature."""
-
-_THRESHOLDS = ("pval_nominal_threshold", "pval_nominal", "pval_beta")
 
 
 def read_cis_output(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -75,7 +74,7 @@ def significant_features(
 ) -> Bool[np.ndarray, " m"]:
     """Which features, or their groups, are significant; of which there must be some."""
     kept = table[table["qval"] <= fdr] if "qval" in table else table
-    by = _identified_by(table, groups)
+    by = identified_by(table, groups)
     found = np.isin(
         np.asarray(features if groups is None else groups, dtype=object),
         kept[by].to_numpy(dtype=object),
@@ -86,46 +85,6 @@ def significant_features(
             f"{len(kept)} at a false discovery rate of {fdr:g}: see that ids are the same."
         )
     return found
-
-
-def significant_pairs(
-    pairs: pd.DataFrame, table: pd.DataFrame, group_of: Mapping[str, str] | None, fdr: float
-) -> pd.DataFrame:
-    """Pairs below the nominal threshold of a feature, or its group, that is significant.
-
-    As tensorQTL has them; ``group_of`` has the group of each feature.
-
-    Raises
-    ------
-    ValueError
-        If the table lacks a column.
-    """
-    absent = [name for name in ("qval", *_THRESHOLDS) if name not in table]
-    if absent:
-        raise ValueError(
-            f"The cis output has no column {' and no '.join(absent)}, which nominal thresholds "
-            "need: give the cis_qtl.txt.gz of a run of the mode cis with its beta approximation."
-        )
-    by = _identified_by(table, group_of)
-    if group_of is not None:
-        pairs = pairs.copy()
-        pairs.insert(1, "group_id", pairs["phenotype_id"].map(group_of))
-    kept = table.loc[table["qval"] <= fdr, [by, *_THRESHOLDS]]
-    both = pairs.merge(kept.rename(columns={"pval_nominal": "min_pval_nominal"}), on=by)
-    below = both["pval_nominal"] < both["pval_nominal_threshold"]
-    return both[below].reset_index(drop=True)
-
-
-def _identified_by(table: pd.DataFrame, groups: object) -> str:
-    """Name the column of what is significant: features, or groups where they are given."""
-    if groups is None:
-        return "phenotype_id"
-    if "group_id" not in table:
-        raise ValueError(
-            "The cis output has no column group_id: give that of a run with the same "
-            "phenotype_groups, or leave them out."
-        )
-    return "group_id"
 
 
 def groups_of(

@@ -10,11 +10,11 @@ import pandas as pd
 from lmmlite_jax.mapping.cis.interaction import CisInteractions, map_cis_interaction
 from lmmlite_jax.mapping.cis.nominal import map_cis_nominal
 from lmmlite_jax.mapping.cis.pairs import CisPairs
+from lmmlite_jax.mapping.cis.significant import significant_pairs
 from lmmlite_jax.mapping.genotypes import without_gaps
 from lmmlite_jax.mapping.multiple_testing import effective_tests, q_values
 from lmmlite_jax.mapping.tables import pairs_table
 from lmmlite_jax.model.result import Status
-from lmmlite_jax.pipeline.cis_output import significant_pairs
 from lmmlite_jax.pipeline.run import Run, Table, insert_before
 
 __all__ = ["map_nominal"]
@@ -91,7 +91,8 @@ def _tables(run: Run, interacting: bool) -> Iterator[Table]:
         if interacting:
             tops.append(_top(run, found, table))
         if cis_output is not None:
-            significant.append(significant_pairs(table, cis_output, group_of, run.settings.fdr))
+            found_here = significant_pairs(table, cis_output, groups=group_of, fdr=run.settings.fdr)
+            significant.append(found_here)
         if not run.settings.best_only:
             yield Table(f"cis_qtl_pairs.{name}.parquet", table)
     run.facts |= {"pairs": total, "without_test": without_test}

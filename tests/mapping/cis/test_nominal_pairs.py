@@ -260,3 +260,36 @@ def test_pairs_found_elsewhere_are_those_of_the_nominal_pass():
     np.testing.assert_allclose(table, expected.loc[table.index, table.columns], rtol=1e-7)
     with pytest.raises(ValueError, match="marker has 300, and there are 300, from 0"):
         lmm.replication(null, G, [0], [300])
+
+
+def test_allelic_fold_changes_are_effects_of_half_the_dosages_of_all_markers_of_a_gene():
+    K, Y, G, X, _ = problem(3)
+    Y[:3, 1] = np.nan
+    Y[:, 2] = 1.0
+    trait, marker = [1, 0, 1, 2], [5, 7, 6, 1]
+    found = lmm.allelic_fold_change(lmm.NullModel(K, Y, X), G, trait, marker)
+    assert [bool(reason) for reason in found.reasons] == [one == 2 for one in trait]
+    for i, others in enumerate([[6], [], [5]]):
+        seen = ~np.isnan(Y[:, trait[i]])
+        columns = G[np.ix_(seen, [marker[i], *others])] / 2
+        own = K[np.ix_(seen, seen)]
+        b, se, *_ = dense_pair(found.hsq[i], own, Y[seen, trait[i]], columns, X[seen])
+        assert found.afc[i] == pytest.approx(b[0], rel=1e-6)
+        assert found.afc_se[i] == pytest.approx(se[0], rel=1e-6)
+    assert found.to_pandas()["variant_id"].tolist() == marker
+
+
+def test_counts_of_zero_and_few_have_logarithms_or_none():
+    counts = np.array([[0.0, 4], [2, 1], [8, np.nan]])
+    np.testing.assert_allclose(lmm.log2_counts(counts), np.log2(counts + 1))
+    half = lmm.log2_counts(counts, imputation="half_min", count_threshold=2.0)
+    np.testing.assert_array_equal(half, [[np.nan, 2], [1, np.nan], [3, np.nan]])
+    for change, message in (
+        ({"counts": -counts}, "counts has a negative value, -8"),
+        (
+            {"counts": counts, "imputation": "none"},
+            "imputation must be one of offset, half_min",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lmm.log2_counts(**change)

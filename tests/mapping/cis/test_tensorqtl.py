@@ -12,7 +12,7 @@ import lmmlite_jax as lmm
 torch = pytest.importorskip("torch", reason="tensorQTL needs torch: pip install tensorqtl")
 with contextlib.redirect_stdout(io.StringIO()):
     pytest.importorskip("tensorqtl", reason="pip install tensorqtl")
-    from tensorqtl import cis, core
+    from tensorqtl import cis, core, mixqtl, post
 
 pd = pytest.importorskip("pandas")
 
@@ -170,6 +170,48 @@ def test_best_markers_and_their_p_values(problem):
     for name in ("pval_beta", "beta_shape2", "true_df"):
         # An F test of 12 ratios against 12: 1.7 in standard deviations is its 95th percentile.
         assert spread(ours[name], first[name]) < 2.2 * spread(second[name], first[name])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 8.0])
+@pytest.mark.parametrize("imputation", ["offset", "half_min"])
+def test_allelic_fold_changes(problem, imputation, threshold):
+    """A gene of two markers and one of one, with counts of zero."""
+    counts = np.random.default_rng(4).poisson(6 + 4 * problem.G[:, [0, 2]]).astype(float)
+    counts[:5] = 0
+    trait, marker = np.array([0, 1, 0]), np.array([0, 2, 1])
+    logs = lmm.log2_counts(counts, imputation=imputation, count_threshold=threshold)
+    ours = lmm.allelic_fold_change(lmm.NullModel(None, logs), problem.G, trait, marker)
+    for gene in range(2):
+        G = torch.tensor(problem.G[:, marker[trait == gene]].T, dtype=torch.float32)
+        b, se = mixqtl.trc(
+            G,
+            torch.tensor(counts[:, gene], dtype=torch.float32),
+            count_threshold=threshold,
+            imputation=imputation,
+            mode="multi",
+        )
+        for own, theirs in ((ours.afc, b), (ours.afc_se, se)):
+            expected = theirs.numpy() * np.log2(np.e)
+            np.testing.assert_allclose(own[trait == gene], expected, rtol=1e-4)
+
+
+def test_significant_pairs(problem, tmp_path):
+    null = lmm.NullModel(None, problem.Y, problem.X)
+    pairs = together(lmm.map_cis_nominal(null, problem.G, problem.windows))
+    best = pairs.loc[pairs.groupby("phenotype_id")["pval_nominal"].idxmin()]
+    best = best.set_index("phenotype_id")[["pval_nominal"]].assign(
+        qval=np.arange(12) / 100, pval_nominal_threshold=10.0 ** -np.arange(12), pval_beta=0.5
+    )
+    pairs.to_parquet(tmp_path / "1.parquet")
+    of_groups = best.iloc[::2].assign(group_id=[f"group{k}" for k in range(6)])
+    group_of = {gene: f"group{gene // 2}" for gene in range(12)}
+    for groups, cis in ((None, best), (group_of, of_groups)):
+        of_genes = None if groups is None else pd.Series(groups)
+        with contextlib.redirect_stdout(io.StringIO()):
+            theirs = post.get_significant_pairs(cis, {"1": tmp_path / "1.parquet"}, of_genes)
+        ours = lmm.significant_pairs(pairs, cis, groups=groups)
+        assert 12 < len(ours) < len(pairs)
+        pd.testing.assert_frame_equal(ours[theirs.columns], theirs)
 
 
 def test_groups_and_their_signals(problem):
