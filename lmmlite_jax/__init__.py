@@ -72,6 +72,7 @@ __all__ = [
     "significant_pairs",
     "simulate_cohort",
     "skeleton",
+    "tmm_factors",
 ]
 
 __version__ = "0.1.0"
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
         PhenotypeComponents,
         inverse_normal,
         phenotype_components,
+        tmm_factors,
     )
     from lmmlite_jax.mapping.scan import ScanResult, scan
     from lmmlite_jax.mapping.susie.colocalization import Colocalization, coloc
@@ -195,6 +197,7 @@ else:
         "significant_pairs": "mapping.cis.significant",
         "simulate_cohort": "data.simulate",
         "skeleton": "model.skeleton",
+        "tmm_factors": "mapping.preparation",
     }
 
     def __getattr__(name: str) -> object:

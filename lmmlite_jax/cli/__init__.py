@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import lmmlite_jax as lmm
-from lmmlite_jax.cli import demo, herit, kinship, map, plot, report
+from lmmlite_jax.cli import demo, herit, kinship, map, plot, prepare, report
 from lmmlite_jax.cli.common import Command, with_hyphens
 
 __all__ = ["app"]
@@ -47,6 +47,7 @@ _AS_TENSORQTL = {"token_normalize_func": with_hyphens}
 
 app.command("herit", cls=Command)(herit.herit)
 app.command("kinship", cls=Command)(kinship.kinship)
+app.command("prepare", cls=Command)(prepare.prepare)
 app.command("map", cls=Command, context_settings=_AS_TENSORQTL)(map.map_qtl)
 app.command("plot", cls=Command, context_settings=_AS_TENSORQTL)(plot.plot)
 app.command("report", cls=Command, context_settings=_AS_TENSORQTL)(report.report)

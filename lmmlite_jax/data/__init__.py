@@ -3,6 +3,7 @@
 from lmmlite_jax.data.chromosomes import match_chromosomes
 from lmmlite_jax.data.cohort import Cohort
 from lmmlite_jax.data.covariates import read_covariates, read_interaction, read_samples_map
+from lmmlite_jax.data.genes import read_genes
 from lmmlite_jax.data.genotypes import Block, FileDosages, GenotypeFile, open_genotypes
 from lmmlite_jax.data.kinship_files import (
     read_kinship,
@@ -45,6 +46,7 @@ __all__ = [
     "open_genotypes",
     "read_annotation",
     "read_covariates",
+    "read_genes",
     "read_interaction",
     "read_kinship",
     "read_loci",

@@ -1,4 +1,4 @@
-"""What is done to phenotypes before they are mapped: ranks to normal quantiles, hidden factors."""
+"""What is done to phenotypes before they are mapped: scales, normal quantiles, hidden factors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from scipy.special import ndtri
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
 
-__all__ = ["PhenotypeComponents", "inverse_normal", "phenotype_components"]
+__all__ = ["PhenotypeComponents", "inverse_normal", "phenotype_components", "tmm_factors"]
+
+TRIMMED_RATIOS, TRIMMED_MEANS = 0.3, 0.05
+"""Parts of the genes that are left out on either side, by log ratio and by mean expression."""
 
 
 def inverse_normal(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
@@ -46,6 +49,77 @@ def inverse_normal(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
     values = _as_phenotypes(Y)
     ranks = rankdata(values, axis=0, nan_policy="omit")
     return np.asarray(ndtri(ranks / (np.sum(~np.isnan(values), axis=0) + 1)))
+
+
+def tmm_factors(counts: ArrayOrFrame) -> Float[np.ndarray, " n"]:
+    """Scaling factors of libraries by the trimmed mean of M values (TMM).
+
+    A library of which few genes take most reads has fewer left for the others. Its size times its
+    factor is what counts are divided by.
+
+    Parameters
+    ----------
+    counts : (n, m) array or data frame
+        Reads of m genes in n individuals, none of them missing.
+
+    Returns
+    -------
+    (n,) array
+        Factors, whose product is 1.
+
+    Raises
+    ------
+    ValueError
+        If a count is missing or negative, or an individual has no reads.
+
+    Notes
+    -----
+    Robinson and Oshlack 2010 (Genome Biology 11:R25), with edgeR's weights, trimming and choice of
+    the reference: the library whose upper quartile is nearest to the mean of all.
+
+    Examples
+    --------
+    >>> import lmmlite_jax as lmm
+    >>> counts = [[100, 200, 300, 400, 50], [100, 200, 300, 400, 5000]]
+    >>> print(lmm.tmm_factors(counts).round(3))
+    [2.39  0.418]
+    """
+    values = _as_phenotypes(counts)
+    if not np.all(values >= 0):
+        raise ValueError("counts has a missing or negative value: give counts of reads.")
+    sizes = values.sum(axis=1)
+    if np.any(sizes == 0):
+        raise ValueError(f"counts of individual {np.argmin(sizes)} are all zero: leave it out.")
+    values = values[:, values.any(axis=0)]
+    quartiles = np.quantile(values / sizes[:, None], 0.75, axis=1)
+    reference = np.argmin(np.abs(quartiles - quartiles.mean()))
+    if np.median(quartiles) < 1e-20:  # of zeros
+        reference = np.argmax(np.sqrt(values).sum(axis=1))
+    logs = [
+        _log2_factor(values[i], values[reference], sizes[i], sizes[reference])
+        for i in range(sizes.size)
+    ]
+    return np.asarray(2.0 ** (np.array(logs) - np.mean(logs)))
+
+
+def _log2_factor(
+    own: Float[np.ndarray, " m"], reference: Float[np.ndarray, " m"], size: float, of: float
+) -> float:
+    """Weighted mean of the log2 ratios of a library to another, of genes that are not trimmed."""
+    from scipy.stats import rankdata
+
+    there = (own > 0) & (reference > 0)
+    own, reference = own[there], reference[there]
+    ratio = np.log2((own / size) / (reference / of))
+    if np.max(np.abs(ratio), initial=0.0) < 1e-6:
+        return 0.0
+    mean = np.log2(own / size * reference / of) / 2
+    weight = 1 / ((size - own) / size / own + (of - reference) / of / reference)
+    kept = np.ones(ratio.size, dtype=bool)
+    for values, trimmed in ((ratio, TRIMMED_RATIOS), (mean, TRIMMED_MEANS)):
+        low, rank = np.floor(ratio.size * trimmed) + 1, rankdata(values)
+        kept &= (rank >= low) & (rank <= ratio.size + 1 - low)
+    return float(np.average(ratio[kept], weights=weight[kept]))
 
 
 class PhenotypeComponents(NamedTuple):

@@ -6,6 +6,7 @@ require("pandas", "io")
 
 from lmmlite_jax.pipeline.kinship import genotype_kinship  # noqa: E402
 from lmmlite_jax.pipeline.map_files import map_files  # noqa: E402
+from lmmlite_jax.pipeline.prepare import prepare_expression  # noqa: E402
 from lmmlite_jax.pipeline.processes import ALONE, Share, share_of_environment  # noqa: E402
 from lmmlite_jax.pipeline.settings import Files, Settings  # noqa: E402
 
@@ -16,5 +17,6 @@ __all__ = [
     "Share",
     "genotype_kinship",
     "map_files",
+    "prepare_expression",
     "share_of_environment",
 ]

@@ -44,6 +44,9 @@ class Range:
 
 RANGES = {
     "phenotype_pcs": Range(0),
+    "count_threshold": Range(0),
+    "tpm_threshold": Range(0),
+    "sample_fraction": Range(0, 1),
     "window": Range(0, 10**12),
     "maf_threshold": Range(0, 0.5, high_included=False),
     "maf_threshold_interaction": Range(0, 0.5, high_included=False),

@@ -53,3 +53,21 @@ def test_what_cannot_be_prepared_is_refused():
         lmm.phenotype_components(np.ones((30, 4)), 5)
     with pytest.raises(ValueError, match=r"X must be of shape \(30, p\), got \(29, 1\)"):
         lmm.phenotype_components(np.ones((30, 4)), 2, np.ones((29, 1)))
+
+
+def test_factors_of_libraries_are_those_of_rnanorm():
+    """Version 2.2.0, ``TMM().fit(counts).get_norm_factors(counts)``, which is held to edgeR."""
+    rng = np.random.default_rng(7)
+    mean = np.exp(rng.normal(3, 2, 200))
+    spread = rng.uniform(0.3, 3, (8, 1)) * np.exp(rng.normal(0, 0.4, (8, 200)))
+    counts = rng.poisson(mean * spread)
+    counts[3, :5] *= 50  # a few genes take the reads of a library
+    expected = [
+        *(1.122459604190572, 1.079217908105384, 1.183337426016874, 0.80503607553198),
+        *(1.0943871853443607, 0.8866873450917457, 0.9934537854940877, 0.8988909651882723),
+    ]
+    np.testing.assert_allclose(lmm.tmm_factors(counts), expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="counts of individual 2 are all zero"):
+        lmm.tmm_factors(counts * (np.arange(8) != 2)[:, None])
+    with pytest.raises(ValueError, match="missing or negative"):
+        lmm.tmm_factors(-counts)
