@@ -115,7 +115,8 @@ if TYPE_CHECKING:
     from lmmlite_jax.mapping.trans import TransPairs, map_trans
     from lmmlite_jax.mapping.trans_best import map_trans_best
     from lmmlite_jax.mapping.trans_interaction import TransInteractions, map_trans_interaction
-    from lmmlite_jax.model.components import ComponentsFit, fit_components
+    from lmmlite_jax.model.components import fit_components
+    from lmmlite_jax.model.components_result import ComponentsFit
     from lmmlite_jax.model.fit import fit_lmm
     from lmmlite_jax.model.fit_kernel import fit_kernel
     from lmmlite_jax.model.heritability import heritability
@@ -139,7 +140,7 @@ else:
         "CisResult": "mapping.cis.best_result",
         "Cohort": "data.cohort",
         "Colocalization": "mapping.susie.colocalization",
-        "ComponentsFit": "model.components",
+        "ComponentsFit": "model.components_result",
         "ConditionalPairs": "mapping.cis.conditional",
         "CredibleSets": "mapping.susie.result",
         "FineMapping": "mapping.susie.result",

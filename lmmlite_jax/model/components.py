@@ -7,10 +7,9 @@ step of a trait factorises its variance matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +28,7 @@ from lmmlite_jax.model.average_information import (
     smallest_eigenvalue,
     variance_of_estimates,
 )
+from lmmlite_jax.model.components_result import ComponentsFit
 from lmmlite_jax.model.estimate import boundary_pvalue, constant_status
 from lmmlite_jax.model.inputs import (
     COLLINEAR_TOLERANCE,
@@ -41,14 +41,12 @@ from lmmlite_jax.model.inputs import (
 from lmmlite_jax.model.options import check_tolerance
 from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
-from lmmlite_jax.model.result import Status, reasons_of
+from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.rotation import check_spectrum
+from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 from lmmlite_jax.model.variance import Pieces
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["ComponentsFit", "fit_components"]
+__all__ = ["fit_components"]
 
 DEPENDENT = 1e-10
 """Part of a kinship, in squares, left beside the others below which it counts as their sum."""
@@ -60,85 +58,6 @@ REFUSAL = (
 
 SPIKE = 1e-6
 """In ML, a variance matrix this close to singular at the maximum has followed the ML spike."""
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class ComponentsFit:
-    """Variance components of one trait, or of m traits.
-
-    Attributes
-    ----------
-    sigmasq : (C,) or (C, m)
-        Variance σ_c² of each kinship, with the residual squares over n - p in both likelihoods, as
-        in `LMMFit`: after ML n/(n - p) times the variances of greatest likelihood.
-    sigmasq_e : () or (m,)
-        Residual variance σe², likewise.
-    proportion : (C,) or (C, m)
-        σ_c² / (Σσ² + σe²): for one kinship, h².
-    beta : (p,) or (p, m)
-        Fixed effects.
-    loglik : () or (m,)
-        Log likelihood in the convention of `LMMFit`.
-    lrt, lrt_pvalue : (C,) or (C, m), or None
-        Likelihood-ratio statistic of σ_c² = 0 with all others estimated anew, and its p-value by
-        the half-half mixture of zero and χ² with one degree of freedom; where the statistic is 0,
-        p is 1. Where another component is at zero too, the p-value is approximate.
-    sigmasq_se, sigmasq_e_se, proportion_se, beta_se
-        Standard errors from the observed information, like their estimates in shape; NaN where
-        that is not positive definite. At zero they are no guide to uncertainty.
-    n : () or (m,)
-        Individuals observed.
-    steps : () or (m,)
-        Steps to the maximum.
-    status : () or (m,)
-        A `Status`, zero for a regular fit. NaN in all fields where it is not.
-    kinships, traits, covariates : tuple of str or None
-        Names, where a dictionary of kinships or data frames came in.
-    """
-
-    sigmasq: Float[AnyArray, "C *m"]
-    sigmasq_e: Float[AnyArray, "*m"]
-    proportion: Float[AnyArray, "C *m"]
-    beta: Float[AnyArray, "p *m"]
-    loglik: Float[AnyArray, "*m"]
-    lrt: Float[AnyArray, "C *m"] | None
-    lrt_pvalue: Float[AnyArray, "C *m"] | None
-    sigmasq_se: Float[AnyArray, "C *m"]
-    sigmasq_e_se: Float[AnyArray, "*m"]
-    proportion_se: Float[AnyArray, "C *m"]
-    beta_se: Float[AnyArray, "p *m"]
-    n: Int[AnyArray, "*m"]
-    steps: Int[AnyArray, "*m"]
-    status: Int[AnyArray, "*m"]
-    kinships: tuple[str, ...] | None = field(default=None, metadata={"static": True})
-    traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
-    covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """One string a trait: why it has no regular fit, empty where it has."""
-        return reasons_of(self.status, self.covariates)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return a table with one row for each trait (needs pandas, in the extra ``io``)."""
-        import pandas as pd
-
-        m = np.size(self.loglik)
-        kinships = self.kinships or tuple(str(c) for c in range(len(self.sigmasq)))
-        covariates = self.covariates or tuple(str(i) for i in range(len(self.beta)))
-        columns: dict[str, AnyArray | list[str]] = {"n": np.atleast_1d(self.n)}
-        for name in ("sigmasq", "sigmasq_se", "proportion", "proportion_se", "lrt", "lrt_pvalue"):
-            if getattr(self, name) is not None:
-                rows = np.reshape(getattr(self, name), (len(kinships), m))
-                columns |= {f"{name}_{k}": row for k, row in zip(kinships, rows, strict=True)}
-        for name in ("sigmasq_e", "sigmasq_e_se", "loglik"):
-            columns[name] = np.atleast_1d(getattr(self, name))
-        for name in ("beta", "beta_se"):
-            rows = np.reshape(getattr(self, name), (len(covariates), m))
-            columns |= {f"{name}_{x}": row for x, row in zip(covariates, rows, strict=True)}
-        columns["reason"] = list(self.reasons)
-        return pd.DataFrame(columns, index=pd.Index(self.traits or range(m), name="trait"))
 
 
 @in_float64
@@ -219,7 +138,8 @@ def fit_components(
                 f"{name} has {np.shape(table.values)}."
             )
         if not is_traced(table.values):
-            check_spectrum(np.linalg.eigvalsh(table.values), clip_negative=False)
+            with few_blas_threads(n):
+                check_spectrum(np.linalg.eigvalsh(table.values), clip_negative=False)
     traits, covariates = as_traits("y", y, n, missing=True), as_covariates(X, n)
     check_same_individuals(**dict(zip(called, tables, strict=True)), y=traits, X=covariates)
     stack = [table.values for table in tables]
@@ -227,15 +147,12 @@ def fit_components(
         _refuse_dependent(called, stack, covariates.values)
 
     values = traits.values if np.ndim(traits.values) == 2 else traits.values[:, None]
-    fit = _fit_traits(
-        jnp.stack([jnp.asarray(K) for K in stack]),
-        jnp.asarray(values),
-        jnp.asarray(covariates.values),
-        tol,
-        max_steps,
-        reml=reml,
-        tests=tests,
-    )
+    K, X = jnp.stack([jnp.asarray(K) for K in stack]), jnp.asarray(covariates.values)
+
+    def run(Y: Float[AnyArray, "n m"]) -> dict[str, Any]:
+        return _fit_traits(K, jnp.asarray(Y), X, tol, max_steps, reml=reml, tests=tests)
+
+    fit = run(values) if is_traced(K, values, X) else _on_all_cores(run, values)
     one = np.ndim(traits.values) == 1
     fit = {name: a[..., 0] if one and a is not None else a for name, a in fit.items()}
     return ComponentsFit(
@@ -260,6 +177,21 @@ def _refuse_dependent(called: list[str], kinships: list[np.ndarray], X: np.ndarr
             f"{culprit} is a combination of the identity and the kinships before it, beside the "
             "covariates: their variances cannot be told apart; leave it out."
         )
+
+
+def _on_all_cores(
+    run: Callable[[np.ndarray], dict[str, Any]], Y: Float[AnyArray, "n m"]
+) -> dict[str, Any]:
+    """Fits of equal parts of the traits, each on a thread of its own that BLAS's do not disturb."""
+    n, m = np.shape(Y)
+    count = max(1, min(cores(), m) if on_cpu() else 1)
+    size = -(-m // count)
+    padded = np.full((n, count * size), np.nan)
+    padded[:, :m] = Y
+    with few_blas_threads(n if count == 1 else 1):
+        fits = side_by_side(run, np.split(padded, count, axis=1))
+    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), *fits)
+    return {name: None if a is None else a[..., :m] for name, a in joined.items()}
 
 
 @partial(jax.jit, static_argnames=("reml", "tests"))
