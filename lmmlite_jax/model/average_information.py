@@ -16,6 +16,7 @@ __all__ = [
     "TraitData",
     "best_start",
     "differentiable",
+    "evaluate",
     "likelihood_ratios",
     "maximise",
     "pieces_at",
@@ -83,7 +84,7 @@ def smallest_eigenvalue(pieces: Pieces) -> Float[Array, ""]:
     return 1 / jnp.max(jnp.diagonal(pieces.slope))
 
 
-def _evaluate(
+def evaluate(
     data: TraitData, variances: Float[Array, " c"], reml: bool, *, rescaled: bool = True
 ) -> Point:
     """Log likelihood with its derivatives, at the best multiple of ``variances`` or at themselves.
@@ -112,7 +113,7 @@ def best_start(data: TraitData, reml: bool) -> Float[Array, " c"]:
     shares = jnp.full((size, size), (1 - DOMINANT) / max(size - 1, 1))
     shares = jnp.where(jnp.eye(size, dtype=bool), DOMINANT, shares)
     shares = jnp.concatenate([jnp.full((1, size), 1 / size), shares])
-    values = lax.map(lambda share: _evaluate(data, share, reml).value, shares)
+    values = lax.map(lambda share: evaluate(data, share, reml).value, shares)
     return shares[jnp.nanargmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
 
 
@@ -139,7 +140,7 @@ def maximise(
     def advance(search: _Climb) -> _Climb:
         point = search.point
         target = proposal(point, search.share)
-        candidate = _evaluate(data, target, reml)
+        candidate = evaluate(data, target, reml)
         slack = ROUNDING * (1 + jnp.abs(point.value))
         accepted = candidate.value >= point.value - slack
         moved = jnp.max(jnp.abs(target - point.variances))
@@ -156,7 +157,7 @@ def maximise(
         possible = (search.share >= SHORTEST_STEP) & (search.steps < max_steps)
         return ~search.done & possible & jnp.isfinite(search.point.value)
 
-    first = _evaluate(data, jnp.where(allowed, start, 0.0), reml)
+    first = evaluate(data, jnp.where(allowed, start, 0.0), reml)
     search = lax.while_loop(
         unfinished,
         advance,
@@ -175,9 +176,9 @@ def differentiable(data: TraitData, found: Point, reml: bool) -> Point:
     free = at > 0
     information = _information(known, pieces_at(known, at, reml))
     information = jnp.where(free[:, None] & free, information, jnp.diag(jnp.where(free, 0.0, 1.0)))
-    score = jnp.where(free, _evaluate(data, at, reml, rescaled=False).score, 0.0)
+    score = jnp.where(free, evaluate(data, at, reml, rescaled=False).score, 0.0)
     move = jnp.linalg.solve(information, score - lax.stop_gradient(score))
-    value = _evaluate(data, at, reml).value
+    value = evaluate(data, at, reml).value
     return Point(at + move, value, score, information)
 
 
@@ -193,7 +194,7 @@ def likelihood_ratios(
         at = lax.stop_gradient(found.variances)
         spread = jnp.where(at > 0, at, 0.01 * jnp.sum(at))
         point, _, converged = maximise(known, spread, allowed, tol, max_steps, reml)
-        value = _evaluate(data, lax.stop_gradient(point.variances), reml).value
+        value = evaluate(data, lax.stop_gradient(point.variances), reml).value
         ratio = jnp.where(converged, 2 * (found.value - value), jnp.nan)
         return jnp.where(found.variances[c] > 0, jnp.maximum(ratio, 0.0), 0.0)
 

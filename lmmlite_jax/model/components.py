@@ -38,11 +38,12 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     check_same_individuals,
 )
-from lmmlite_jax.model.options import check_tolerance
+from lmmlite_jax.model.options import check_level, check_tolerance
 from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.rotation import check_spectrum
+from lmmlite_jax.model.share_interval import share_limits
 from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 from lmmlite_jax.model.variance import Pieces
 
@@ -68,6 +69,7 @@ def fit_components(
     reml: bool = True,
     *,
     tests: bool = True,
+    interval: float | None = None,
     tol: float = 1e-8,
     max_steps: int = 200,
 ) -> ComponentsFit:
@@ -87,6 +89,10 @@ def fit_components(
         convention: (n - p)/n times them are lme4's.
     tests : bool
         Whether to test each component, which takes one more fit for each.
+    interval : float, optional
+        Confidence level, such as 0.95, of intervals for the proportions: all values that the
+        restricted likelihood-ratio test does not reject. They take two to five times as long as
+        the rest.
     tol : float
         Largest last step in any component, as a part of the trait's variance.
     max_steps : int
@@ -118,16 +124,24 @@ def fit_components(
     >>> import lmmlite_jax as lmm
     >>> cohort = lmm.simulate_cohort(n=120, m=2, hsq=0.5, seed=1)
     >>> house = np.kron(np.eye(40), np.ones((3, 3)))
-    >>> fit = lmm.fit_components({"kin": cohort.kinship, "house": house}, cohort.pheno)
+    >>> kinships = {"kin": cohort.kinship, "house": house}
+    >>> fit = lmm.fit_components(kinships, cohort.pheno, interval=0.95)
     >>> print(fit.proportion.round(2))
     [[0.21 0.44]
      [0.   0.07]]
+    >>> print(fit.proportion_high.round(2))
+    [[0.63 0.76]
+     [0.11 0.33]]
     """
     names = tuple(kinships) if isinstance(kinships, Mapping) else None
     given = list(kinships.values()) if isinstance(kinships, Mapping) else list(kinships)
     if not given:
         raise ValueError("kinships is empty: give at least one kinship matrix.")
     check_tolerance(tol)
+    if interval is not None:
+        check_level(interval)
+        if not reml:
+            raise ValueError("interval is for the restricted likelihood-ratio test: use reml=True.")
     tables = [as_kinship(K) for K in given]
     n = np.shape(tables[0].values)[0]
     called = [f"kinships[{c!r}]" for c in names or range(len(tables))]
@@ -143,6 +157,8 @@ def fit_components(
     traits, covariates = as_traits("y", y, n, missing=True), as_covariates(X, n)
     check_same_individuals(**dict(zip(called, tables, strict=True)), y=traits, X=covariates)
     stack = [table.values for table in tables]
+    if interval is not None and is_traced(*stack, traits.values, covariates.values):
+        raise ValueError("interval has no derivatives: leave it out under jit and grad.")
     if not is_traced(*stack, covariates.values):
         _refuse_dependent(called, stack, covariates.values)
 
@@ -150,7 +166,8 @@ def fit_components(
     K, X = jnp.stack([jnp.asarray(K) for K in stack]), jnp.asarray(covariates.values)
 
     def run(Y: Float[AnyArray, "n m"]) -> dict[str, Any]:
-        return _fit_traits(K, jnp.asarray(Y), X, tol, max_steps, reml=reml, tests=tests)
+        at = K, jnp.asarray(Y), X, tol, max_steps, interval
+        return _fit_traits(*at, reml=reml, tests=tests)
 
     fit = run(values) if is_traced(K, values, X) else _on_all_cores(run, values)
     one = np.ndim(traits.values) == 1
@@ -201,6 +218,7 @@ def _fit_traits(
     X: Float[Array, "n p"],
     tol: Array,
     max_steps: Array,
+    level: Array | None,
     *,
     reml: bool,
     tests: bool,
@@ -208,7 +226,8 @@ def _fit_traits(
     kinships, Y, X = differentiable_times(1, REFUSAL, kinships, Y, X)
     kinships = (kinships + jnp.swapaxes(kinships, 1, 2)) / 2
     scales = jnp.trace(kinships, axis1=1, axis2=2) / Y.shape[0]
-    fit_one = partial(_fit_trait, kinships / scales[:, None, None], X, tol, max_steps, reml, tests)
+    kinships = kinships / scales[:, None, None]
+    fit_one = partial(_fit_trait, kinships, X, tol, max_steps, level, reml, tests)
     # One after the other: batches of LAPACK calls gain nothing, and have been seen to hang.
     fit = lax.map(lambda y: fit_one(y, scales), Y.T)
     return {name: None if a is None else jnp.moveaxis(a, 0, -1) for name, a in fit.items()}
@@ -219,6 +238,7 @@ def _fit_trait(
     X: Float[Array, "n p"],
     tol: Array,
     max_steps: Array,
+    level: Array | None,
     reml: bool,
     tests: bool,
     y: Float[Array, " n"],
@@ -241,9 +261,14 @@ def _fit_trait(
     ):
         status = jnp.where((status == Status.OK) & happens, reason, status)
     lrt = likelihood_ratios(data, found, tol, max_steps, reml) if tests else None
+    low = high = None
+    if level is not None:
+        low, high = share_limits(data, found, jnp.append(1 / scales, 1.0), level, tol, max_steps)
     result = _in_units(prepared, found, pieces, scales, reml) | {
         "lrt": lrt,
         "lrt_pvalue": None if lrt is None else boundary_pvalue(lrt),
+        "proportion_low": low,
+        "proportion_high": high,
     }
     known = status == Status.OK
     result = {

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 __all__ = ["ComponentsFit"]
 
+BY_KINSHIP = (
+    "sigmasq",
+    "sigmasq_se",
+    "proportion",
+    "proportion_se",
+    "proportion_low",
+    "proportion_high",
+    "lrt",
+    "lrt_pvalue",
+)
+"""Fields with one number a kinship and trait, in the order of a table."""
+
+UNFINISHED = (
+    "no test or no limit of a component: the steps of a fit with its share held ran out; raise "
+    "max_steps"
+)
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -43,6 +60,9 @@ class ComponentsFit:
     sigmasq_se, sigmasq_e_se, proportion_se, beta_se
         Standard errors from the observed information, like their estimates in shape; NaN where
         that is not positive definite. At zero they are no guide to uncertainty.
+    proportion_low, proportion_high : (C,) or (C, m), or None
+        Confidence limits of the proportions, where an ``interval`` was asked for; 0 or 1 where no
+        value up to there is rejected.
     n : () or (m,)
         Individuals observed.
     steps : () or (m,)
@@ -67,14 +87,25 @@ class ComponentsFit:
     n: Int[AnyArray, "*m"]
     steps: Int[AnyArray, "*m"]
     status: Int[AnyArray, "*m"]
+    proportion_low: Float[AnyArray, "C *m"] | None = None
+    proportion_high: Float[AnyArray, "C *m"] | None = None
     kinships: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     traits: tuple[str, ...] | None = field(default=None, metadata={"static": True})
     covariates: tuple[str, ...] | None = field(default=None, metadata={"static": True})
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """One string a trait: why it has no regular fit, empty where it has."""
-        return reasons_of(self.status, self.covariates)
+        """One string a trait: why it has no regular fit or no limit; empty where it has all."""
+        tested = [self.lrt, self.proportion_low, self.proportion_high]
+        lacking = np.zeros(np.size(self.status), bool)
+        for numbers in tested:
+            if numbers is not None:
+                lacking |= np.isnan(np.atleast_2d(np.transpose(numbers))).any(axis=1)
+        whole = reasons_of(self.status, self.covariates)
+        return tuple(
+            reason or (UNFINISHED if lacks else "")
+            for reason, lacks in zip(whole, lacking, strict=True)
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with one row for each trait (needs pandas, in the extra ``io``)."""
@@ -84,7 +115,7 @@ class ComponentsFit:
         kinships = self.kinships or tuple(str(c) for c in range(len(self.sigmasq)))
         covariates = self.covariates or tuple(str(i) for i in range(len(self.beta)))
         columns: dict[str, AnyArray | list[str]] = {"n": np.atleast_1d(self.n)}
-        for name in ("sigmasq", "sigmasq_se", "proportion", "proportion_se", "lrt", "lrt_pvalue"):
+        for name in BY_KINSHIP:
             if getattr(self, name) is not None:
                 rows = np.reshape(getattr(self, name), (len(kinships), m))
                 columns |= {f"{name}_{k}": row for k, row in zip(kinships, rows, strict=True)}

@@ -13,6 +13,7 @@ __all__ = [
     "Prior",
     "check_dtype",
     "check_interval",
+    "check_level",
     "check_options",
     "check_simulation",
     "check_tolerance",
@@ -59,10 +60,15 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}.")
 
 
-def check_interval(level: float, simulations: int) -> None:
-    """Refuse a confidence level, or one whose quantile so few simulations do not show."""
+def check_level(level: float) -> None:
+    """Refuse a confidence level that cannot be one."""
     if not 0.5 <= level < 1:
         raise ValueError(f"interval must be a confidence level such as 0.95, got {level}.")
+
+
+def check_interval(level: float, simulations: int) -> None:
+    """Refuse a confidence level, or one whose quantile so few simulations do not show."""
+    check_level(level)
     least = np.ceil(round(10 / (1 - level), 6))
     if simulations < least:
         raise ValueError(

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import centred, random_kinship
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
+from scipy.stats import norm
 
 import lmmlite_jax as lmm
+from lmmlite_jax.model.share_interval import critical_root
 
 N = 40
 FAMILIES = np.kron(np.eye(N // 4), 0.5 * np.eye(4) + 0.5)
@@ -220,6 +222,75 @@ class TestManyTraits:
         assert fit.lrt is None
         doubled = jax.tree.map(lambda a: np.asarray(2 * a), fit)
         np.testing.assert_array_equal(doubled.sigmasq, 2 * fit.sigmasq)
+
+
+@pytest.fixture(scope="module")
+def with_limits():
+    """Eight traits, two without a family's share, and their intervals."""
+    rng = np.random.default_rng(7)
+    kinships, _, X = simulated(1)
+    roots = [np.linalg.cholesky(K + 1e-9 * np.eye(N)) for K in kinships]
+    parts = [root @ rng.standard_normal((N, 8)) for root in [*roots, np.eye(N)]]
+    shares = np.array(
+        [[0, 0.8, 0.1, 0.5, 0.9, 0.2, 0.3, 0.6], [0.5, 0, 0, 0.4, 0.1, 0.7, 0.3, 0.2]]
+    )
+    Y = np.sqrt(shares[0]) * parts[0] + np.sqrt(shares[1]) * parts[1] + 0.5 * parts[2]
+    return kinships, Y, X, lmm.fit_components(kinships, Y, X, interval=0.95)
+
+
+class TestIntervals:
+    def test_at_a_limit_the_dense_ratio_is_the_critical_value(self, with_limits):
+        kinships, Y, X, fit = with_limits
+        limits = np.stack([fit.proportion_low, fit.proportion_high])
+        roots = []
+        for end, c, j in np.argwhere((limits > 0) & (limits < 1)):
+            share = limits[end, c, j]
+
+            def loss(part, share=share, c=c, j=j):
+                both = [share, (1 - share) * part][:: 1 if c == 0 else -1]
+                return -dense_loglik(both, kinships, Y[:, j], X, True)
+
+            other = minimize_scalar(loss, bounds=(0, 1 - 1e-9), method="bounded")
+            best = min(other.fun, loss(0.0))
+            roots.append(np.sqrt(2 * (float(fit.loglik[j]) + best)))
+        assert len(roots) >= 6
+        # From that of the mixture at zero to that of χ², which is reached far from it.
+        assert norm.ppf(0.95) < min(roots) < max(roots) < norm.ppf(0.975) + 1e-3
+        assert max(roots) > norm.ppf(0.975) - 0.02
+
+    def test_zero_is_inside_where_its_test_does_not_reject(self, with_limits):
+        fit = with_limits[-1]
+        assert np.array_equal(fit.proportion_low == 0, fit.lrt_pvalue >= 0.05)
+        assert 0 < np.mean(fit.proportion_low == 0) < 1
+        assert np.all(fit.proportion_low <= fit.proportion)
+        assert np.all(fit.proportion <= fit.proportion_high)
+        assert fit.reasons == ("",) * 8
+
+    def test_a_limit_that_was_not_found_has_its_reason(self, with_limits):
+        kinships, Y, X, fit = with_limits
+        few = lmm.fit_components(kinships, Y, X, interval=0.95, max_steps=int(min(fit.steps)))
+        fitted = np.isfinite(few.loglik)
+        assert fitted.any()
+        lacks = np.isnan(few.proportion_low + few.proportion_high).any(axis=0)
+        assert lacks[fitted].any()
+        assert all("raise max_steps" in few.reasons[j] for j in np.flatnonzero(fitted & lacks))
+
+    @pytest.mark.parametrize("distance", [0.0, 0.5, 1.5, 3.0])
+    def test_critical_values_are_the_ratios_own(self, distance):
+        x = np.random.default_rng(1).standard_normal(1_000_000) + distance
+        ratio = np.where(x > 0, (x - distance) ** 2, distance**2 - 2 * x * distance)
+        with jax.enable_x64(True):
+            root = critical_root(jnp.asarray(distance), jnp.asarray(0.95))
+        assert float(np.mean(np.sqrt(ratio) <= root)) == pytest.approx(0.95, abs=1e-3)
+
+    def test_refusals(self, problem):
+        kinships, Y, X = problem
+        with pytest.raises(ValueError, match="use reml=True"):
+            lmm.fit_components(kinships, Y, X, reml=False, interval=0.95)
+        with pytest.raises(ValueError, match=r"such as 0\.95, got 95"):
+            lmm.fit_components(kinships, Y, X, interval=95.0)
+        with pytest.raises(ValueError, match="leave it out under jit"):
+            jax.jit(lambda y: lmm.fit_components(kinships, y, X, interval=0.9))(Y[:, 0])
 
 
 @pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
