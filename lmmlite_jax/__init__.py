@@ -18,6 +18,7 @@ __all__ = [
     "ConditionalPairs",
     "CredibleSets",
     "FineMapping",
+    "HeritableComponents",
     "KernelFit",
     "KernelStatus",
     "LMMFit",
@@ -46,6 +47,7 @@ __all__ = [
     "genomic_inflation",
     "get_ml_soln",
     "heritability",
+    "heritable_components",
     "inverse_normal",
     "kinship",
     "load_recla",
@@ -120,6 +122,7 @@ if TYPE_CHECKING:
     from lmmlite_jax.model.fit import fit_lmm
     from lmmlite_jax.model.fit_kernel import fit_kernel
     from lmmlite_jax.model.heritability import heritability
+    from lmmlite_jax.model.heritable_components import HeritableComponents, heritable_components
     from lmmlite_jax.model.kernel_result import KernelFit, KernelStatus
     from lmmlite_jax.model.likelihood import MLSolution, calc_ll, get_ml_soln
     from lmmlite_jax.model.log_likelihood import log_likelihood
@@ -144,6 +147,7 @@ else:
         "ConditionalPairs": "mapping.cis.conditional",
         "CredibleSets": "mapping.susie.result",
         "FineMapping": "mapping.susie.result",
+        "HeritableComponents": "model.heritable_components",
         "KernelFit": "model.kernel_result",
         "KernelStatus": "model.kernel_result",
         "LMMFit": "model.result",
@@ -172,6 +176,7 @@ else:
         "genomic_inflation": "mapping.peaks",
         "get_ml_soln": "model.likelihood",
         "heritability": "model.heritability",
+        "heritable_components": "model.heritable_components",
         "inverse_normal": "mapping.preparation",
         "kinship": "mapping.kinship",
         "load_recla": "data.recla",
