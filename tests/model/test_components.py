@@ -53,10 +53,10 @@ def slow_maximum(kinships, y, X, reml):
         return np.inf if h.sum() > 1 - 1e-9 else -dense_loglik(h, kinships, y, X, reml)
 
     starts = [np.full(size, 0.3), *(0.05 + 0.8 * np.eye(size)), np.full(size, 0.02)]
-    options = {"xatol": 1e-9, "fatol": 1e-11, "maxiter": 2000}
+    options = {"xatol": 1e-7, "fatol": 1e-9, "maxiter": 2000}
     best = None
     for start in starts:
-        for _ in range(3):
+        for _ in range(2):
             found = minimize(loss, np.maximum(start, 0), method="Nelder-Mead", options=options)
             start = found.x
         if best is None or found.fun < best:
