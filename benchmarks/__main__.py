@@ -50,6 +50,9 @@ def show(cache: Path) -> None:
     print("programs")
     for one in programs.PROGRAMS.values():
         print(f"  {one.name:22}{one.version(cache) or one.install():44}{', '.join(one.tasks)}")
+    print("programs that are not run")
+    for name, (command, why) in programs.ELSEWHERE.items():
+        print(f"  {name:22}{command}  ({why})")
     print("cohorts")
     for name, make in cohorts.COHORTS.items():
         print(f"  {name:22}{(make.__doc__ or '').splitlines()[0]}")

@@ -22,21 +22,56 @@ JITTER = 0.02
 
 
 class Measured(NamedTuple):
-    """What a cohort is measured with: n individuals, m traits, M markers, p covariates."""
+    """What a cohort is measured with: n individuals, m traits, M markers, p covariates.
+
+    Where there are chromosomes there is a kinship for each, and markers have 8 columns.
+    """
 
     K: np.ndarray
     Y: np.ndarray
     G: np.ndarray
     X: np.ndarray
+    chromosome: np.ndarray | None = None
 
 
-def pedigree(M: int, m: int, data: Path | None = None, *, n: int = 500) -> Measured:
+def pedigree(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int = 10) -> Measured:
     """Simulated relatives, kinship expected from the pedigree, 10 covariates."""
     rng = np.random.default_rng(n + M)
     K = lmm.simulate_cohort(n, 1, seed=1).kinship
     G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.float64)
-    X = np.column_stack([np.ones(n), rng.standard_normal((n, 9))])
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
     return Measured(K, simulated_traits(K, m, rng), G, X)
+
+
+def strangers(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int = 3) -> Measured:
+    """People who are not related, centred kinship of their markers, some of which have effects."""
+    rng = np.random.default_rng(2)
+    G = rng.integers(0, 3, (n, M), dtype=np.int8)
+    some = G[:, : min(M, 5000)].astype(float)
+    some -= some.mean(axis=0)
+    K = some @ some.T / some.shape[1]
+    values, vectors = np.linalg.eigh(K)
+    Y = (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((n, m))
+    Y += rng.standard_normal((n, m))
+    Y[:, ::5] += 0.3 * G[:, rng.integers(0, M, Y[:, ::5].shape[1])]
+    return Measured(K, Y, G, np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))]))
+
+
+def founders(M: int, m: int, data: Path | None = None) -> Measured:
+    """Recla's shape: 261 mice, alleles of 8 founders, 19 kinships, phenotypes missing."""
+    rng, n = np.random.default_rng(2), 261
+    sources = rng.integers(0, 8, (19, 60, 2, n))
+    chromosome = np.sort(rng.integers(0, 19, M))
+    G = np.empty((n, M, 8), dtype=np.float32)
+    for j, c in enumerate(chromosome):
+        both = sources[c, j % 60]
+        G[:, j] = 0.5 * (np.eye(8)[both[0]] + np.eye(8)[both[1]])
+    K = 2 * np.stack([*lmm.kinship(G, "allele_probs", chromosome, loco=True).values()])
+    Y = rng.standard_normal((n, m))
+    for pattern, traits in ((slice(0, 3), slice(0, 11)), (slice(5, 8), slice(11, 13))):
+        Y[pattern, traits] = np.nan
+    Y[9:11, 13:16] = np.nan
+    return Measured(K, Y, G, np.column_stack([np.ones(n), rng.integers(0, 2, n)]), chromosome)
 
 
 def mosaic(M: int, m: int, data: Path | None = None, *, n: int = 500) -> Measured:
@@ -80,8 +115,7 @@ def synth500(M: int, m: int, data: Path | None = None) -> Measured:
     """FaST-LMM's 500 simulated people with GEMMA's centred kinship, singular by its intercept."""
     folder, rng = _folder(data) / "synth500", np.random.default_rng(502)
     file = open_genotypes(folder / "synth500.bed")
-    kinship = np.load(folder / "gemma_centered_kinship.npz")
-    K = kinship[next(name for name in kinship.files if kinship[name].ndim == 2)]
+    K = _kinship(folder / "gemma_centered_kinship.npz")
     cov = pd.read_csv(folder / "cov.txt", sep=r"\s+", header=None).set_index(1)[2]
     X = np.column_stack([np.ones(len(K)), cov.loc[list(file.samples)]])
     return Measured(K, simulated_traits(K, m, rng), _as_many(_dosages(file), M, rng), X)
@@ -90,8 +124,7 @@ def synth500(M: int, m: int, data: Path | None = None) -> Measured:
 def bxd(M: int, m: int, data: Path | None = None) -> Measured:
     """198 recombinant inbred strains of mice."""
     folder, rng = _folder(data) / "bxd", np.random.default_rng(503)
-    kinship = np.load(folder / "kinship_x2.npz")
-    K = kinship[next(name for name in kinship.files if kinship[name].ndim == 2)]
+    K = _kinship(folder / "kinship_x2.npz")
     G = _as_many(_dosages(open_genotypes(folder / "bxd.zip")), M, rng)
     return Measured(K, simulated_traits(K, m, rng), G, np.ones((len(K), 1)))
 
@@ -130,15 +163,17 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "mice": mice,
     "geuvadis": geuvadis,
     "mosaic": mosaic,
+    "strangers": strangers,
+    "founders": founders,
 }
 
-SIMULATED = ("pedigree", "relatives", "mosaic")
+SIMULATED = ("pedigree", "relatives", "mosaic", "strangers", "founders")
 """Cohorts that need no files."""
 
-KINSHIPS = tuple(name for name in COHORTS if name != "mosaic")
+KINSHIPS = ("pedigree", "synth500", "relatives", "bxd", "mice", "geuvadis")
 """Cohorts with a kinship of their own."""
 
-OF_ANY_SIZE = ("pedigree", "mosaic")
+OF_ANY_SIZE = ("pedigree", "mosaic", "strangers")
 """Cohorts with as many individuals as asked for."""
 
 
@@ -166,6 +201,11 @@ def _dosages(file: GenotypeFile) -> np.ndarray:
     G = np.asarray(file.read(), dtype=np.float64)
     G = np.where(np.isnan(G), np.nanmean(G, axis=0), G)
     return G[:, G.std(axis=0) > 0]
+
+
+def _kinship(path: Path) -> np.ndarray:
+    with np.load(path) as file:
+        return next(file[name] for name in file.files if file[name].ndim == 2)
 
 
 def _folder(data: Path | None) -> Path:

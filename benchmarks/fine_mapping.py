@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 def problem(n: int, genes: int, apart: bool) -> Problem:
     """Individuals in families; up to three causal variants a gene."""
     M = MARKERS * genes if apart else 10 * MARKERS
-    K, Y, G, X = mosaic(M, genes, n=n)
+    K, Y, G, X, _ = mosaic(M, genes, n=n)
     rng, first = np.random.default_rng(1), np.linspace(0, M - MARKERS, genes).astype(int)
     for gene, start in enumerate(first):
         causal = start + rng.choice(MARKERS, rng.integers(0, 4), replace=False)

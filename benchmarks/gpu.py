@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from cohorts import strangers
 from common import side_by_side, write_result
 from jax import lax
 
@@ -83,7 +84,7 @@ def ceilings(size: int, n: int) -> dict[str, float]:
 
 def screens(size: int, n: int) -> dict[str, float]:
     """Pairs a second of a screen's largest part alone, its operands on the device."""
-    K, Y, G, X = cohort(n, size, size)
+    K, Y, G, X, _ = strangers(size, size, n=n)
     null = lmm.NullModel(K, Y, X)
     (label,) = null.kinship_labels
     found = {}
@@ -111,27 +112,13 @@ def screens(size: int, n: int) -> dict[str, float]:
     return found
 
 
-def cohort(n: int, M: int, m: int, p: int = 3, seed: int = 2) -> tuple[np.ndarray, ...]:
-    """Centred kinship, traits of h² 0.5 with some effects, markers as int8, covariates."""
-    rng = np.random.default_rng(seed)
-    G = rng.integers(0, 3, (n, M), dtype=np.int8)
-    some = G[:, : min(M, 5000)].astype(float)
-    some -= some.mean(axis=0)
-    K = some @ some.T / some.shape[1]
-    values, vectors = np.linalg.eigh(K)
-    Y = (vectors * np.sqrt(np.maximum(values, 0))) @ rng.standard_normal((n, m))
-    Y += rng.standard_normal((n, m))
-    Y[:, ::5] += 0.3 * G[:, rng.integers(0, M, Y[:, ::5].shape[1])]
-    return K, Y, G, np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
-
-
 def checked() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """What is compared between devices.
 
     Not thresholds of permutations: coordinates along eigenvectors are permuted, whose signs each
     library chooses for itself, so that the same seed draws other samples of the same law.
     """
-    K, Y, G, X = cohort(300, 3000, 256)
+    K, Y, G, X, _ = strangers(3000, 256, n=300)
     gaps = Y.copy()
     gaps[np.random.default_rng(3).random(Y.shape) < 0.002] = np.nan
     null, few = lmm.NullModel(K, Y, X), lmm.NullModel(K, Y[:, :32], X)
@@ -180,13 +167,13 @@ def compare(folder: Path) -> dict[str, dict[str, float]]:
 def times(small: bool) -> Iterator[tuple[str, Callable[[], Any], float]]:
     """What is timed, and how many pairs or traits that are."""
     N, traits = (300, 2000) if small else (1000, 100_000)
-    K, Y, _, X = cohort(N, 2000, traits)
+    K, Y, _, X, _ = strangers(2000, traits, n=N)
     yield "fits, n = 1,000", lambda: lmm.fit_traits(K, Y, X), traits
     gaps = Y[:, : max(traits // 1000, 16)].copy()
     gaps[np.random.default_rng(3).random(gaps.shape) < 0.001] = np.nan
     yield "fits, a pattern each", lambda: lmm.fit_traits(K, gaps, X), gaps.shape[1]
     n, M, m = (200, 5000, 500) if small else (500, 1_000_000, 20_000)
-    K, Y, G, X = cohort(n, M, m)
+    K, Y, G, X, _ = strangers(M, m, n=n)
     null = lmm.NullModel(K, Y, X)
     _ = null.fit
     yield "null scan, best", lambda: lmm.scan(null, G, keep="best"), M * m

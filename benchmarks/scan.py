@@ -19,7 +19,6 @@ from cohorts import COHORTS, KINSHIPS, SIMULATED, pedigree
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.kinship import kinship
 
 KINDS = ("best", "hits", "all", "fits", "refit best", "refit hits", "refit all")
 
@@ -80,7 +79,7 @@ def shapes(rounds: int) -> dict[str, Any]:
         "n 2000, p 30": (2000, 30, 5000, 2000),
         "one trait, 100,000 markers": (500, 3, 100_000, 1),
     }.items():
-        K, Y, G, X = problem(n, p, M, m)
+        K, Y, G, X, _ = pedigree(M, m, n=n, p=p)
         g, y = jax.device_put(G), jax.device_put(Y)
         rivals = {
             "product": lambda g=g, y=y: product(g, y),
@@ -93,37 +92,6 @@ def shapes(rounds: int) -> dict[str, Any]:
             "first_seconds": first["scan"],
         }
     return found
-
-
-def problem(
-    n: int, p: int, M: int, m: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kinship, traits, markers and covariates of n relatives."""
-    cohort = pedigree(M, m, n=n)
-    rng = np.random.default_rng(n + M)
-    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
-    return cohort.K, cohort.Y, cohort.G, X
-
-
-def mice(rounds: int) -> dict[str, Any]:
-    """Recla's shape: 261 mice, 6,025 markers of 8 founders, 26 traits, 19 kinships."""
-    rng = np.random.default_rng(2)
-    n, M, m = 261, 6025, 26
-    founders = rng.integers(0, 8, (19, 60, 2, n))
-    chromosome = np.sort(rng.integers(0, 19, M))
-    G = np.empty((n, M, 8), dtype=np.float32)
-    for j, c in enumerate(chromosome):
-        both = founders[c, j % 60]
-        G[:, j] = 0.5 * (np.eye(8)[both[0]] + np.eye(8)[both[1]])
-    K = {c: 2 * k for c, k in kinship(G, "allele_probs", chromosome, loco=True).items()}
-    Y = rng.standard_normal((n, m))
-    for pattern, traits in ((slice(0, 3), slice(0, 11)), (slice(5, 8), slice(11, 13))):
-        Y[pattern, traits] = np.nan
-    Y[9:11, 13:16] = np.nan
-    X = np.column_stack([np.ones(n), rng.integers(0, 2, n)])
-    run = {"mice": lambda: lmm.scan(lmm.NullModel(K, Y, X), G, chromosome=chromosome)}
-    first, warm = side_by_side(run, rounds)
-    return {"first": first, "warm": warm, "rqtl2_seconds": 12.0}
 
 
 def strains(rounds: int) -> dict[str, Any]:
@@ -158,10 +126,9 @@ def main() -> None:
     results["shapes"] = shapes(rounds)
     for name, found in results["shapes"].items():
         print(f"{name:28}{found['over_product']:12.2f}{found['seconds']:10.2f} s", flush=True)
-    for name, run in (("mice", mice), ("strains", strains)):
-        results[name] = run(rounds)
-        warm, first = statistics.median(results[name]["warm"][name]), results[name]["first"][name]
-        print(f"{name:32}{warm:12.2f} s, the first time {first:.1f} s", flush=True)
+    results["strains"] = of_strains = strains(rounds)
+    warm, first = statistics.median(of_strains["warm"]["strains"]), of_strains["first"]["strains"]
+    print(f"{'strains':32}{warm:12.2f} s, the first time {first:.1f} s", flush=True)
     write_result("scan", results)
 
 

@@ -20,12 +20,13 @@ def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         import report
-        from peers import programs, reference, render, tasks
+        from peers import errors, programs, reference, render, tasks
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
     return {"report": report, "programs": programs, "reference": reference} | {
         "render": render,
         "tasks": tasks,
+        "errors": errors,
     }
 
 
@@ -59,6 +60,7 @@ def test_benchmarks_are_listed_with_what_they_measure(tmp_path):
     assert re.search(r"^  scan +The association scan beside", done.stdout, re.MULTILINE)
     assert re.search(r"^  fit-many +h² of each trait", done.stdout, re.MULTILINE)
     # Nothing is installed in an empty cache: the command that does it is shown.
+    assert re.search(r"^  R/qtl2 +Rscript -e 'install.packages", done.stdout, re.MULTILINE)
     assert re.search(r"^  jaxqtl +python -m benchmarks install jaxqtl", done.stdout, re.MULTILINE)
 
 
@@ -86,10 +88,23 @@ def test_the_reference_is_the_likelihood_of_the_model(modules):
 
     for h, y in zip(best, Y.T, strict=True):
         assert dense(h, y) >= max(dense(g, y) for g in np.linspace(0, 0.999, 500)) - 1e-10
+    parts = np.stack([0.4 * cohort.kinship, 0.6 * cohort.kinship + np.diag(np.arange(n) % 2)])
+    sums = [np.tensordot([1, w], parts, 1) for w in (1, 1 - 1e-4, 1 + 1e-4)]
+
+    def at_best(turned):
+        Z = turned.R @ Y
+        hsq = reference.best_hsq(turned.values, Z)
+        return hsq, Z, reference.log_likelihood(hsq, turned.values, Z).sum()
+
+    turned, low, high = (reference.rotation(K, X) for K in sums)
+    hsq, Z, _ = at_best(turned)
+    found = reference.gradient(hsq, turned, Z, parts)
+    difference = (at_best(high)[2] - at_best(low)[2]) / 2e-4
+    np.testing.assert_allclose(found[1], difference, rtol=1e-5, atol=1e-8)
     # A trait without noise in a singular kinship: h² = 1 loses nothing, and is no NaN.
     at_one = {"K": np.ones((n, n)) + np.diag(np.arange(n) % 3 > 0), "X": np.ones((n, 1))}
     at_one["Y"] = at_one["K"] @ Y[:, :1]
-    errors = modules["tasks"].fit_errors(at_one, {"hsq": np.ones(1)}, True)
+    errors = modules["errors"].fit_errors(at_one, {"hsq": np.ones(1)}, True)
     assert errors["log likelihood lost"] < 1e-6
 
 

@@ -1,8 +1,6 @@
 """Programs: how each is found, how it is installed, and which tasks it does.
 
 Each Python package lives in an environment of its own in a folder of the cache, made on request.
-Not here, for want of a source that everyone can install from, or of a task in common: R/lmmlite and
-R/qtl2 (neither Debian nor PyPI), BulkLMM.jl, airqtl (single cells), MatrixEQTL.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ DRIVERS = Path(__file__).parent / "drivers"
 OURS = "lmmlite-jax"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Program:
     """A program that is run beside others.
 
@@ -92,62 +90,132 @@ def _r(package: str) -> str:
 
 
 FITS = ("fit-one", "fit-many")
-FILES = ("fit-one", "refit-scan", "kinship")
+NEARBY = ("cis", "cis-nominal", "susie")
+FILES = ("refit-scan", "kinship")
 
-PROGRAMS = {
-    program.name: program
-    for program in (
-        Program(
-            OURS,
-            "ours.py",
-            (*FITS, "null-scan", "refit-scan", "cis", "susie", "kinship"),
+_ALL = (
+    Program(
+        name=OURS,
+        driver="ours.py",
+        tasks=(
+            *FITS,
+            "gradient",
+            "null-scan",
+            "refit-scan",
+            "founders",
+            "trans",
+            *NEARBY,
+            "kinship",
         ),
-        Program(
-            f"{OURS}-relatives",
-            "ours_relatives.py",
-            ("cis", "susie"),
-            note="with the kinship, which no other program here has",
-            kinship=True,
-        ),
-        Program(
-            f"{OURS}-map",
-            "ours_map.py",
-            ("refit-scan", "kinship"),
-            note="our command line, from files to files",
-        ),
-        Program("gemma", "gemma_.py", FILES, debian=("gemma",), asked="gemma -h"),
-        Program("jamma", "gemma_.py", ("refit-scan", "kinship"), pip=("jamma",)),
-        Program("fastlmm", "fastlmm_.py", (*FITS, "null-scan"), pip=("fastlmm", "six")),
-        Program("glimix-core", "glimix_core_.py", FITS, pip=("glimix-core",)),
-        Program("statsmodels", "statsmodels_.py", ("fit-one",), pip=("statsmodels",)),
-        Program(
-            "torch-openreml",
-            "torch_openreml_.py",
-            ("fit-one",),
-            pip=("torch-openreml",),
-            interpreter="python3.12",
-        ),
-        Program(
-            "lme4",
-            "lme4.R",
-            ("fit-one",),
-            debian=("r-base-core", "r-cran-lme4"),
-            asked=_r("lme4"),
-        ),
-        Program(
-            "tensorqtl",
-            "tensorqtl_.py",
-            ("null-scan", "cis", "susie"),
-            pip=("tensorqtl", "pandas<3", "pandas-plink"),
-        ),
-        Program("jaxqtl", "jaxqtl_.py", ("cis",), pip=("jaxqtl",)),
-        Program(
-            "susier",
-            "susier.R",
-            ("susie",),
-            debian=("r-base-core", "r-cran-susier"),
-            asked=_r("susieR"),
-        ),
-        Program("plink2", "plink2_.py", ("kinship",), debian=("plink2",), asked="plink2 --version"),
-    )
+    ),
+    Program(
+        name=f"{OURS}-relatives",
+        driver="ours_relatives.py",
+        tasks=("trans", *NEARBY),
+        note="with the kinship, which no other program here has; trans from files to files",
+        kinship=True,
+    ),
+    Program(
+        name=f"{OURS}-map",
+        driver="ours_map.py",
+        tasks=("trans", *FILES),
+        note="our command line, from files to files",
+    ),
+    Program(
+        name="gemma",
+        driver="gemma_.py",
+        tasks=("fit-one", *FILES),
+        debian=("gemma",),
+        asked="gemma -h",
+    ),
+    Program(name="jamma", driver="gemma_.py", tasks=FILES, pip=("jamma",)),
+    Program(
+        name="fastlmm",
+        driver="fastlmm_.py",
+        tasks=(*FITS, "null-scan"),
+        pip=("fastlmm", "six"),
+    ),
+    Program(
+        name="glimix-core",
+        driver="glimix_core_.py",
+        tasks=(*FITS, "gradient"),
+        pip=("glimix-core",),
+        note="its gradient is by central differences, two fits of each trait a kinship",
+    ),
+    Program(name="pylmm", driver="pylmm_.py", tasks=FITS, pip=("pylmm3",)),
+    Program(name="statsmodels", driver="statsmodels_.py", tasks=("fit-one",), pip=("statsmodels",)),
+    Program(
+        name="torch-openreml",
+        driver="torch_openreml_.py",
+        tasks=("fit-one", "gradient"),
+        pip=("torch-openreml",),
+        interpreter="python3.12",
+        note="its gradient is torch's, of its log likelihood at its estimates",
+    ),
+    Program(
+        name="lme4",
+        driver="lme4.R",
+        tasks=("fit-one",),
+        debian=("r-base-core", "r-cran-lme4"),
+        asked=_r("lme4"),
+    ),
+    Program(
+        name="airqtl",
+        driver="airqtl_.py",
+        tasks=("null-scan",),
+        pip=("airqtl",),
+        note="made for cells, of which each donor has one here; its h² is by ML, not REML",
+    ),
+    Program(
+        name="tensorqtl",
+        driver="tensorqtl_.py",
+        tasks=("null-scan", "trans", *NEARBY),
+        pip=("tensorqtl", "pandas<3", "pandas-plink", "pyarrow<20"),
+        note="without kinship, in single precision",
+    ),
+    Program(
+        name="jaxqtl",
+        driver="jaxqtl_.py",
+        tasks=("cis", "cis-nominal"),
+        pip=("jaxqtl",),
+        note="in cis it seeks t's degrees of freedom by Nelder and Mead from n - p on, whose steps"
+        " grow until they are negative and the search ends in this error; by χ² in place of t,"
+        " which its command never takes for this model, it was not ready after 9 minutes",
+    ),
+    Program(
+        name="susier",
+        driver="susier.R",
+        tasks=("susie",),
+        debian=("r-base-core", "r-cran-susier"),
+        asked=_r("susieR"),
+    ),
+    Program(
+        name="plink2",
+        driver="plink2_.py",
+        tasks=("kinship",),
+        debian=("plink2",),
+        asked="plink2 --version",
+    ),
+)
+
+PROGRAMS = {program.name: program for program in _ALL}
+
+ELSEWHERE = {
+    "R/lmmlite": (
+        "Rscript -e 'remotes::install_github(\"kbroman/lmmlite\")'",
+        "on GitHub alone; its tables are in tests/test_oracles.py",
+    ),
+    "R/qtl2": (
+        "Rscript -e 'install.packages(\"qtl2\")'",
+        "on CRAN alone; 12.0 s for founders, as measured elsewhere",
+    ),
+    "BulkLMM.jl": (
+        "julia -e 'using Pkg; Pkg.add(\"BulkLMM\")'",
+        "in Julia's registry alone; its published time is beside our strains in scan",
+    ),
+    "quasar": (
+        "git clone https://github.com/jeffreypullin/quasar",
+        "on GitHub alone, to be compiled",
+    ),
 }
+"""Programs that are run nowhere here: the command that installs each, and why."""

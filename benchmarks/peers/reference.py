@@ -69,6 +69,28 @@ def log10p(hsq: np.ndarray, values: np.ndarray, G: np.ndarray, z: np.ndarray) ->
     return -stats.f.logsf(dof * explained / (zz - explained), 1, dof) / np.log(10)
 
 
+def lod(G: np.ndarray, y: np.ndarray, n: int) -> float:
+    """LOD score of the columns of G (q, k) together, for a trait y (q,) of independent errors."""
+    beta = np.linalg.lstsq(G, y, rcond=1e-9)[0]
+    return float(n / 2 * np.log10((y**2).sum() / ((y - G @ beta) ** 2).sum()))
+
+
+def gradient(hsq: np.ndarray, turned: Rotation, Z: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Derivatives (c,) of the log likelihood of all traits (q, m), each at its best h².
+
+    In weights of kinships (c, n, n) whose sum is rotated. What h² and σ² change is nothing there.
+    """
+    d = variances(hsq, turned.values)
+    W = Z / d
+    found = []
+    for part in parts:
+        A = turned.R @ part @ turned.R.T
+        quadratic = (W * (A @ W)).sum(0) / (Z * W).sum(0)
+        trace = (np.diagonal(A)[:, None] / d).sum(0)
+        found.append(0.5 * (hsq * (len(Z) * quadratic - trace)).sum())
+    return np.array(found)
+
+
 def permutation_pvalue(G: np.ndarray, R: np.ndarray, y: np.ndarray, count: int) -> float:
     """Share of permutations of a trait y (n,) whose best of the rotated markers does as well."""
     rng = np.random.default_rng(1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peers.programs import OURS, PROGRAMS
+from peers.programs import ELSEWHERE, OURS, PROGRAMS
 from peers.tasks import TASKS
 
 SPREAD = 0.25
@@ -75,7 +75,7 @@ def rows(case: Case) -> list[Row]:
                 (max(warm) - min(warm)) / median["warm"],
                 median["rows"] / case["sizes"][task.rows],
                 errors,
-                max(error / task.measures[name] for name, error in errors.items()),
+                max(error / task.allowed[name] for name, error in errors.items()),
             )
         )
     return sorted(found, key=lambda row: row.seconds)
@@ -182,7 +182,7 @@ def section(case: Case) -> str:
     """Heading, table and notes of one task."""
     task = TASKS[case["task"]]
     allowed = ", ".join(
-        f"{name} {limit:.0e}" for name, limit in task.measures.items() if limit < float("inf")
+        f"{name} {limit:.0e}" for name, limit in task.allowed.items() if limit < float("inf")
     )
     parts = [
         f"## {case['task']} on {case['cohort']}",
@@ -207,7 +207,9 @@ def markdown(found: dict[str, Any], picture: str) -> str:
         f"- {name} {version}" if version else f"- {name}: not installed, `{found['missing'][name]}`"
         for name, version in found["versions"].items()
     ]
-    return "\n\n".join([*parts, "## Versions", "\n".join(versions)]) + "\n"
+    elsewhere = [f"- {name}, {why}: `{command}`" for name, (command, why) in ELSEWHERE.items()]
+    parts += ["## Versions", "\n".join(versions), "## Not run", "\n".join(elsewhere)]
+    return "\n\n".join(parts) + "\n"
 
 
 def draw(found: dict[str, Any], path: Path) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import common
 import numpy as np
 
+from peers.inputs import inputs_of, write_inputs
 from peers.programs import Program
-from peers.tasks import Task, inputs_of, write_inputs
+from peers.tasks import Task
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,9 +100,9 @@ def case(
 ) -> dict[str, Any]:
     """One task on one cohort by several programs, in turn, and again."""
     size = task.quick if settings.quick else task.full
-    arrays = inputs_of(task, cohort, size, settings.data)
+    arrays = inputs_of(cohort, size, settings.data)
     found: dict[str, Any] = {"task": task.name, "cohort": cohort}
-    found["sizes"] = size | {"n": len(arrays["K"]), "p": arrays["X"].shape[1]}
+    found["sizes"] = size | {"n": len(arrays["Y"]), "p": arrays["X"].shape[1]}
     found["programs"] = {program.name: {"rounds": []} for program in programs}
     rows = found["sizes"][task.rows]
     with tempfile.TemporaryDirectory() as name:

@@ -17,7 +17,8 @@ from jaxqtl.map import map_cis  # noqa: E402
 from jaxqtl.map.data import ReadyDataState  # noqa: E402
 
 
-def cis(d):
+def prepared(d, mode):
+    """Whatever it finds in a mode, once all tables are read."""
     samples = [f"s{i}" for i in range(len(d.Y))]
     low, high = d.windows.T
     middle = 1000 * ((low + high) // 2) - 499
@@ -37,26 +38,35 @@ def cis(d):
         covariates.insert_column(0, pl.Series("iid", samples)),
     )
     test = WaldTest(model=LinearModel(family=Gaussian()))
-    permutations = BetaPermutation(max_perm_direct=int(d.permutations), use_tdist=True)
+    permutations = BetaPermutation(
+        max_perm_direct=int(getattr(d, "permutations", 1)), use_tdist=True
+    )
     half = 1000 * int((high - low)[0] // 2) - 500
 
     def run():
-        found = pl.concat(
-            map_cis(
-                ready,
-                test,
-                permutations,
-                window=half,
-                verbose=False,
-                log=logging.getLogger("quiet"),
-            )
-        )
-        return {
-            "log10p": -np.log10(found["pvalue"].to_numpy()),
-            "pval_beta": found["pvalue_adj"].to_numpy(),
-        }
+        quiet = logging.getLogger("quiet")
+        options = {"window": half, "verbose": False, "log": quiet}
+        return pl.concat(map_cis(ready, test, permutations, mode, **options))
 
     return run
 
 
-main({"cis": cis})
+def cis(d):
+    run = prepared(d, "cis")
+
+    def found():
+        table = run()
+        return {
+            "log10p": -np.log10(table["pvalue"].to_numpy()),
+            "pval_beta": table["pvalue_adj"].to_numpy(),
+        }
+
+    return found
+
+
+def cis_nominal(d):
+    run = prepared(d, "nominal")
+    return lambda: {"log10p": -np.log10(run()["pvalue"].to_numpy().reshape(len(d.windows), -1))}
+
+
+main({"cis": cis, "cis-nominal": cis_nominal})

@@ -8,7 +8,9 @@ import gzip
 import sys
 
 import numpy as np
+import pandas as pd
 from driver import command, main
+from files import best_of_each, write_expression, write_kinship
 
 PROGRAM = f"{sys.executable} -m lmmlite_jax"
 
@@ -22,11 +24,10 @@ def write_table(path, names, columns):
 
 
 def refit_scan(d):
-    samples = [f"s{i}" for i in range(len(d.K))]
     write_table(d.out / "traits.tsv", ["y"], d.Y[:, :1])
     write_table(d.out / "covariates.tsv", [f"x{j}" for j in range(1, d.X.shape[1])], d.X[:, 1:])
-    write_table(d.out / "kinship.tsv", samples, d.K)
-    files = f"{d.folder}/genotypes traits.tsv found --kinship kinship.tsv"
+    write_kinship(d)
+    files = f"{d.folder}/genotypes traits.tsv found --kinship kinship.npz"
     options = "--mode trans --variance refit --asymptotic --pval-threshold 1 --output-text --quiet"
 
     def run():
@@ -41,16 +42,30 @@ def refit_scan(d):
     return run
 
 
+def trans(d, kinship=False):
+    write_expression(d)
+    write_kinship(d)
+    files = f"{d.folder}/genotypes expression.bed found --covariates covariates.txt"
+    options = f"--mode trans --pval-threshold 1e-3 --quiet --compilation-cache {d.out}/compiled"
+    which = "kinship.npz" if kinship else "none"
+
+    def run():
+        command(d, f"{PROGRAM} map {files} {options} --kinship {which}")
+        pairs = pd.read_parquet(d.out / "found.trans_qtl_pairs.parquet")
+        return {"log10p": -np.log10(best_of_each(pairs, "pval", d.Y.shape[1]))}
+
+    return run
+
+
 def kinship(d):
     def run():
-        command(
-            d,
-            f"{PROGRAM} kinship {d.folder}/genotypes --method centered --out {d.out}/K.npz",
-        )
+        files = f"{d.folder}/genotypes --method centered --out {d.out}/K.npz"
+        command(d, f"{PROGRAM} kinship {files}")
         with np.load(d.out / "K.npz") as found:
             return {"K": found["kinship"]}
 
     return run
 
 
-main({"refit-scan": refit_scan, "kinship": kinship})
+if __name__ == "__main__":
+    main({"refit-scan": refit_scan, "trans": trans, "kinship": kinship})

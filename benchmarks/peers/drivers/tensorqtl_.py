@@ -3,11 +3,13 @@
 import contextlib
 import io
 import os
+import sys
 
 import numpy as np
 import pandas as pd
 import torch
-from driver import main
+from driver import command, main
+from files import best_of_each, write_expression
 from tensorqtl import cis, susie, trans
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -42,8 +44,20 @@ def null_scan(d):
 
     def run():
         pairs = quietly(trans.map_trans, G, Y, X, pval_threshold=0.01)
-        best = pairs.groupby("phenotype_id")["pval"].min()[Y.index]
-        return {"log10p": -np.log10(best)}
+        return {"log10p": -np.log10(best_of_each(pairs, "pval", len(Y)))}
+
+    return run
+
+
+def trans_from_files(d):
+    write_expression(d)
+    files = f"{d.folder}/genotypes expression.bed found --covariates covariates.txt"
+
+    def run():
+        options = f"--mode trans --pval_threshold 1e-3 -o {d.out}"
+        command(d, f"{sys.executable} -m tensorqtl {files} {options}")
+        pairs = pd.read_parquet(d.out / "found.trans_qtl_pairs.parquet")
+        return {"log10p": -np.log10(best_of_each(pairs, "pval", d.Y.shape[1]))}
 
     return run
 
@@ -56,6 +70,19 @@ def map_cis(d):
         options = {"nperm": int(d.permutations), "seed": 1, "window": window}
         found = quietly(cis.map_cis, G, markers, Y, genes, X, **options).loc[Y.index]
         return {"log10p": -np.log10(found["pval_nominal"]), "pval_beta": found["pval_beta"]}
+
+    return run
+
+
+def map_nominal(d):
+    G, Y, X = frames(d)
+    markers, genes, window = places(d, G, Y)
+
+    def run():
+        options = {"output_dir": d.out, "write_top": False, "window": window}
+        quietly(cis.map_nominal, G, markers, Y, genes, "found", X, **options)
+        found = pd.read_parquet(d.out / "found.cis_qtl_pairs.1.parquet")
+        return {"log10p": -np.log10(found["pval_nominal"].to_numpy().reshape(len(Y), -1))}
 
     return run
 
@@ -74,4 +101,12 @@ def map_susie(d):
     return run
 
 
-main({"null-scan": null_scan, "cis": map_cis, "susie": map_susie})
+main(
+    {
+        "null-scan": null_scan,
+        "trans": trans_from_files,
+        "cis": map_cis,
+        "cis-nominal": map_nominal,
+        "susie": map_susie,
+    }
+)
