@@ -84,7 +84,7 @@ def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
         cache=options.cache,
         quick=options.quick,
         rounds=options.rounds or (1 if options.quick else 3),
-        seconds=1.0 if options.quick else 15.0,
+        seconds=1.0 if options.quick else 10.0,
         limit=120.0 if options.quick else 600.0,
         data=options.data,
     )
@@ -94,6 +94,7 @@ def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
         [programs.PROGRAMS[name] for name in some],
         options.cohorts,
         settings,
+        vary=(options.all or options.vary) and not options.quick,
     )
     common.write_result(out.stem, found, out.parent)
     print("written:", ", ".join(map(str, render.write(out))))
@@ -114,8 +115,9 @@ def parser() -> argparse.ArgumentParser:
     installs.add_argument("name", nargs="+", choices=list(programs.PROGRAMS))
     runs = commands.add_parser("run", help="run tasks or scripts")
     runs.add_argument("name", nargs="*", choices=[*tasks.TASKS, *scripts(), []])
-    runs.add_argument("--all", action="store_true", help="all tasks")
+    runs.add_argument("--all", action="store_true", help="all tasks, all that they vary")
     runs.add_argument("--quick", action="store_true", help="all tasks or those named, small, once")
+    runs.add_argument("--vary", action="store_true", help="other sizes and cohorts; --all does so")
     runs.add_argument("--programs", nargs="+", choices=list(programs.PROGRAMS))
     runs.add_argument("--cohorts", nargs="+", choices=list(cohorts.COHORTS), default=())
     runs.add_argument("--rounds", type=int, help="how often each program runs [3; 1 with --quick]")

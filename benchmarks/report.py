@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers import render
+from peers import compare, render
 from peers.render import table
 
 __all__ = ["PAGES", "TABLES", "filled", "write"]
@@ -153,18 +153,21 @@ def first_result() -> str:
 def beside_others() -> str:
     """Each task: our seconds, and those of the fastest other program that is right."""
     rows, found = [], result("peers")
-    for case in found["cases"]:
-        mine, others = render.ours(case), render.peers(case)
-        fastest = others[0] if others else None
-        wrong = [one.program for one in render.rows(case) if not one.right]
+    for case in (case for case in found["cases"] if "varies" not in case):
+        wrong = [one.program for one in compare.rows(case) if not one.right]
         wrong += [name for name, one in case["programs"].items() if "failed" in one]
-        own = [render.number(mine.seconds), render.number(mine.first)] if mine else ["", ""]
-        theirs = ["none is right", "", ""]
-        if fastest:
-            theirs = [fastest.program, render.number(fastest.seconds)]
-            theirs.append(number(fastest.seconds / mine.seconds) if mine else "")
-        task = f"{case['task']}, {render.sizes(case)}"
-        rows.append([task, *own, *theirs, ", ".join(wrong)])
+        several = [*compare.rivals(case)]
+        for where, mine, others in several:
+            if not others and len(several) > 1:
+                continue
+            files = ", from files" if where.endswith("files") else ""
+            row = [f"{case['task']}{files}, {render.sizes(case)}"]
+            row += [compare.number(mine.seconds), compare.number(mine.first)]
+            row += ["none is right", "", ""]
+            if others:
+                row[3:] = [others[0].program, compare.number(others[0].seconds)]
+                row.append(number(others[0].seconds / mine.seconds))
+            rows.append([*row, ", ".join(wrong)])
     head = ["task", "ours, s", "first", "fastest other", "its s", "times ours", "wrong or failed"]
     busy = " and ".join(f"{load:.1f}" for load in found["load"])
     which = "Small sizes (`--quick`)" if found["quick"] else "Full sizes"
@@ -199,19 +202,14 @@ def filled(page: str) -> str:
 
 def peers_page() -> str:
     """The report on other programs, which is committed beside its result."""
-    return render.markdown(result("peers"), "peers.png")
+    return render.markdown(result("peers"), "peers")
 
 
 def write() -> list[str]:
     """Write the tables of all pages, and the report on other programs; names of what changed."""
-    changed, page = [], RESULTS / "peers.md"
-    if page.read_text() != peers_page():
-        page.write_text(peers_page())
-        changed.append(page.name)
+    pages = [*PAGES, RESULTS / "peers.md"]
+    before = [page.read_text() for page in pages]
+    render.write(RESULTS / "peers.json")
     for path in PAGES:
-        before = path.read_text()
-        after = filled(before)
-        if after != before:
-            path.write_text(after)
-            changed.append(path.name)
-    return changed
+        path.write_text(filled(path.read_text()))
+    return [path.name for path, was in zip(pages, before, strict=True) if path.read_text() != was]

@@ -20,14 +20,11 @@ def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         import report
-        from peers import errors, programs, reference, render, tasks
+        from peers import compare, errors, pictures, programs, reference, render, tasks
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return {"report": report, "programs": programs, "reference": reference} | {
-        "render": render,
-        "tasks": tasks,
-        "errors": errors,
-    }
+    every = (compare, errors, pictures, programs, reference, render, report, tasks)
+    return {module.__name__.split(".")[-1]: module for module in every}
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +44,7 @@ def test_pages_have_the_figures_of_the_results(report):
 def test_the_report_on_other_programs_is_that_of_its_result(report):
     page = (report.RESULTS / "peers.md").read_text()
     assert page == report.peers_page(), "run python -m benchmarks report"
+    assert "Not explained yet" not in page, "say in why_slower of the task why others are faster"
 
 
 def test_a_wrong_figure_is_put_right(report):
@@ -119,7 +117,7 @@ def result(errors, seconds):
 
 
 def test_fast_and_wrong_is_wrong_and_fast_and_right_is_better(modules):
-    render = modules["render"]
+    render, compare = modules["render"], modules["compare"]
     programs = {
         "lmmlite-jax": result(1e-9, [1.0, 1.0]),
         "gemma": result(0.5, [0.1, 0.1]),
@@ -132,9 +130,42 @@ def test_fast_and_wrong_is_wrong_and_fast_and_right_is_better(modules):
     assert re.search(r"gemma \| \*\*wrong", table)
     assert re.search(r"fastlmm \| right.*†", table)
     assert "it stopped" in table
-    assert [heading for heading, _ in render.better(case)] == [
-        "fastlmm, fit-one on pedigree: faster"
+    ((heading, said),) = compare.better(case)
+    assert heading == "fit-one on pedigree: faster"
+    assert said.startswith("fastlmm 0.25 s; ours 1 s. Rounds differ by more than 25%. One trait")
+
+
+def test_from_files_is_compared_with_from_files(modules):
+    compare, of = modules["compare"], {"K, relative": 0.0}
+    programs = {
+        "lmmlite-jax": result(1.0, [1.0]),
+        "lmmlite-jax-map": result(1.0, [4.0]),
+        "plink2": result(1.0, [2.0]),
+    }
+    programs = {name: one | {"errors": of} for name, one in programs.items()}
+    case = {"task": "kinship", "cohort": "pedigree", "sizes": {"n": 1}, "programs": programs}
+    assert [heading for heading, _ in compare.better(case)] == [
+        "kinship on pedigree, from files to files: faster"
     ]
+
+
+def test_sizes_and_cohorts_are_drawn_with_the_task_itself(modules, tmp_path):
+    def case(n, cohort, **varies):
+        programs = {"lmmlite-jax": result(1e-9, [n / 100]), "fastlmm": result(1.0, [n / 10])}
+        sizes = {"n": n, "m": 1}
+        found = {"task": "fit-many", "cohort": cohort, "sizes": sizes, "programs": programs}
+        return found | varies
+
+    cases = [case(300, "pedigree"), case(500, "pedigree", varies="n")]
+    cases += [case(100, "pedigree", varies="n"), case(198, "bxd", varies="cohort")]
+    over = modules["compare"].varied(cases)
+    assert [one["sizes"]["n"] for one in over["fit-many, n"]] == [100, 300, 500]
+    assert [one["cohort"] for one in over["fit-many, cohort"]] == ["bxd", "pedigree"]
+    found = {"cases": cases, "too_slow": 1000.0}
+    said = "\n".join(modules["render"].over_sizes_and_cohorts(found, "peers"))
+    assert re.search(r"^\| 500 \| 500 \| 5 \| 50 \*\*wrong", said, re.MULTILINE)
+    modules["pictures"].sizes_and_cohorts(cases, tmp_path / "range.png")
+    assert (tmp_path / "range.png").stat().st_size > 10_000
 
 
 @pytest.mark.long

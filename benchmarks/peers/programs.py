@@ -16,6 +16,7 @@ from pathlib import Path
 DRIVERS = Path(__file__).parent / "drivers"
 
 OURS = "lmmlite-jax"
+OURS_FROM_FILES = f"{OURS}-map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Program:
     """Which Python its environment is made with."""
     note: str = ""
     """What it does otherwise than the task says."""
+    from_files: tuple[str, ...] = ()
+    """Tasks that are whole processes of its, from files to files."""
     kinship: bool = False
     """Whether it is asked for a kinship where the task has none."""
 
@@ -116,7 +119,7 @@ _ALL = (
         kinship=True,
     ),
     Program(
-        name=f"{OURS}-map",
+        name=OURS_FROM_FILES,
         driver="ours_map.py",
         tasks=("trans", *FILES),
         note="our command line, from files to files",
@@ -127,8 +130,9 @@ _ALL = (
         tasks=("fit-one", *FILES),
         debian=("gemma",),
         asked="gemma -h",
+        from_files=FILES,
     ),
-    Program(name="jamma", driver="gemma_.py", tasks=FILES, pip=("jamma",)),
+    Program(name="jamma", driver="gemma_.py", tasks=FILES, pip=("jamma",), from_files=FILES),
     Program(
         name="fastlmm",
         driver="fastlmm_.py",
@@ -171,6 +175,7 @@ _ALL = (
         driver="tensorqtl_.py",
         tasks=("null-scan", "trans", *NEARBY),
         pip=("tensorqtl", "pandas<3", "pandas-plink", "pyarrow<20"),
+        from_files=("trans",),
         note="without kinship, in single precision",
     ),
     Program(
@@ -195,6 +200,7 @@ _ALL = (
         tasks=("kinship",),
         debian=("plink2",),
         asked="plink2 --version",
+        from_files=("kinship",),
     ),
 )
 

@@ -1,99 +1,22 @@
-"""The report of a result: a table for each task, where others are better, and a picture."""
+"""The report of a result: a table for each task, where others are better, and pictures."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from peers.programs import ELSEWHERE, OURS, PROGRAMS
+from peers import pictures
+from peers.compare import Case, better, number, rows, varied
+from peers.programs import ELSEWHERE, PROGRAMS
 from peers.tasks import TASKS
-
-SPREAD = 0.25
-"""Range of a program's rounds over their median beyond which its times are called noisy."""
-
-EXACT = 1e-3
-"""Errors below this, in units of what is right, may be the reference's own."""
-
-Case = dict[str, Any]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-class Row(NamedTuple):
-    """What one program needs for a task, medians of its rounds, and how right it is."""
-
-    program: str
-    seconds: float
-    first: float
-    cpu: float
-    whole: float
-    peak_gb: float
-    spread: float
-    share: float
-    errors: dict[str, float]
-    error: float
-    """The largest error in units of what is right."""
-
-    @property
-    def right(self) -> bool:
-        """Whether its errors are as small as the task allows."""
-        return self.error <= 1
-
-    @property
-    def noisy(self) -> bool:
-        """Whether its rounds differ by more than a quarter."""
-        return self.spread > SPREAD
-
-
-def rows(case: Case) -> list[Row]:
-    """Of all programs that ended, the fastest first."""
-    task, found = TASKS[case["task"]], []
-    for name, result in case["programs"].items():
-        if "failed" in result:
-            continue
-        median = {
-            key: statistics.median(one[key] for one in result["rounds"])
-            for key in ("warm", "first", "warm_cpu", "wall", "peak_gb", "rows")
-        }
-        warm = [one["warm"] for one in result["rounds"]]
-        errors = result["errors"]
-        found.append(
-            Row(
-                name,
-                median["warm"],
-                median["first"],
-                median["warm_cpu"],
-                median["wall"],
-                median["peak_gb"],
-                (max(warm) - min(warm)) / median["warm"],
-                median["rows"] / case["sizes"][task.rows],
-                errors,
-                max(error / task.allowed[name] for name, error in errors.items()),
-            )
-        )
-    return sorted(found, key=lambda row: row.seconds)
-
-
-def ours(case: Case) -> Row | None:
-    """Our own row."""
-    return next((row for row in rows(case) if row.program == OURS), None)
-
-
-def peers(case: Case) -> list[Row]:
-    """Rows of other programs that are right, the fastest first."""
-    return [row for row in rows(case) if row.right and not row.program.startswith(OURS)]
-
-
-def number(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def sizes(case: Case) -> str:
@@ -124,32 +47,6 @@ def task_table(case: Case) -> str:
             lines.append([name, "failed", result["failed"].replace("|", "/"), *[""] * 5])
     head = ["program", "", "largest error", "warm, s", "first, s", "CPU, s", "process, s", "GB"]
     return table(head, lines)
-
-
-def better(case: Case) -> Iterator[tuple[str, str]]:
-    """Heading and sentences for each program that is faster or more accurate than ours."""
-    mine = ours(case)
-    if mine is None:
-        return
-    for row in peers(case):
-        ways, said = [], []
-        for way, theirs, own in (
-            ("faster", row.seconds, mine.seconds),
-            ("faster the first time", row.first, mine.first),
-        ):
-            if theirs < own:
-                ways.append(way)
-                said.append(f"{number(theirs)} s beside our {number(own)} s ({way}).")
-        if row.error < mine.error and mine.error > EXACT:
-            ways.append("more accurate")
-            said.append(f"Error {row.error:.1e} beside {mine.error:.1e}, 1 is the most allowed.")
-        if ways and (mine.noisy or row.noisy):
-            said.append("Rounds differ by more than 25%.")
-        if ways:
-            yield (
-                f"{row.program}, {case['task']} on {case['cohort']}: {', '.join(ways)}",
-                " ".join(said),
-            )
 
 
 def noisy(case: Case) -> list[str]:
@@ -195,12 +92,45 @@ def section(case: Case) -> str:
     return "\n\n".join([*parts, *notes])
 
 
-def markdown(found: dict[str, Any], picture: str) -> str:
+def range_table(name: str, cases: Sequence[Case]) -> str:
+    """Seconds of each program over sizes or cohorts."""
+    what = name.split(", ")[1]
+    programs = [one for one in PROGRAMS if all(one in case["programs"] for case in cases)]
+    lines = []
+    for case in cases:
+        by_name = {row.program: row for row in rows(case)}
+        label = case["cohort"] if what == "cohort" else f"{case['sizes'][what]:,}"
+        cells = [
+            number(by_name[one].seconds) + ("" if by_name[one].right else " **wrong**")
+            if one in by_name
+            else "failed"
+            for one in programs
+        ]
+        lines.append([label, f"{case['sizes']['n']}", *cells])
+    return f"### {name}\n\n{table([what, 'n', *programs], lines)}"
+
+
+def over_sizes_and_cohorts(found: dict[str, Any], stem: str) -> list[str]:
+    """The part of the report on other sizes and cohorts, where there are any."""
+    cases = varied(found["cases"])
+    if not cases:
+        return []
+    said = (
+        "Warm seconds of one round, one size changed at a time; programs that need more than"
+        f" {found['too_slow']:,.0f} s for the task as it stands are left out."
+    )
+    picture = f"![Seconds of each program over sizes and cohorts]({stem}_range.png)"
+    tables = [range_table(name, some) for name, some in cases.items()]
+    return ["## Over sizes and cohorts", said, picture, *tables]
+
+
+def markdown(found: dict[str, Any], stem: str) -> str:
     """The whole report."""
-    parts = [preface(found), f"![Seconds of each program against its error]({picture})"]
-    parts += [section(case) for case in found["cases"]]
+    parts = [preface(found), f"![Seconds of each program against its error]({stem}.png)"]
+    parts += [section(case) for case in found["cases"] if "varies" not in case]
+    parts += over_sizes_and_cohorts(found, stem)
     parts.append("## Where others are better")
-    for case in found["cases"]:
+    for case in (case for case in found["cases"] if "varies" not in case):
         for heading, said in better(case):
             parts += [f"### {heading}", said]
     versions = [
@@ -212,40 +142,14 @@ def markdown(found: dict[str, Any], picture: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
-    """A panel for each task: seconds against error, both on logarithmic scales."""
-    import matplotlib.pyplot as plt
-
-    cases = found["cases"]
-    columns = min(4, len(cases))
-    figure, axes = plt.subplots(
-        -(-len(cases) // columns),
-        columns,
-        figsize=(3.6 * columns, 3.2 * -(-len(cases) // columns)),
-        squeeze=False,
-        layout="constrained",
-    )
-    for ax, case in zip(axes.ravel(), cases, strict=False):
-        for row in rows(case):
-            colour = "C0" if row.program.startswith(OURS) else "C1" if row.right else "C3"
-            error = max(row.error, 1e-12)
-            ax.loglog(row.seconds, error, "o", color=colour)
-            ax.annotate(row.program, (row.seconds, error), fontsize=7, rotation=20)
-        ax.axhline(1, color="0.6", linewidth=0.8)
-        ax.set(title=f"{case['task']} on {case['cohort']}", xlabel="seconds, warm")
-        ax.margins(0.3)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("error, 1 is the most that is right")
-    for ax in axes.ravel()[len(cases) :]:
-        ax.set_axis_off()
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
-def write(result: Path) -> tuple[Path, Path, Path]:
-    """The report and the picture of a result, beside it."""
+def write(result: Path) -> list[Path]:
+    """The report of a result and its pictures, beside it; what is there then."""
     found = json.loads(result.read_text())
     page, picture = result.with_suffix(".md"), result.with_suffix(".png")
-    draw(found, picture)
-    page.write_text(markdown(found, picture.name))
-    return result, page, picture
+    page.write_text(markdown(found, result.stem))
+    pictures.errors_and_seconds(found["cases"], picture)
+    written = [result, page, picture]
+    if varied(found["cases"]):
+        written.append(result.with_name(f"{result.stem}_range.png"))
+        pictures.sizes_and_cohorts(found["cases"], written[-1])
+    return written

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cohorts
 import common
 import numpy as np
 
@@ -25,6 +26,9 @@ ROOT = Path(__file__).parents[2]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 NOT_PASSED_ON = ("JAX_", "XLA_", "PYTHON")
 """What tests and shells set, that changes what a program compiles or imports."""
+
+TOO_SLOW = 1000.0
+"""Seconds for a task beyond which a program is not run on other sizes and cohorts."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,14 @@ def once(
 
 
 def case(
-    task: Task, cohort: str, programs: Sequence[Program], settings: Settings
+    task: Task,
+    cohort: str,
+    size: dict[str, int],
+    programs: Sequence[Program],
+    settings: Settings,
 ) -> dict[str, Any]:
     """One task on one cohort by several programs, in turn, and again."""
-    size = task.quick if settings.quick else task.full
+    print(f"== {task.name} on {cohort}: {size}", flush=True)
     arrays = inputs_of(cohort, size, settings.data)
     found: dict[str, Any] = {"task": task.name, "cohort": cohort}
     found["sizes"] = size | {"n": len(arrays["Y"]), "p": arrays["X"].shape[1]}
@@ -130,29 +138,53 @@ def case(
     return found
 
 
+def variations(
+    task: Task, base: dict[str, Any], programs: Sequence[Program], settings: Settings
+) -> Iterator[dict[str, Any]]:
+    """The task on other cohorts and of other sizes, once, by programs that are fast enough."""
+    once = replace(settings, rounds=1, seconds=settings.seconds / 5)
+    fast = []
+    for program in programs:
+        rounds = base["programs"][program.name]["rounds"]
+        if rounds and rounds[-1]["warm"] <= TOO_SLOW:
+            fast.append(program)
+    for cohort in task.cohorts:
+        if settings.data or cohort in cohorts.SIMULATED:
+            yield case(task, cohort, task.full, fast, once) | {"varies": "cohort"}
+    for name, values in task.grown.items():
+        for value in values:
+            size = task.full | {name: value}
+            yield case(task, task.cohort, size, fast, once) | {"varies": name}
+
+
 def run(
     tasks: Sequence[Task],
     programs: Sequence[Program],
-    cohorts: Sequence[str],
+    on: Sequence[str],
     settings: Settings,
+    vary: bool = False,
 ) -> dict[str, Any]:
     """All of them; what `render` writes.
 
-    Without cohorts each task is done on its own.
+    Each task is done on its own cohort, or on those that are named; to `vary` is to do it on other
+    cohorts and of other sizes as well.
     """
     versions = {program.name: program.version(settings.cache) for program in programs}
     load = [os.getloadavg()[0]]
     cases = []
     for task in tasks:
         able = [one for one in programs if task.name in one.tasks and versions[one.name]]
-        for cohort in cohorts or (task.cohort,):
-            print(f"== {task.name} on {cohort}", flush=True)
-            cases.append(case(task, cohort, able, settings))
+        size = task.quick if settings.quick else task.full
+        for cohort in on or (task.cohort,):
+            cases.append(case(task, cohort, size, able, settings))
+        if vary:
+            cases += variations(task, cases[-1], able, settings)
     return {
         "machine": common.machine() | {"cores_used": len(os.sched_getaffinity(0))},
         "load": [*load, os.getloadavg()[0]],
         "quick": settings.quick,
         "seconds_for_one_at_a_time": settings.seconds,
+        "too_slow": TOO_SLOW,
         "versions": versions,
         "missing": {one.name: one.install() for one in programs if versions[one.name] is None},
         "cases": cases,
