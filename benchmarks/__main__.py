@@ -84,7 +84,7 @@ def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
         cache=options.cache,
         quick=options.quick,
         rounds=options.rounds or (1 if options.quick else 3),
-        seconds=1.0 if options.quick else 10.0,
+        seconds=1.0 if options.quick else 6.0,
         limit=120.0 if options.quick else 600.0,
         data=options.data,
     )

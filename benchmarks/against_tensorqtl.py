@@ -35,7 +35,6 @@ class Problem(NamedTuple):
     Y: np.ndarray
     G: np.ndarray
     X: np.ndarray
-    e: np.ndarray
     position: np.ndarray
     start: np.ndarray
     window: np.ndarray
@@ -56,7 +55,7 @@ def problem(n: int, M: int, m: int, p: int = 10) -> Problem:
     X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
     one = np.ones(M, dtype=int)
     window = lmm.cis_windows(one, position, one[:m], start)
-    return Problem(K, Y, G, X, rng.standard_normal(n), position, start, window)
+    return Problem(K, Y, G, X, position, start, window)
 
 
 def frames(data: Problem) -> dict[str, Any]:
@@ -83,58 +82,6 @@ def quietly(run: Any, *args: Any, **options: Any) -> Any:
         return run(*args, **options)
 
 
-def one_table(batches: Any) -> Any:
-    """Tables of pairs, by gene and marker."""
-    import pandas as pd
-
-    table = pd.concat([batch.to_pandas() for batch in batches])
-    return table.sort_values(["phenotype_id", "variant_id"], ignore_index=True)
-
-
-def pairs_in_double(data: Problem, interaction: bool) -> dict[str, np.ndarray]:
-    """TensorQTL's own functions of tensors, in double precision, gene by gene."""
-    import torch
-    from tensorqtl import cis, core
-
-    covariates = torch.tensor(data.X[:, 1:])
-    residualizer = core.Residualizer(covariates)
-    columns: list[list[np.ndarray]] = []
-    for t, (low, high) in enumerate(data.window):
-        G, y = torch.tensor(data.G[:, low:high].T), torch.tensor(data.Y[:, t])
-        if interaction:
-            e = torch.tensor(data.e[:, None])
-            found = core.calculate_interaction_nominal(G, y[None], e, residualizer)
-            tstat, b, se = (x.numpy() for x in found[:3])
-            columns.append([core.get_t_pval(tstat, residualizer.dof - 2), b, se])
-        else:
-            tstat, b, se, *alleles = (
-                x.numpy() for x in cis.calculate_cis_nominal(G, y, residualizer)
-            )
-            pvalue = core.get_t_pval(tstat, residualizer.dof)
-            columns.append([pvalue, b, se, *alleles])
-    stacked = [np.concatenate(column) for column in zip(*columns, strict=True)]
-    if not interaction:
-        names = ("pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count")
-        return dict(zip(names, stacked, strict=True))
-    return {
-        name: values[:, k]
-        for k, which in enumerate(("g", "i", "gi"))
-        for name, values in zip(
-            (f"pval_{which}", f"b_{which}", f"b_{which}_se"), stacked, strict=True
-        )
-    }
-
-
-def released_nominal(data: Problem, tables: dict[str, Any]) -> Any:
-    """TensorQTL's nominal mode as released, in single precision."""
-    import pandas as pd
-    from tensorqtl import cis
-
-    with tempfile.TemporaryDirectory() as folder:
-        quietly(cis.map_nominal, **tables, prefix="all", output_dir=folder, verbose=False)
-        return pd.read_parquet(Path(folder) / "all.cis_qtl_pairs.1.parquet")
-
-
 def differences(ours: Any, theirs: Any) -> dict[str, float]:
     """Largest relative difference of each column; of effects, relative to at least their se."""
     found = {}
@@ -157,25 +104,14 @@ def compare(data: Problem, permutations: int) -> dict[str, Any]:
     from tensorqtl import cis
 
     tables, null = frames(data), lmm.NullModel(None, data.Y, data.X)
-    ours = one_table(lmm.map_cis_nominal(null, data.G, data.window))
-    result: dict[str, Any] = {"pairs": len(ours)}
-    result["nominal_double"] = differences(ours, pairs_in_double(data, False))
-    released = released_nominal(data, tables)
-    same = ["pval_nominal", "slope", "slope_se", "af", "ma_samples", "ma_count"]
-    result["nominal_released"] = differences(ours, released[same])
-    with_e = lmm.NullModel(None, data.Y, np.column_stack([data.X, data.e]))
-    products = one_table(
-        lmm.map_cis_interaction(with_e, data.G, data.window, data.e, maf_threshold_interaction=0.0)
-    )
-    result["interaction_double"] = differences(products, pairs_in_double(data, True))
-
+    result: dict[str, Any] = {}
     mapped = lmm.map_cis(null, data.G, data.window, permutations=permutations)
     best = mapped.to_pandas(position=data.position, start=data.start, end=data.start)
     first, second = (
         quietly(cis.map_cis, **tables, nperm=permutations, seed=seed, verbose=False)
         for seed in (1, 2)
     )
-    result["cis_released"] = differences(best, first[["num_var", *same]])
+    result["cis_released"] = differences(best, first[["num_var", *NOMINAL]])
     variants = first["variant_id"].str[1:].astype(int).to_numpy()
     result["cis_same_variant"] = float(np.mean(best["variant_id"].to_numpy() == variants))
     for name in ("pval_perm", "pval_beta", "beta_shape2", "true_df"):
@@ -277,11 +213,9 @@ def show_columns(columns: dict[str, dict[str, list[str]]]) -> None:
 def show(result: dict[str, Any]) -> None:
     """Print the tables."""
     agreement = result["agreement"]
-    print(f"largest relative differences over {agreement['pairs']} pairs, no kinship")
-    for part in ("nominal_double", "nominal_released", "interaction_double", "cis_released"):
-        print(f"  {part}")
-        for name, value in agreement[part].items():
-            print(f"    {name:14}{value:10.1e}")
+    print("largest relative differences of cis, no kinship")
+    for name, value in agreement["cis_released"].items():
+        print(f"    {name:14}{value:10.1e}")
     print("  same best variant", agreement["cis_same_variant"])
     for part, found in result["files"].items():
         print(f"from files, {part}: {found['pairs']} pairs, all the same: {found['same_pairs']}")

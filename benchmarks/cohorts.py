@@ -57,6 +57,17 @@ def strangers(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int 
     return Measured(K, Y, G, np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))]))
 
 
+def gaussian(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int = 10) -> Measured:
+    """A kinship of full rank, of markers drawn from the normal distribution."""
+    rng = np.random.default_rng(n + p + m)
+    G = rng.standard_normal((n, M))
+    K = G @ G.T / M
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    h = rng.uniform(0, 1, m)
+    g = np.linalg.cholesky(K) @ rng.standard_normal((n, m))
+    return Measured(K, np.sqrt(h) * g + np.sqrt(1 - h) * rng.standard_normal((n, m)), G, X)
+
+
 def founders(M: int, m: int, data: Path | None = None) -> Measured:
     """Recla's shape: 261 mice, alleles of 8 founders, 19 kinships, phenotypes missing."""
     rng, n = np.random.default_rng(2), 261
@@ -164,16 +175,17 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "geuvadis": geuvadis,
     "mosaic": mosaic,
     "strangers": strangers,
+    "gaussian": gaussian,
     "founders": founders,
 }
 
-SIMULATED = ("pedigree", "relatives", "mosaic", "strangers", "founders")
+SIMULATED = ("pedigree", "relatives", "mosaic", "strangers", "gaussian", "founders")
 """Cohorts that need no files."""
 
 KINSHIPS = ("pedigree", "synth500", "relatives", "bxd", "mice", "geuvadis")
 """Cohorts with a kinship of their own."""
 
-OF_ANY_SIZE = ("pedigree", "mosaic", "strangers")
+OF_ANY_SIZE = ("pedigree", "mosaic", "strangers", "gaussian")
 """Cohorts with as many individuals as asked for."""
 
 

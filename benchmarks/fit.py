@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, KINSHIPS, SIMULATED
+from cohorts import COHORTS, KINSHIPS, SIMULATED, gaussian
 from common import RESULTS, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -44,18 +44,9 @@ LMMLITE_MS = {"default": 0.59, "tol 1e-8": 1.0}
 """R/lmmlite's milliseconds a trait at n = 1,000 and p = 10, on one core, as its guide has them."""
 
 
-def problem(n: int, p: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(n + p + m)
-    markers = rng.standard_normal((n, 3 * n))
-    K = markers @ markers.T / (3 * n)
-    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
-    h = rng.uniform(0, 1, m)
-    g = np.linalg.cholesky(K) @ rng.standard_normal((n, m))
-    return K, np.sqrt(h) * g + np.sqrt(1 - h) * rng.standard_normal((n, m)), X
-
-
 def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
-    K, Y, X = problem(*shape)
+    n, p, m = shape
+    K, Y, _, X, _ = gaussian(3 * n, m, n=n, p=p)
     rotation = lmm.eigen_rotation(K, Y, X)
     product = jax.jit(lambda a, b: a @ b)
     left = jax.device_put(np.asarray(rotation.Kve_t))
@@ -70,9 +61,9 @@ def measure(shape: tuple[int, int, int], rounds: int) -> dict[str, Any]:
         rounds,
     )
     return {
-        "n": shape[0],
-        "p": shape[1],
-        "m": shape[2],
+        "n": n,
+        "p": p,
+        "m": m,
         "first": first,
         "warm": warm,
         "median": {name: statistics.median(times) for name, times in warm.items()},
@@ -196,7 +187,8 @@ def main() -> None:
     rounds = options.rounds
 
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
-    K, Y, X = problem(*MAIN)
+    n, p, m = MAIN
+    K, Y, _, X, _ = gaussian(3 * n, m, n=n, p=p)
     rotation = lmm.eigen_rotation(K, Y, X)
     peaks = {
         "fit_traits": memory(lambda: lmm.fit_traits(K, Y, X), Y.nbytes),
