@@ -1,8 +1,7 @@
 """Whole processes, from the shell and back: the first time ever, and with compiled programs kept.
 
-Usage: ``python benchmarks/first_result.py FOLDER``; writes ``results/first_result.json``. The
-folder has FaST-LMM's synthetic data: PLINK files ``synth500``, ``pheno.txt``, ``cov.txt`` and
-GEMMA's centred kinship.
+Usage: ``python benchmarks/first_result.py``; writes ``results/first_result.json``. One trait and
+all markers are the task ``refit-scan`` of ``python -m benchmarks``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -26,24 +24,6 @@ from common import write_result
 OURS = [sys.executable, "-m", "lmmlite_jax", "map"]
 # What compiles differently, or not at all, where tests run.
 TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
-
-
-def one_trait(data: Path, work: Path) -> list[str]:
-    """One trait × 5,000 markers of 500 people, h² of every pair."""
-    tables = {name: data / f"{name}.txt" for name in ("pheno", "cov")}
-    read = {
-        name: pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str, 1: str})
-        for name, path in tables.items()
-    }
-    samples = read["pheno"][1]
-    K = np.load(data / "gemma_centered_kinship.npz")["kinship"]
-    pd.DataFrame([read["pheno"][2].to_numpy()], ["y"], samples).to_csv(work / "y.tsv", sep="\t")
-    pd.DataFrame({"cov": read["cov"][2].to_numpy()}, samples).to_csv(work / "x.tsv", sep="\t")
-    np.savez(work / "K.npz", kinship=K)
-    for ending in ("bed", "bim", "fam"):
-        shutil.copy(data / f"synth500.{ending}", work)
-    ours = "synth500 y.tsv one --mode trans --variance refit --pval-threshold 1 --kinship K.npz"
-    return [*ours.split(), "--covariates", "x.tsv", "--output-text", "--quiet"]
 
 
 def cis(work: Path) -> list[str]:
@@ -101,19 +81,17 @@ print(json.dumps([b - a for a, b in zip(clock, clock[1:])]))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        ours = {"one trait": one_trait(asked.folder, work), "cis": cis(work)}
+        command = cis(work)
         times: dict[str, list[float]] = {}
         for number in range(asked.rounds):
-            for name, command in ours.items():
-                cache = ["--compilation-cache", str(work / f"{name} {number}")]
-                for which in ("first", "warm"):
-                    took = seconds([*OURS, *command, *cache], work)
-                    times.setdefault(f"{name}, {which}", []).append(took)
+            cache = ["--compilation-cache", str(work / f"programs {number}")]
+            for which in ("first", "warm"):
+                took = seconds([*OURS, *command, *cache], work)
+                times.setdefault(f"cis, {which}", []).append(took)
             for name, took in imports(work).items():
                 times.setdefault(f"import, {name}", []).append(took)
     for name, values in times.items():

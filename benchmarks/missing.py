@@ -1,9 +1,9 @@
 """fit_traits on thousands of traits in hundreds of patterns of missing values.
 
 Rival: a NumPy loop that does nothing but ``numpy.linalg.eigh`` of the kinship among the
-individuals observed, once a pattern. Usage: ``python benchmarks/missing.py [FOLDER]``, where the
-folder has ``bxd.zip`` (R/qtl2's BXD data) and ``kinship_x2.npz``; without, simulated strains with
-as many patterns.
+individuals observed, once a pattern. Usage: ``python benchmarks/missing.py [FOLDER]``, the folder of
+the real data, of which it reads R/qtl2's BXD strains; without, simulated strains with as many
+patterns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path)
     folder = parser.parse_args().folder
-    K, Y = bxd(folder) if folder else simulated()
+    K, Y = bxd(folder / "bxd") if folder else simulated()
     observed = np.unique(~np.isnan(Y), axis=1).T
     parts = [np.ascontiguousarray(K[np.ix_(seen, seen)]) for seen in observed]
 
