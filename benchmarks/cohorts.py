@@ -152,6 +152,18 @@ def mice(M: int, m: int, data: Path | None = None) -> Measured:
     return Measured(K, _as_many(Y, m, rng), _as_many(G, M, rng), np.asarray(cohort.covar))
 
 
+def patterns(M: int, m: int, data: Path | None = None) -> Measured:
+    """198 simulated strains, traits observed in up to 908 patterns of 8 strains or more."""
+    cohort = lmm.simulate_cohort(198, m, relatives="strains", seed=1)
+    rng, count = np.random.default_rng(1), min(908, m)
+    sizes = np.clip(rng.lognormal(np.log(32), 0.6, count), 8, 198).astype(int)
+    missing = np.array([rng.permutation(198) >= size for size in sizes]).T
+    pattern = np.concatenate([np.arange(count), rng.integers(0, count, m - count)])
+    Y = np.where(missing[:, pattern], np.nan, cohort.pheno)
+    G = 2.0 * rng.integers(0, 2, (198, M))
+    return Measured(cohort.kinship, Y, G, np.ones((198, 1)))
+
+
 def geuvadis(M: int, m: int, data: Path | None = None) -> Measured:
     """178 people with a kinship that is not positive semidefinite: its negative part is cut off."""
     folder, rng = _folder(data) / "geuvadis", np.random.default_rng(505)
@@ -176,11 +188,12 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "mosaic": mosaic,
     "strangers": strangers,
     "gaussian": gaussian,
+    "patterns": patterns,
     "founders": founders,
 }
 
-SIMULATED = ("pedigree", "relatives", "mosaic", "strangers", "gaussian", "founders")
-"""Cohorts that need no files."""
+REAL = ("synth500", "bxd", "mice", "geuvadis")
+"""Cohorts that need files."""
 
 KINSHIPS = ("pedigree", "synth500", "relatives", "bxd", "mice", "geuvadis")
 """Cohorts with a kinship of their own."""

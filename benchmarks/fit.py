@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, KINSHIPS, SIMULATED, gaussian
+from cohorts import COHORTS, KINSHIPS, REAL, gaussian
 from common import RESULTS, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -119,7 +119,7 @@ def on_cohorts(names: list[str], data: Path | None, rounds: int) -> dict[str, An
     print(f"{'':24}" + 3 * "".join(f"{fit:>12}" for fit in LIKELIHOODS))
     found: dict[str, Any] = {}
     for name in names:
-        if data is None and name not in SIMULATED:
+        if data is None and name in REAL:
             found[name] = "not measured: no folder of real data was named"
             continue
         found[name] = row = on_cohort(name, data, rounds)

@@ -1,8 +1,8 @@
 """fit_traits on thousands of traits in hundreds of patterns of missing values.
 
 Rival: a NumPy loop that does nothing but ``numpy.linalg.eigh`` of the kinship among the
-individuals observed, once a pattern. Usage: ``python benchmarks/missing.py [FOLDER]``, the folder of
-the real data, of which it reads R/qtl2's BXD strains; without, simulated strains with as many
+individuals observed, once a pattern. Usage: ``python benchmarks/missing.py [FOLDER]``, the folder
+of the real data, of which it reads R/qtl2's BXD strains; without, simulated strains with as many
 patterns.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from cohorts import patterns
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -31,20 +32,11 @@ def bxd(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return kinship["kinship"], pheno.to_numpy()
 
 
-def simulated() -> tuple[np.ndarray, np.ndarray]:
-    cohort = lmm.simulate_cohort(198, 5806, relatives="strains", seed=1)
-    rng = np.random.default_rng(1)
-    sizes = np.clip(rng.lognormal(np.log(32), 0.6, 908), 8, 198).astype(int)
-    missing = np.array([rng.permutation(198) >= size for size in sizes]).T
-    pattern = np.concatenate([np.arange(908), rng.integers(0, 908, 5806 - 908)])
-    return cohort.kinship, np.where(missing[:, pattern], np.nan, cohort.pheno)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path)
     folder = parser.parse_args().folder
-    K, Y = bxd(folder / "bxd") if folder else simulated()
+    K, Y = bxd(folder / "bxd") if folder else patterns(1, 5806)[:2]
     observed = np.unique(~np.isnan(Y), axis=1).T
     parts = [np.ascontiguousarray(K[np.ix_(seen, seen)]) for seen in observed]
 

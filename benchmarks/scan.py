@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from cohorts import COHORTS, KINSHIPS, SIMULATED, pedigree
+from cohorts import COHORTS, KINSHIPS, REAL, pedigree
 from common import median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
@@ -116,7 +116,7 @@ def main() -> None:
     results: dict[str, Any] = {"cohorts": {}}
     print("times the product           " + "".join(f"{name:>12}" for name in KINDS))
     for name in options.cohorts:
-        if options.folder is None and name not in SIMULATED:
+        if options.folder is None and name in REAL:
             results["cohorts"][name] = "not measured: no folder of real data was named"
             continue
         found = on_cohort(name, options.folder, 10_000, 2000, rounds)

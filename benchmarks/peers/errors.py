@@ -29,6 +29,17 @@ def fit_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]
     }
 
 
+def pattern_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]:
+    """The same where each trait has individuals of its own."""
+    each = []
+    for y, hsq in zip(inputs["Y"].T, found["hsq"][:CHECKED], strict=False):
+        seen = np.isfinite(y)
+        K = inputs["K"][np.ix_(seen, seen)]
+        one = {"K": K, "X": inputs["X"][seen], "Y": y[seen, None]}
+        each.append(fit_errors(one, {"hsq": np.array([hsq])}, kinship))
+    return {name: max(errors[name] for errors in each) for name in each[0]}
+
+
 def null_scan_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]:
     """-log10 p of each trait's best marker, h² estimated without markers."""
     turned = reference.rotation(inputs["K"] if kinship else None, inputs["X"])

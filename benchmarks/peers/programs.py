@@ -92,7 +92,7 @@ def _r(package: str) -> str:
     return f"Rscript -e 'cat(as.character(packageVersion(\"{package}\")))'"
 
 
-FITS = ("fit-one", "fit-many")
+FITS = ("fit-one", "fit-many", "fit-patterns")
 NEARBY = ("cis", "cis-nominal", "susie")
 FILES = ("refit-scan", "kinship")
 
@@ -146,7 +146,13 @@ _ALL = (
         pip=("glimix-core",),
         note="its gradient is by central differences, two fits of each trait a kinship",
     ),
-    Program(name="pylmm", driver="pylmm_.py", tasks=FITS, pip=("pylmm3",)),
+    Program(
+        name="pylmm",
+        driver="pylmm_.py",
+        tasks=FITS,
+        pip=("pylmm3",),
+        note="its grid of h² ends at 0.99",
+    ),
     Program(name="statsmodels", driver="statsmodels_.py", tasks=("fit-one",), pip=("statsmodels",)),
     Program(
         name="torch-openreml",

@@ -64,6 +64,15 @@ _ALL = (
         cohorts=("relatives", "synth500", "bxd", "mice", "geuvadis"),
     ),
     Task(
+        name="fit-patterns",
+        what="h² of each trait by REML, each observed in strains of its own",
+        cohort="patterns",
+        quick={"M": 10, "m": 200},
+        full={"M": 10, "m": 2000},
+        allowed=_FIT,
+        errors=errors.pattern_errors,
+    ),
+    Task(
         name="gradient",
         what="derivatives of the REML log likelihood of all traits in the weights of kinships",
         cohort="strangers",

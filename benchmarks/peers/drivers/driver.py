@@ -29,6 +29,13 @@ def traits(inputs: SimpleNamespace) -> Iterator[np.ndarray]:
             return
 
 
+def observed(inputs: SimpleNamespace) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The same among the individuals that have each trait, with their kinship and covariates."""
+    for y in traits(inputs):
+        seen = np.isfinite(y)
+        yield y[seen], inputs.K[np.ix_(seen, seen)], inputs.X[seen]
+
+
 def command(inputs: SimpleNamespace, words: str) -> None:
     """Run a program of the command line in the folder of what is found."""
     done = subprocess.run(words.split(), cwd=inputs.out, capture_output=True, text=True)

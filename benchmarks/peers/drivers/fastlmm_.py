@@ -1,7 +1,7 @@
 """FaST-LMM."""
 
 import numpy as np
-from driver import main, traits
+from driver import main, observed, traits
 from fastlmm.association import single_snp
 from fastlmm.inference.lmm import LMM
 from pysnptools.kernelreader import KernelData
@@ -14,6 +14,20 @@ def fit(d):
         lmm.setK(d.K)
         lmm.setX(d.X)
         for y in traits(d):
+            lmm.sety(y)
+            hsq.append(float(lmm.findH2()["h2"]))
+        return {"hsq": hsq}
+
+    return run
+
+
+def fit_patterns(d):
+    def run():
+        hsq = []
+        for y, K, X in observed(d):
+            lmm = LMM()
+            lmm.setK(K)
+            lmm.setX(X)
             lmm.sety(y)
             hsq.append(float(lmm.findH2()["h2"]))
         return {"hsq": hsq}
@@ -47,4 +61,6 @@ def null_scan(d):
     return run
 
 
-main({"fit-one": fit, "fit-many": fit, "null-scan": null_scan})
+main(
+    {"fit-one": fit, "fit-many": fit, "fit-patterns": fit_patterns, "null-scan": null_scan},
+)

@@ -3,21 +3,27 @@
 import time
 
 import numpy as np
-from driver import main, traits
+from driver import main, observed, traits
 from glimix_core.lmm import LMM
 from numpy_sugar.linalg import economic_qs
 
 
+def hsq_of(y, X, QS):
+    lmm = LMM(y, X, QS, restricted=True)
+    lmm.fit(verbose=False)
+    return lmm.v0 / (lmm.v0 + lmm.v1)
+
+
 def fit(d):
     def run():
-        QS, hsq = economic_qs(d.K), []
-        for y in traits(d):
-            lmm = LMM(y, d.X, QS, restricted=True)
-            lmm.fit(verbose=False)
-            hsq.append(lmm.v0 / (lmm.v0 + lmm.v1))
-        return {"hsq": hsq}
+        QS = economic_qs(d.K)
+        return {"hsq": [hsq_of(y, d.X, QS) for y in traits(d)]}
 
     return run
+
+
+def fit_patterns(d):
+    return lambda: {"hsq": [hsq_of(y, X, economic_qs(K)) for y, K, X in observed(d)]}
 
 
 def gradient(d, step=1e-4):
@@ -41,4 +47,4 @@ def gradient(d, step=1e-4):
     return run
 
 
-main({"gradient": gradient, "fit-one": fit, "fit-many": fit})
+main({"gradient": gradient, "fit-one": fit, "fit-many": fit, "fit-patterns": fit_patterns})

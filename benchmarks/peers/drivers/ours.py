@@ -80,6 +80,7 @@ if __name__ == "__main__":
         {
             "fit-one": fit,
             "fit-many": fit,
+            "fit-patterns": fit,
             "gradient": gradient,
             "null-scan": lambda d: null_scan(d, d.K),
             "refit-scan": refit_scan,
