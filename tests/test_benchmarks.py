@@ -99,6 +99,15 @@ def test_the_reference_is_the_likelihood_of_the_model(modules):
     found = reference.gradient(hsq, turned, Z, parts)
     difference = (at_best(high)[2] - at_best(low)[2]) / 2e-4
     np.testing.assert_allclose(found[1], difference, rtol=1e-5, atol=1e-8)
+    # Of several kinships the same, where there is one.
+    A = (turned.R @ sums[0] @ turned.R.T)[None]
+    several = [
+        reference.log_likelihood_of_shares(np.array([h]), A, z)
+        for h, z in zip(hsq, Z.T, strict=True)
+    ]
+    one = reference.log_likelihood(hsq, turned.values, Z)
+    np.testing.assert_allclose(several, one, rtol=1e-6)
+    assert reference.best_of_shares(A, Z[:, 0]) <= one[0] + 1e-8
     # A trait without noise in a singular kinship: h² = 1 loses nothing, and is no NaN.
     at_one = {"K": np.ones((n, n)) + np.diag(np.arange(n) % 3 > 0), "X": np.ones((n, 1))}
     at_one["Y"] = at_one["K"] @ Y[:, :1]

@@ -40,6 +40,16 @@ def pattern_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, fl
     return {name: max(errors[name] for errors in each) for name in each[0]}
 
 
+def component_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]:
+    """How much log likelihood is lost at the shares of variance found."""
+    R = reference.rotation(None, inputs["X"]).R
+    parts, lost = R @ inputs["parts"] @ R.T, []
+    for y, shares in zip(inputs["Y"].T, found["hsq"], strict=False):
+        best = reference.best_of_shares(parts, R @ y)
+        lost.append(best - reference.log_likelihood_of_shares(shares, parts, R @ y))
+    return {"log likelihood lost": float(max(0, *lost))}
+
+
 def null_scan_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]:
     """-log10 p of each trait's best marker, h² estimated without markers."""
     turned = reference.rotation(inputs["K"] if kinship else None, inputs["X"])

@@ -102,6 +102,7 @@ _ALL = (
         driver="ours.py",
         tasks=(
             *FITS,
+            "components",
             "gradient",
             "null-scan",
             "refit-scan",
@@ -153,11 +154,16 @@ _ALL = (
         pip=("pylmm3",),
         note="its grid of h² ends at 0.99",
     ),
-    Program(name="statsmodels", driver="statsmodels_.py", tasks=("fit-one",), pip=("statsmodels",)),
+    Program(
+        name="statsmodels",
+        driver="statsmodels_.py",
+        tasks=("fit-one", "components"),
+        pip=("statsmodels",),
+    ),
     Program(
         name="torch-openreml",
         driver="torch_openreml_.py",
-        tasks=("fit-one", "gradient"),
+        tasks=("fit-one", "components", "gradient"),
         pip=("torch-openreml",),
         interpreter="python3.12",
         note="its gradient is torch's, of its log likelihood at its estimates",

@@ -91,6 +91,25 @@ def gradient(hsq: np.ndarray, turned: Rotation, Z: np.ndarray, parts: np.ndarray
     return np.array(found)
 
 
+def log_likelihood_of_shares(shares: np.ndarray, parts: np.ndarray, z: np.ndarray) -> float:
+    """Restricted log likelihood of a rotated trait (q,), shares (c,) of kinships (c, q, q)."""
+    V = np.tensordot(shares, parts, 1) + (1 - shares.sum()) * np.eye(len(z))
+    L = scipy.linalg.cho_factor(V, lower=True)
+    quadratic = z @ scipy.linalg.cho_solve(L, z)
+    return -0.5 * float(len(z) * np.log(quadratic)) - float(np.log(np.diagonal(L[0])).sum())
+
+
+def best_of_shares(parts: np.ndarray, z: np.ndarray) -> float:
+    """The largest of these log likelihoods, over logarithms of ratios to the residual variance."""
+
+    def lost(x: np.ndarray) -> float:
+        ratios = np.exp(x)
+        return -log_likelihood_of_shares(ratios / (1 + ratios.sum()), parts, z)
+
+    bounds = [(-12.0, 5.0)] * len(parts)
+    return -float(optimize.minimize(lost, np.zeros(len(parts)), bounds=bounds).fun)
+
+
 def permutation_pvalue(G: np.ndarray, R: np.ndarray, y: np.ndarray, count: int) -> float:
     """Share of permutations of a trait y (n,) whose best of the rotated markers does as well."""
     rng = np.random.default_rng(1)

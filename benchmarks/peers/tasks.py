@@ -73,6 +73,15 @@ _ALL = (
         errors=errors.pattern_errors,
     ),
     Task(
+        name="components",
+        what="shares of variance of several kinships of each trait by REML",
+        cohort="strangers",
+        quick={"n": 200, "M": 600, "m": 2, "parts": 3},
+        full={"n": 500, "M": 1500, "m": 4, "parts": 3},
+        allowed={"log likelihood lost": 1e-2},
+        errors=errors.component_errors,
+    ),
+    Task(
         name="gradient",
         what="derivatives of the REML log likelihood of all traits in the weights of kinships",
         cohort="strangers",

@@ -12,6 +12,10 @@ def fit(d):
     return lambda: {"hsq": lmm.fit_traits(d.K, d.Y, d.X).hsq}
 
 
+def components(d):
+    return lambda: {"hsq": lmm.fit_components(d.parts, d.Y, d.X, tests=False).proportion.T}
+
+
 def gradient(d):
     jax.config.update("jax_enable_x64", True)
 
@@ -81,6 +85,7 @@ if __name__ == "__main__":
             "fit-one": fit,
             "fit-many": fit,
             "fit-patterns": fit,
+            "components": components,
             "gradient": gradient,
             "null-scan": lambda d: null_scan(d, d.K),
             "refit-scan": refit_scan,
