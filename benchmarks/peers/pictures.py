@@ -106,6 +106,8 @@ def sizes_and_cohorts(cases: Sequence[Case], path: Path) -> None:
                 x = [case["sizes"][what] for case, _ in several]
                 y = [row.seconds for _, row in several]
                 ax.loglog(x, y, linestyle="-" if right else ":", **look(program))
+            values = [case["sizes"][what] for case in some]
+            ax.set_xticks(values, [f"{value:,}" for value in values])
             ax.xaxis.set_minor_formatter(NullFormatter())
             ax.set(xlabel=what, ylabel="seconds, warm; dotted is wrong")
         ax.set_title(name, fontsize=9)

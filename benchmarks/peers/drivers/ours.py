@@ -21,10 +21,10 @@ def gradient(d):
 
     @jax.jit
     @jax.grad
-    def of_weights(w):
-        return lmm.profile_log_likelihood(jnp.tensordot(w, d.parts, 1), d.Y, d.X).sum()
+    def of_weights(w, parts):
+        return lmm.profile_log_likelihood(jnp.tensordot(w, parts, 1), d.Y, d.X).sum()
 
-    return lambda: {"gradient": of_weights(np.ones(len(d.parts)))}
+    return lambda: {"gradient": of_weights(np.ones(len(d.parts)), d.parts)}
 
 
 def null_scan(d, K):
