@@ -40,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The page of examples in Python takes as long as the worked ones."""
+    for item in items:
+        if item.path.name == "guide.md":
+            item.add_marker(pytest.mark.long)
+
+
 def _shared(folder: str) -> Path:
     """A folder of the real data, or a skip that says what to set."""
     data = os.environ.get("LMMLITE_JAX_DATA")

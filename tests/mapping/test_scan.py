@@ -238,6 +238,7 @@ def test_a_corrected_pvalue_is_never_smaller_than_the_plain_one(kinship):
     assert np.median(log10p / largest) < 0.99
 
 
+@pytest.mark.long
 def test_pvalues_hold_their_level_with_many_covariates():
     """40 hidden factors and 100 individuals: asymptotic laws reject 12 to 15% at a level of 5%."""
     rng = np.random.default_rng(40)

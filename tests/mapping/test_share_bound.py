@@ -39,7 +39,10 @@ def problem(seed, kinship):
 
 @pytest.mark.parametrize(
     ("seed", "kinship", "test", "missing"),
-    [(1, "twins", "wald", False), (3, "singular", "lrt", True)],
+    [
+        (1, "twins", "wald", False),
+        pytest.param(3, "singular", "lrt", True, marks=pytest.mark.long),
+    ],
 )
 def test_what_is_kept_is_what_all_pairs_show(seed, kinship, test, missing):
     assert_kept_is_what_all_show(seed, kinship, test, asymptotic=False, missing=missing)

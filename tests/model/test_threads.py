@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lmmlite_jax.model.threads import few_blas_threads
@@ -45,6 +46,7 @@ for engine.WORTH_THREADS in (engine.WORTH_THREADS, 1):
 """
 
 
+@pytest.mark.long
 def test_four_threads_of_twenty_calls_finish_and_agree_with_one():
     # In a process of its own, which ends itself: what hangs would not come back to this one.
     command = [sys.executable, "-c", FOUR_THREADS_ON_TWO_CORES]

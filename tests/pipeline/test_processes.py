@@ -147,6 +147,7 @@ def test_one_that_is_killed_ends_the_others_and_loses_nothing(cohort, environmen
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_one_that_waits_for_nobody_says_so(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "_BEGIN", 0.1)
     monkeypatch.setattr(processes, "_LOOK", 0.01)
