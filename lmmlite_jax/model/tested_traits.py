@@ -130,7 +130,7 @@ def for_screen_of(
     """The traits as `at_null_of` has them, and for a screen: one program for both."""
     null = at_null_of(pattern, rotated, block, columns, hsq, status, dtype="float64")
     skeleton = rotated.profile.skeleton
-    return null, screen_traits(pattern, skeleton, null.weighted, null.rss, hsq)
+    return null, screen_traits(pattern, skeleton, null.weighted, null.rss, _known(hsq))
 
 
 @jax.jit

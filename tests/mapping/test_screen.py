@@ -222,3 +222,11 @@ def test_programs_are_few(options, most, compilations):
     before = compilations()
     lmm.scan(lmm.NullModel(K, Y, X), G, **options)
     assert compilations() - before <= most
+
+
+def test_traits_whose_heritability_is_unknown_are_screened_too():
+    """Without a kinship the likelihood does not depend on it."""
+    Y = np.random.default_rng(1).standard_normal((30, 4))
+    ((block,),) = lmm.NullModel(None, Y).batches("")
+    assert np.isnan(block.hsq).all()
+    assert (np.asarray(block.for_screen.margin) < 1e-3).all()
