@@ -15,7 +15,11 @@ app()
 """
 
 
-def command(cohort, prefix, mode, *more):
+INTERACTION = "trans with an interaction"
+
+
+def command(cohort, prefix, run, *more):
+    mode = "trans" if run == INTERACTION else run
     options = ["--kinship", "auto", "--mode", mode, "--window", "60000", "--permutations", "100"]
     files = [str(cohort / "g"), str(cohort / "y.bed"), str(prefix)]
     limit = ["--pval-threshold", "1e-3"]
@@ -23,8 +27,9 @@ def command(cohort, prefix, mode, *more):
         "trans": ["--trans-permutations", "20"],
         "cis_independent": ["--conditional-pairs"],
         "trans_susie": ["--susie-loci", str(cohort / "loci.tsv")],
+        INTERACTION: ["--interaction", str(cohort / "e.tsv")],
     }
-    of_mode = [*limit, *own.get(mode, [])]
+    of_mode = [*limit, *own.get(run, [])]
     return [sys.executable, "-c", PROGRAM, "map", *files, *options, *of_mode, *more]
 
 

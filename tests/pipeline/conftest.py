@@ -39,6 +39,8 @@ def cohort(tmp_path_factory):
     )
     bed = pd.concat([bed, pd.DataFrame(Y.T, columns=data.individuals)], axis=1)
     bed.to_csv(folder / "y.bed", sep="\t", index=False, na_rep="NA")
+    term = pd.Series(rng.standard_normal(60), data.individuals, name="e")
+    term.to_csv(folder / "e.tsv", sep="\t", header=False)
     loci = bed.rename(columns={"gene_id": "phenotype_id", "#chr": "chr", "end": "pos"})
     loci = loci[["phenotype_id", "chr", "pos"]].iloc[::4]
     # Features have two loci, the second of which is another feature's place.

@@ -8,27 +8,27 @@ import sys
 import time
 
 import pytest
-from runs import command, contents
+from runs import INTERACTION, command, contents
 
 KILLS = int(os.environ.get("LMMLITE_JAX_KILLS", "3"))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "mode", ["trans", "cis_nominal", "cis_independent", "cis_susie", "trans_susie"]
+    "run", ["trans", INTERACTION, "cis_nominal", "cis_independent", "cis_susie", "trans_susie"]
 )
 def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
-    cohort, environment, tmp_path, mode
+    cohort, environment, tmp_path, run
 ):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     started = time.monotonic()
-    whole = command(cohort, tmp_path / "whole" / "run", mode)
+    whole = command(cohort, tmp_path / "whole" / "run", run)
     subprocess.run(whole, env=environment, check=True, capture_output=True)
     usual = time.monotonic() - started
-    parts = tmp_path / "killed" / f"run.{mode}.parts"
-    resumed = command(cohort, tmp_path / "killed" / "run", mode, "--resume")
-    moments = random.Random(mode)
+    parts = tmp_path / "killed" / f"run.{run.split()[0]}.parts"
+    resumed = command(cohort, tmp_path / "killed" / "run", run, "--resume")
+    moments = random.Random(run)
     for _ in range(KILLS):
         with subprocess.Popen(resumed, env=environment, stderr=subprocess.DEVNULL) as process:
             before = len(list(parts.glob("*.parquet")))
