@@ -138,7 +138,8 @@ def named_by_terms(
     for k, term in enumerate(terms):
         for name, values in whole.items():
             if values.ndim == 2:
-                own = name.replace("_gi", f"_g-{term}").replace("_i", f"_{term}")
+                old, new = ("_gi", f"_g-{term}") if "_gi" in name else ("_i", f"_{term}")
+                own = name.replace(old, new)
                 if own in columns:
                     raise ValueError(
                         f"the interaction has a covariate {term!r}, by which there would be "

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
+from lmmlite_jax.mapping.tables import like
 from lmmlite_jax.model.inputs import ArrayOrFrame
 
 __all__ = ["PhenotypeComponents", "inverse_normal", "phenotype_components", "tmm_factors"]
@@ -16,7 +17,7 @@ TRIMMED_RATIOS, TRIMMED_MEANS = 0.3, 0.05
 """Parts of the genes that are left out on either side, by log ratio and by mean expression."""
 
 
-def inverse_normal(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
+def inverse_normal(Y: ArrayOrFrame) -> ArrayOrFrame:
     """Bring the values of each trait to quantiles of a standard normal law, by their ranks.
 
     The value of rank r among n becomes Φ⁻¹(r/(n + 1)), as in GTEx's eQTL pipeline. The ranks are
@@ -30,7 +31,7 @@ def inverse_normal(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
 
     Returns
     -------
-    (n, m) array
+    (n, m) array, or data frame where one came
         NaN where missing. Equal values have the mean of their ranks.
 
     Raises
@@ -48,7 +49,7 @@ def inverse_normal(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
 
     values = _as_phenotypes(Y)
     ranks = rankdata(values, axis=0, nan_policy="omit")
-    return np.asarray(ndtri(ranks / (np.sum(~np.isnan(values), axis=0) + 1)))
+    return like(Y, ndtri(ranks / (np.sum(~np.isnan(values), axis=0) + 1)))
 
 
 def tmm_factors(counts: ArrayOrFrame) -> Float[np.ndarray, " n"]:
@@ -119,6 +120,8 @@ def _log2_factor(
     for values, trimmed in ((ratio, TRIMMED_RATIOS), (mean, TRIMMED_MEANS)):
         low, rank = np.floor(ratio.size * trimmed) + 1, rankdata(values)
         kept &= (rank >= low) & (rank <= ratio.size + 1 - low)
+    if not kept.any():
+        return 0.0
     return float(np.average(ratio[kept], weights=weight[kept]))
 
 

@@ -231,7 +231,7 @@ def scan(
         n=null.counts,
         dof=null.counts - null.parameters,
         missing=missing,
-        reasons=reasons_of(fits.status, null.covariates),
+        reasons=reasons_of(fits.status, null.covariates, null.p),
         markers=genotypes.names,
         traits=null.traits,
     )
@@ -283,6 +283,8 @@ def _scan_inside_trace(
     """Differentiable in Y, X and G; what is not known inside of a trace is refused."""
     if method.variance != "null" or method.dtype != "float64":
         raise ValueError("inside a trace a scan has variance='null' and dtype='float64' alone.")
+    if null.is_paired.any():
+        raise ValueError("inside a trace a null model has no paired_covariates: leave them out.")
     if np.any(null.counts < null.n):
         raise ValueError("inside a trace Y must be complete: leave out individuals or traits.")
     G, missing = genotypes.whole()

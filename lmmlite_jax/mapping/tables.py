@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from lmmlite_jax.model.inputs import ArrayOrFrame
 
@@ -18,6 +18,7 @@ __all__ = [
     "TRANS_COLUMNS",
     "Places",
     "best_table",
+    "like",
     "names_at",
     "pairs_table",
 ]
@@ -115,3 +116,10 @@ def pairs_table(
 
     names = {"phenotype_id": names_at(places.traits, gene)}
     return pd.DataFrame(names | places.variants(gene, marker) | dict(columns))
+
+
+def like(given: ArrayOrFrame, values: Float[np.ndarray, "n m"]) -> ArrayOrFrame:
+    """Values with the names of rows and columns of what was given, if it has any."""
+    if not hasattr(given, "columns"):
+        return np.asarray(values)
+    return type(given)(values, index=given.index, columns=given.columns)

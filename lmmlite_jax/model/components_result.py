@@ -101,7 +101,7 @@ class ComponentsFit:
         for numbers in tested:
             if numbers is not None:
                 lacking |= np.isnan(np.atleast_2d(np.transpose(numbers))).any(axis=1)
-        whole = reasons_of(self.status, self.covariates)
+        whole = reasons_of(self.status, self.covariates, len(np.atleast_1d(self.beta)))
         return tuple(
             reason or (UNFINISHED if lacks else "")
             for reason, lacks in zip(whole, lacking, strict=True)

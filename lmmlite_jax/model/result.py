@@ -139,7 +139,7 @@ class LMMFit:
     @property
     def reasons(self) -> tuple[str, ...]:
         """One string a trait: why its fit is not regular, empty where it is."""
-        return reasons_of(self.status, self.covariates)
+        return reasons_of(self.status, self.covariates, len(np.atleast_1d(self.beta)))
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with one row for each trait (needs pandas, in the extra ``io``)."""
@@ -169,18 +169,23 @@ def status_of_counts(
     return status
 
 
-def reasons_of(status: Int[AnyArray, "*m"], covariates: tuple[str, ...] | None) -> tuple[str, ...]:
-    """Words for each `Status`."""
+def reasons_of(
+    status: Int[AnyArray, "*m"], covariates: tuple[str, ...] | None, p: int
+) -> tuple[str, ...]:
+    """Words for each `Status`; behind the p covariates of all traits are those of a trait's own."""
     values = np.atleast_1d(np.asarray(status))
-    words = {value: _reason(value, covariates) for value in np.unique(values).tolist()}
+    words = {value: _reason(value, covariates, p) for value in np.unique(values).tolist()}
     return tuple(words[value] for value in values.tolist())
 
 
-def _reason(status: int, covariates: tuple[str, ...] | None) -> str:
+def _reason(status: int, covariates: tuple[str, ...] | None, p: int) -> str:
     if status < Status.COLLINEAR:
         return REASONS[Status(status)]
     number = status - Status.COLLINEAR
-    if covariates is not None and number >= len(covariates):
-        return "its paired covariate is collinear with others among the individuals observed"
+    if number >= p:
+        return (
+            "a covariate of its own, paired or another marker, is collinear with others among the "
+            "individuals observed"
+        )
     column = column_name(covariates, number)
     return f"covariate {column} is collinear with others among the individuals observed"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lmmlite_jax.data import read_genes, read_table
+from lmmlite_jax.data import read_genes
 from lmmlite_jax.data._names import counted, few
-from lmmlite_jax.data.tables import check_place, whole_file
+from lmmlite_jax.data.tables import check_place, read_rows, whole_file
 from lmmlite_jax.mapping.preparation import inverse_normal, tmm_factors
 from lmmlite_jax.pipeline.options import check_ranges
 
@@ -97,7 +97,7 @@ def prepare_expression(
     log(f"{counts}: {counted(len(reads), 'gene')}, {counted(len(reads.columns), 'sample')}")
     kept = (reads >= count_threshold).mean(axis=1) >= sample_fraction
     if tpm is not None:
-        share = (_beside(read_table(tpm), reads, Path(tpm)) >= tpm_threshold).mean(axis=1)
+        share = (_beside(read_rows(tpm, "gene"), reads, Path(tpm)) >= tpm_threshold).mean(axis=1)
         kept &= share >= sample_fraction
     log(f"{counted(int(kept.sum()), 'gene')} expressed in enough samples")
     places = read_genes(genes)
@@ -123,7 +123,7 @@ def prepare_expression(
 
 
 def _counts(path: Path) -> pd.DataFrame:
-    reads = read_table(path)
+    reads = read_rows(path, "gene")
     values = reads.to_numpy()
     wrong = ~(values >= 0)
     if wrong.any():
@@ -132,6 +132,9 @@ def _counts(path: Path) -> pd.DataFrame:
             f"{path}: gene {reads.index[row]!r} has {values[row, column]:g} for "
             f"{reads.columns[column]!r}: give counts of reads, one row a gene."
         )
+    without = [name for name in reads.columns if not (reads[name] > 0).any()]
+    if without:
+        raise ValueError(f"{path}: no gene has reads in {few(without)}: leave these samples out.")
     return reads
 
 

@@ -177,7 +177,7 @@ class Run:
     def note_reasons(self, status: Int[np.ndarray, " m"]) -> None:
         """Say how many features have no regular fit, by reason."""
         names = np.asarray(self.inputs.features, dtype=object)
-        reasons = np.array(reasons_of(status, self.null.covariates), dtype=object)
+        reasons = np.array(reasons_of(status, self.null.covariates, self.null.p), dtype=object)
         counts: dict[str, int] = {}
         for reason in dict.fromkeys(reasons[status != Status.OK].tolist()):
             if self.kinship is None and status[reasons == reason][0] == Status.FLAT:

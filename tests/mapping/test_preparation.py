@@ -67,6 +67,8 @@ def test_factors_of_libraries_are_those_of_rnanorm():
         *(1.0943871853443607, 0.8866873450917457, 0.9934537854940877, 0.8988909651882723),
     ]
     np.testing.assert_allclose(lmm.tmm_factors(counts), expected, rtol=1e-12)
+    tied = np.vstack([np.full(20, 100), np.repeat([100, 300], 10)])
+    np.testing.assert_array_equal(lmm.tmm_factors(tied), [1, 1])  # every gene is trimmed
     with pytest.raises(ValueError, match="counts of individual 2 are all zero"):
         lmm.tmm_factors(counts * (np.arange(8) != 2)[:, None])
     with pytest.raises(ValueError, match="missing or negative"):

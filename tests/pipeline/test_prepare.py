@@ -57,7 +57,7 @@ def test_expressed_genes_have_normal_quantiles_where_transcription_starts(files,
     assert values.index.tolist() == ["E1", "E3", "E2"]  # chromosomes as in the GTF
     assert positions["end"].tolist() == positions["start"].tolist() == [500, 600, 700]
     size = counts.sum() * lmm.tmm_factors(counts.T)
-    expected = lmm.inverse_normal((counts / size).T)[:, [0, 2, 1]].T
+    expected = lmm.inverse_normal((counts / size).T.to_numpy())[:, [0, 2, 1]].T
     np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -84,16 +84,18 @@ def test_genes_are_chosen_by_transcripts_per_million_too_and_may_stay_as_they_ar
         ({"genes": "counts.tsv"}, "has no line of a gene"),
         ({"genes": "cut.gtf.gz"}, "cut.gtf.gz is named .gz and is not a whole gzip file"),
         ({"out": "absent/e.bed"}, "there is no folder"),
+        ({"counts": "without.tsv"}, "without.tsv: no gene has reads in"),
         ({"more": ["--tpm", "tpm.tsv"]}, "tpm.tsv has no gene rare: give those that have counts"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_written(files, tmp_path, change, message):
     folder, counts = files
     counts.drop(index="rare").to_csv(folder / "tpm.tsv", sep="\t")
+    counts.assign(**{counts.columns[1]: 0}).to_csv(folder / "without.tsv", sep="\t")
     (folder / "cut.gtf.gz").write_bytes((folder / "genes.gtf.gz").read_bytes()[:-9])
     genes, out = folder / change.get("genes", "genes.gtf.gz"), tmp_path / change.get("out", "e.bed")
     more = [folder / one if one == "tpm.tsv" else one for one in change.get("more", [])]
-    done = run(folder / "counts.tsv", genes, out, *more)
+    done = run(folder / change.get("counts", "counts.tsv"), genes, out, *more)
     assert done.exit_code == 2
     assert message in done.output
     assert not list(tmp_path.iterdir())

@@ -83,4 +83,4 @@ def over_all(null: NullModel, work: Iterable[BestOfGroups]) -> tuple[dict[str, A
         for name, values in best.columns.items():
             found[name][best.genes] = values
     status[found["marker"] >= 0] = Status.OK  # tested, even where K identifies no heritability
-    return found, list(reasons_of(status, null.covariates))
+    return found, list(reasons_of(status, null.covariates, null.p))

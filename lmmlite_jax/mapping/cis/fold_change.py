@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.cis.pairs_again import as_pairs, pairs_again
 from lmmlite_jax.mapping.genotypes import DosageReader, as_dosages
-from lmmlite_jax.mapping.tables import names_at
+from lmmlite_jax.mapping.tables import like, names_at
 from lmmlite_jax.model.inputs import ArrayOrFrame, as_traits
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import in_float64
@@ -68,6 +68,8 @@ class AllelicFoldChanges:
         columns = {name: getattr(self, name) for name in ("afc", "afc_se", "hsq", "n")}
         return pd.DataFrame(names | columns | {"reason": np.array(self.reasons, dtype=object)})
 
+
+_NO_MARKER = "the marker does not vary, or the covariates and the gene's other markers span it"
 
 _STATIC = ["markers", "traits", "reasons"]
 jax.tree_util.register_dataclass(
@@ -136,10 +138,11 @@ def allelic_fold_change(
     def given_others(
         rows: Int[np.ndarray, " some"], label: str, genes: Int[np.ndarray, " genes"]
     ) -> Iterator[list[TraitBlock]]:
-        """Genes beside their markers that are not of these rows."""
+        """Genes beside their other markers than those of these rows."""
         for gene in genes.tolist():
-            own = np.setdiff1d(np.flatnonzero(traits == gene), rows)
-            block = null.given(gene, genotypes.dosages_of(markers[own]), label)
+            tested = markers[rows[traits[rows] == gene]]
+            others = np.setdiff1d(markers[traits == gene], tested)
+            block = null.given(gene, genotypes.dosages_of(others), label)
             if block is None:
                 raise ValueError(
                     f"trait {gene} has more markers than its {null.counts[gene]} individuals allow."
@@ -154,6 +157,7 @@ def allelic_fold_change(
         for name, values in columns.items():
             values[rows] = getattr(found, name)
         reasons[rows] = found.reasons
+    reasons[(reasons == "") & np.isnan(columns["slope"])] = _NO_MARKER
     return AllelicFoldChanges(
         gene=traits,
         marker=markers,
@@ -169,7 +173,7 @@ def allelic_fold_change(
 
 def log2_counts(
     counts: ArrayOrFrame, *, imputation: str = "offset", count_threshold: float = 0.0
-) -> Float[np.ndarray, "n m"]:
+) -> ArrayOrFrame:
     """Logarithms of read counts, for `allelic_fold_change`.
 
     Parameters
@@ -183,7 +187,7 @@ def log2_counts(
 
     Returns
     -------
-    (n, m) array
+    (n, m) array, or data frame where one came
         NaN where missing.
 
     Raises
@@ -210,4 +214,4 @@ def log2_counts(
     else:
         least = np.min(np.where(values > 0, values, np.inf), axis=0, initial=np.inf)
         logs = np.log2(np.where(values == 0, least / 2, values))
-    return np.where((values >= count_threshold) & np.isfinite(logs), logs, np.nan)
+    return like(counts, np.where((values >= count_threshold) & np.isfinite(logs), logs, np.nan))

@@ -77,8 +77,8 @@ def pairs_again(
     """Tests of the pairs in the rows ``chosen``, their traits fitted as ``given`` says."""
     method = Method("null", "wald", 1, null.dtype, null.tol, False)
     work = partial(pairs_of, method=method, markers=genotypes.names, traits=null.traits)
-    status = null.status_of_counts()
     traits, markers = traits[chosen], markers[chosen]
+    status = null.status_of_counts()[traits]
     found = _nothing(null, traits, markers, genotypes.names)
     for rows in _once_a_trait(traits):
         place = np.full(null.m, -1)
@@ -90,9 +90,8 @@ def pairs_again(
         for near, pairs in nearby:
             for name, values in pairs.columns().items():
                 getattr(found, name)[place[pairs.gene]] = values
-            status[near.genes] = near.block.status[near.block.traits >= 0]
-    reasons = reasons_of(status, null.covariates)
-    return replace(found, reasons=tuple(reasons[one] for one in traits.tolist()))
+            status[place[near.genes]] = near.block.status[near.block.traits >= 0]
+    return replace(found, reasons=reasons_of(status, null.covariates, null.p))
 
 
 def _once_a_trait(traits: Int[np.ndarray, " pairs"]) -> list[Int[np.ndarray, " some"]]:

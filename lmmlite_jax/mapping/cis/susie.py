@@ -113,7 +113,7 @@ def _collected(
     hsq: np.ndarray,
 ) -> FineMapping:
     """Results of genes in arrays, and reasons for those without."""
-    reasons = list(reasons_of(status, null.covariates))
+    reasons = list(reasons_of(status, null.covariates, null.p))
     per_gene = {
         "num_var": np.zeros(null.m, dtype=int),
         "sigmasq": np.full(null.m, np.nan),

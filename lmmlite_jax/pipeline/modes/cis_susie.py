@@ -139,7 +139,7 @@ def _facts(run: Run, near: Neighbourhood, genes: Sequence[FineMapped]) -> dict[i
     """What is known of each feature of a neighbourhood."""
     here = near.block.traits >= 0
     codes = near.block.status[here]
-    reasons = reasons_of(codes, run.null.covariates)
+    reasons = reasons_of(codes, run.null.covariates, run.null.p)
     found = {one.gene: one for one in genes}
     facts = {}
     for gene, code, reason, hsq in zip(
@@ -242,7 +242,7 @@ def _features(
     loci: bool,
 ) -> pd.DataFrame:
     """One row a feature and locus, with the reason where it has no result."""
-    unfitted = reasons_of(run.status_of_counts(), run.null.covariates)
+    unfitted = reasons_of(run.status_of_counts(), run.null.covariates, run.null.p)
     names, rows = run.inputs.features, []
     alone = np.ones(len(names), dtype=bool) if loci else run.windows[:, 0] == run.windows[:, 1]
     for gene, name in enumerate(names):

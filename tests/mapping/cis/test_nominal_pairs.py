@@ -170,7 +170,7 @@ def test_several_interactions_are_in_one_model_and_named_by_their_covariates():
     K, Y, G, X, windows = problem(4)
     G = np.nan_to_num(G, nan=1.0)
     rng = np.random.default_rng(4)
-    e = pd.DataFrame(rng.standard_normal((len(Y), 2)), columns=["age", "bmi"])
+    e = pd.DataFrame(rng.standard_normal((len(Y), 2)), columns=["age", "cell_id"])
     X = np.column_stack([X, e])
     null = lmm.NullModel(K, Y, X)
     batches = list(lmm.map_cis_interaction(null, G, windows, e))
@@ -193,8 +193,8 @@ def test_several_interactions_are_in_one_model_and_named_by_their_covariates():
         beta, *_ = dense_pair(*V, Y[seen, t], own, np.delete(X[seen], -2, axis=1))
         assert found["b_i"][i, 0] == pytest.approx(beta[0], rel=1e-6)
     table = batches[0].to_pandas()
-    assert {"pval_age", "b_g-age", "b_g-age_se", "log10p_g-bmi", "lod_g-bmi"} <= {*table}
-    named = next(lmm.map_cis_interaction(null, G, windows, e.set_axis(["g", "bmi"], axis=1)))
+    assert {"pval_age", "b_g-age", "b_g-age_se", "log10p_g-cell_id", "lod_g-cell_id"} <= {*table}
+    named = next(lmm.map_cis_interaction(null, G, windows, e.set_axis(["g", "cell_id"], axis=1)))
     with pytest.raises(ValueError, match="a covariate 'g', by which there would be two columns"):
         named.to_pandas()
 
@@ -266,10 +266,13 @@ def test_allelic_fold_changes_are_effects_of_half_the_dosages_of_all_markers_of_
     K, Y, G, X, _ = problem(3)
     Y[:3, 1] = np.nan
     Y[:, 2] = 1.0
-    trait, marker = [1, 0, 1, 2], [5, 7, 6, 1]
+    G[:, 9] = 1.0
+    trait, marker = [1, 0, 1, 1, 2, 3], [5, 7, 6, 5, 1, 9]
     found = lmm.allelic_fold_change(lmm.NullModel(K, Y, X), G, trait, marker)
-    assert [bool(reason) for reason in found.reasons] == [one == 2 for one in trait]
-    for i, others in enumerate([[6], [], [5]]):
+    assert found.reasons[:4] == ("",) * 4
+    assert "the trait is constant" in found.reasons[4]
+    assert "the marker does not vary" in found.reasons[5]
+    for i, others in enumerate([[6], [], [5], [6]]):
         seen = ~np.isnan(Y[:, trait[i]])
         columns = G[np.ix_(seen, [marker[i], *others])] / 2
         own = K[np.ix_(seen, seen)]
@@ -282,6 +285,8 @@ def test_allelic_fold_changes_are_effects_of_half_the_dosages_of_all_markers_of_
 def test_counts_of_zero_and_few_have_logarithms_or_none():
     counts = np.array([[0.0, 4], [2, 1], [8, np.nan]])
     np.testing.assert_allclose(lmm.log2_counts(counts), np.log2(counts + 1))
+    named = pd.DataFrame(counts, list("xyz"), ["a", "b"])
+    pd.testing.assert_frame_equal(lmm.log2_counts(named), np.log2(named + 1))
     half = lmm.log2_counts(counts, imputation="half_min", count_threshold=2.0)
     np.testing.assert_array_equal(half, [[np.nan, 2], [1, np.nan], [3, np.nan]])
     for change, message in (

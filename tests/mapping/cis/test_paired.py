@@ -1,5 +1,6 @@
 """A covariate of a gene's own: as in a null model of the gene alone, with it among the others."""
 
+import jax
 import numpy as np
 import pytest
 from helpers import random_kinship, with_variance
@@ -85,7 +86,14 @@ def test_a_gene_without_room_for_its_covariate_or_along_the_others_says_so(probl
     )
     assert found.reasons[0] == "fewer than p + 2 individuals observed"
     assert found.reasons[1] == ""
-    assert "covariate 2 (counted from 0) is collinear" in found.reasons[2]
+    assert "a covariate of its own, paired or another marker, is collinear" in found.reasons[2]
+
+
+def test_no_scan_inside_a_trace_forgets_it(problem):
+    K, Y, X, G, C, _ = problem
+    null = lmm.NullModel(K, Y, X, paired_covariates=C)
+    with pytest.raises(ValueError, match="inside a trace a null model has no paired_covariates"):
+        jax.jit(lambda G: lmm.scan(null, G).log10p)(G)
 
 
 @pytest.mark.parametrize(
