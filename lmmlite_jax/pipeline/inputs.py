@@ -203,7 +203,6 @@ def read_inputs(
     paired = None
     if files.paired_covariate is not None:
         paired = _read_features(files.paired_covariate, None, genotypes.samples, links, log).values
-        ids["paired covariate"] = list(paired.columns)
     matrices = None
     if files.kinship_file is not None:
         matrices = read_kinships(files.kinship_file, genotypes, log)
@@ -229,7 +228,13 @@ def read_inputs(
     numbers = values.to_numpy()[:, rows["phenotypes"]].T
     own = None
     if paired is not None:
-        numbers, own = _paired(paired.iloc[:, rows["paired covariate"]], names, numbers, files, log)
+        own_samples = values.columns[rows["phenotypes"]]
+        if not paired.columns.isin(own_samples).any():
+            raise ValueError(
+                f"{files.paired_covariate} has none of the samples of {files.phenotypes} "
+                f"({few(own_samples)}; its own: {few(paired.columns)})."
+            )
+        numbers, own = _paired(paired.reindex(columns=own_samples), names, numbers, files, log)
     return Inputs(
         matched.samples,
         genotypes,

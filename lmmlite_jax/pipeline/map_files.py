@@ -187,6 +187,7 @@ def _at_work(order: _Order, prefix: Path, teller: _Teller) -> Iterator[Run]:
             **settings.as_dict(),
             "kinship": str(files.kinship) if files.kinship_file is None else "file",
             "files": {one["path"]: one["sha256"] for one in sources},
+            "roles": files.roles,
             "version": version("lmmlite-jax"),
         }
         at_work = Parts(folder, fingerprint, resume=resume, processes=processes)

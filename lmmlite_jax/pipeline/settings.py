@@ -80,6 +80,13 @@ class Files:
         for path in self.tables:
             check_readable(path)
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Which file is what: that of one run's covariates may be another's interaction."""
+        named = {item.name: getattr(self, item.name) for item in fields(self)}
+        named["kinship"] = self.kinship_file
+        return {name: str(Path(path).resolve()) for name, path in named.items() if path is not None}
+
     def as_dict(self) -> dict[str, str | None]:
         """As they were given."""
         given = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -209,6 +216,10 @@ class Settings:
             raise ValueError(f"An interaction is for the modes cis_nominal and trans, not {mode}.")
         if interaction and self.variance == "refit":
             raise ValueError("variance 'refit' is for pairs without an interaction.")
+        if interaction and self.maf_threshold > 0:
+            raise ValueError(
+                "maf_threshold is for pairs without an interaction: give maf_threshold_interaction."
+            )
         if interaction and self.trans_permutations is not None:
             raise ValueError("trans_permutations is for pairs without an interaction.")
         if self.best_only and (not interaction or mode != "cis_nominal"):

@@ -251,6 +251,14 @@ def test_inputs_that_cannot_be_used_leave_nothing_behind(small, tmp_path, damage
             "--susie-loci is for the mode trans_susie, not cis",
         ),
         (["--kinship", "none", "--best-only"], "is for an interaction"),
+        (
+            [
+                "--kinship",
+                "none",
+                *["--mode", "trans", "--interaction", "y.tsv", "--maf-threshold", "0.1"],
+            ],
+            "give --maf-threshold-interaction",
+        ),
         (["--kinship", "none", "--cis-output", "y.tsv"], "for the modes cis_susie and cis_nominal"),
         (
             ["--kinship", "none", "--mode", "trans", "--disable-beta-approx"],
@@ -543,7 +551,7 @@ def test_interactions_in_trans_are_those_of_the_pairs_near_and_beyond(small, tmp
 def test_a_paired_covariate_is_one_more_for_its_feature_alone(small, tmp_path):
     samples = pd.read_csv(small / "y.bed", sep="\t").columns[4:]
     own = pd.DataFrame(np.random.default_rng(1).standard_normal((1, 40)), ["a"], samples)
-    own.iloc[0, 3] = np.nan
+    own = own.drop(columns=samples[3])
     own.rename_axis("id").to_csv(tmp_path / "own.tsv", sep="\t")
     files = [small / "g", small / "y.bed"]
     options = ["--kinship", small / "kinship.csv", "--mode", "cis_nominal"]
@@ -587,6 +595,20 @@ def test_several_interactions_in_one_file(small, tmp_path):
     tested = pairs[pairs["pval_g"].notna()]
     smallest = tested[["pval_g-age", "pval_g-bmi"]].min(axis=1)
     np.testing.assert_allclose(10 ** -drawn[tested.index], 1 - (1 - smallest) ** 2, rtol=1e-8)
+
+
+def test_a_file_that_is_something_else_now_is_not_resumed_with(small, tmp_path, monkeypatch):
+    bed = pd.read_csv(small / "y.bed", sep="\t")
+    term = pd.Series(np.random.default_rng(1).standard_normal(40), bed.columns[4:], name="e")
+    term.to_csv(tmp_path / "e.tsv", sep="\t")
+    arguments = [small / "g", small / "y.bed", tmp_path / "run", "--kinship", "none"]
+    arguments += ["--mode", "trans", "--covariates", tmp_path / "e.tsv"]
+    with monkeypatch.context() as patch:
+        patch.delattr(parts.Parts, "place")  # once results are there
+        assert isinstance(run("map", *arguments).exception, AttributeError)
+    refused = run("map", *arguments, "--interaction", tmp_path / "e.tsv", "--resume")
+    assert refused.exit_code == 2
+    assert "roles" in refused.output
 
 
 @pytest.mark.parametrize(
