@@ -142,7 +142,7 @@ def _check(y: Float[AnyArray, "n *m"], dof: int, count: int, ridge: float) -> No
     if ridge == 0 and y.shape[1] >= dof:
         raise ValueError(
             f"Y has {y.shape[1]} traits for {dof} individuals beside the covariates: some "
-            "combination of them explains anything; give a ridge, such as 0.5, or fewer traits."
+            "combination of them explains anything; give a ridge, such as 1, or fewer traits."
         )
 
 
@@ -154,6 +154,11 @@ def _weights(
     y = y / sd
     extra = ridge * len(y) * np.eye(y.shape[1])
     left = (y.T / (H * Kva + 1 - H)) @ y + extra
-    _, vectors = scipy.linalg.eigh(left, y.T @ y + extra, subset_by_index=(0, count - 1))
+    whole = y.T @ y + extra
+    if np.linalg.matrix_rank(whole, hermitian=True) < len(whole):
+        raise ValueError(
+            "some traits of Y are combinations of others: leave them out, or give a ridge."
+        )
+    _, vectors = scipy.linalg.eigh(left, whole, subset_by_index=(0, count - 1))
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(count)])
     return vectors / np.sqrt(np.mean((y @ vectors) ** 2, axis=0)) / sd[:, None]

@@ -53,7 +53,7 @@ def critical_root(distance: Float[Array, ""], level: Float[Array, ""]) -> Float[
     def halve(_: int | Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = ends
         middle = (low + high) / 2
-        below = -jnp.maximum(middle, (distance**2 + middle**2) / (2 * distance))
+        below = -(distance**2 + middle**2) / (2 * distance)
         reached = ndtr(middle) - ndtr(below) >= level
         return jnp.where(reached, low, middle), jnp.where(reached, middle, high)
 

@@ -80,14 +80,17 @@ class RunResults:
     def log10p(self) -> pd.Series:
         """Minus the decimal logarithm of each pair's p-value.
 
-        Of several interactions that of the smallest, corrected for their number (Šidák 1967).
+        Of several interactions that of the smallest, corrected for their number (Šidák 1967) but in
+        trans, whose threshold is of the smallest as it is.
         """
         if "log10p" in self.pairs:
             return self.pairs["log10p"]
         products = self.pairs.filter(regex="^log10p_g")
         best, number = products.max(axis=1), products.shape[1]
+        if number == 1 or self.mode == "trans":
+            return best
         usual = -np.log10(-np.expm1(number * np.log1p(-(10**-best))))
-        return best if number == 1 else usual.where(best < 9, best - np.log10(number))
+        return usual.where(best < 9, best - np.log10(number))
 
     def place(self, ids: pd.Series) -> pd.DataFrame:
         """Rows of the variants of these ids, which must be those of the run."""

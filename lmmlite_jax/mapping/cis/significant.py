@@ -74,8 +74,15 @@ def significant_pairs(
             "need: give the cis_qtl.txt.gz of a run of the mode cis with its beta approximation."
         )
     by = identified_by(table, groups)
+    for name, one, needed in (
+        ("cis", table, by),
+        ("pairs", pairs, "phenotype_id"),
+        ("pairs", pairs, "pval_nominal"),
+    ):
+        if needed not in one:
+            raise ValueError(f"{name} has no column {needed}.")
     if groups is not None:
-        pairs = pairs.copy()
+        pairs = pairs.drop(columns="group_id", errors="ignore")
         pairs.insert(1, "group_id", pairs["phenotype_id"].map(groups))
     kept = table.loc[table["qval"] <= fdr, [by, *_THRESHOLDS]]
     both = pairs.merge(kept.rename(columns={"pval_nominal": "min_pval_nominal"}), on=by)
