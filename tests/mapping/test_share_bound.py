@@ -91,6 +91,7 @@ def assert_kept(null, G, every, options):
         assert len(kept) >= 5
 
 
+@pytest.mark.long
 def test_so_is_what_is_kept_of_few_pairs_that_are_all_fitted(monkeypatch):
     K, Y, G, X = problem(4, "twins")
     null, options = lmm.NullModel(K, Y, X), {"variance": "refit"}

@@ -100,6 +100,7 @@ def test_its_fit_is_that_of_fit_traits_and_carries_names(reml):
     np.testing.assert_array_equal(one.loglik, null.fit["1"].loglik)
 
 
+@pytest.mark.long
 def test_data_given_are_not_changed():
     K, Y, G, X = problem()
     G[5, ::4] = np.nan

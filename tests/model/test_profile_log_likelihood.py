@@ -159,6 +159,7 @@ def test_under_jit_vmap_and_shard_map():
     np.testing.assert_allclose(shared(K, Y), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 def test_missing_values_by_pattern():
     """Each trait is that of the individuals observed for it, its derivatives zero for others."""
     L = KINSHIPS["strains"]

@@ -9,7 +9,8 @@ from lmmlite_jax.mapping import blocks
 from lmmlite_jax.pipeline import Settings, map_files
 
 
-@pytest.mark.parametrize("mode", ["trans", pytest.param("cis_nominal", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["trans", "cis_nominal"])
 def test_not_a_byte_differs(cohort, tmp_path, mode, monkeypatch):
     travelled, put, read = set(), blocks._markers_in_rows, GenotypeFile.read
 

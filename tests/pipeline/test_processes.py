@@ -80,11 +80,10 @@ def together(cohort, prefix, mode, count):
 @pytest.mark.parametrize(
     "mode",
     [
-        "trans",
         "cis_nominal",
         *(
             pytest.param(mode, marks=pytest.mark.long)
-            for mode in ("cis_independent", "cis_susie", "trans_susie")
+            for mode in ("trans", "cis_independent", "cis_susie", "trans_susie")
         ),
     ],
 )
