@@ -47,7 +47,7 @@ def inverse_normal(Y: ArrayOrFrame) -> ArrayOrFrame:
     """
     from scipy.stats import rankdata  # a third of a second
 
-    values = _as_phenotypes(Y)
+    values = _as_table("Y", Y)
     ranks = rankdata(values, axis=0, nan_policy="omit")
     return like(Y, ndtri(ranks / (np.sum(~np.isnan(values), axis=0) + 1)))
 
@@ -85,7 +85,7 @@ def tmm_factors(counts: ArrayOrFrame) -> Float[np.ndarray, " n"]:
     >>> print(lmm.tmm_factors(counts).round(3))
     [2.39  0.418]
     """
-    values = _as_phenotypes(counts)
+    values = _as_table("counts", counts)
     if not np.all(values >= 0):
         raise ValueError("counts has a missing or negative value: give counts of reads.")
     sizes = values.sum(axis=1)
@@ -176,7 +176,7 @@ def phenotype_components(
     >>> print(bool(abs(np.corrcoef(found.values[:, 0], hidden)[0, 1]) > 0.99))
     True
     """
-    values = _as_phenotypes(Y)
+    values = _as_table("Y", Y)
     n, m = values.shape
     covariates = np.ones((n, 1)) if X is None else np.asarray(X, dtype=float)
     if covariates.ndim != 2 or len(covariates) != n:
@@ -212,8 +212,8 @@ def _residuals(
     return filled, filled - basis @ (basis.T @ filled)
 
 
-def _as_phenotypes(Y: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
-    values = np.asarray(Y, dtype=float)
+def _as_table(name: str, given: ArrayOrFrame) -> Float[np.ndarray, "n m"]:
+    values = np.asarray(given, dtype=float)
     if values.ndim != 2:
-        raise ValueError(f"Y must be of shape (n, m), got {values.shape}.")
+        raise ValueError(f"{name} must be of shape (n, m), got {values.shape}.")
     return values

@@ -73,3 +73,5 @@ def test_factors_of_libraries_are_those_of_rnanorm():
         lmm.tmm_factors(counts * (np.arange(8) != 2)[:, None])
     with pytest.raises(ValueError, match="missing or negative"):
         lmm.tmm_factors(-counts)
+    with pytest.raises(ValueError, match=r"counts must be of shape \(n, m\)"):
+        lmm.tmm_factors(counts[0])
