@@ -31,6 +31,7 @@ __all__ = [
     "effects_of_best",
     "effects_of_block",
     "effects_of_sums",
+    "largest_share",
 ]
 
 DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
@@ -111,6 +112,14 @@ def best_of_block(markers: Markers, traits: Traits) -> BestOfBlock:
 
 
 @jax.jit
+def largest_share(markers: Markers, traits: Traits) -> Float[Array, " T"]:
+    """Largest share of a block of markers for each trait; NaN where none of them varies."""
+    b, d = _sums(markers, traits)
+    top = jnp.max(_explained(_eliminate(b, d, markers.varies[:, :, None])), axis=0)
+    return jnp.where(jnp.any(markers.varies), top / traits.rss.astype(top.dtype), jnp.nan)
+
+
+@jax.jit
 def effects_of_best(best: BestOfBlock, dof: Array) -> Effects:
     """Effects of the best markers of T traits, (T, k) and (T,)."""
     b, d, varies = (jnp.asarray(x)[..., None, :] for x in (best.b, best.d, best.varies))
@@ -122,7 +131,7 @@ def _sums(markers: Markers, traits: Traits) -> tuple[Array, Array]:
     k, B, q = markers.values.shape
     b = markers.values.reshape(k * B, q) @ traits.weighted
     d = markers.squares.reshape(k * k * B, -1) @ traits.weights
-    return b.reshape(k, B, -1), d.reshape(k, k, B, -1)
+    return b.reshape(k, B, -1), d.reshape(k, k, B, -1).astype(b.dtype)
 
 
 class _Elimination(NamedTuple):

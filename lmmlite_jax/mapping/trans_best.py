@@ -18,8 +18,9 @@ from lmmlite_jax.mapping.cis.best_marker import (
 )
 from lmmlite_jax.mapping.cis.best_result import TransResult, over_all
 from lmmlite_jax.mapping.cis.groups import BestOfGroups, Strongest, finished_of
-from lmmlite_jax.mapping.cis.near import USUAL_MARKERS, Neighbourhood, as_windows, padded_size
+from lmmlite_jax.mapping.cis.near import Neighbourhood, as_windows, padded_size
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
+from lmmlite_jax.mapping.permuted_block import PermutedBlock, traits_at_once
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import in_float64
@@ -27,8 +28,8 @@ from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["best_in_trans", "map_trans_best"]
 
-TRAITS_AT_ONCE = 64
-"""Traits for which all markers are read and rotated: little beside what permutations cost."""
+MARKERS_AT_ONCE = 512
+"""Markers that are multiplied by all permutations of a trait together."""
 
 
 @in_float64
@@ -69,8 +70,10 @@ def map_trans_best(
 
     Notes
     -----
-    Every trait has permutations of its own residuals, as in `permutation_threshold`: that is a test
-    of each trait, permutation and marker. Some hundred permutations are enough for a beta law.
+    Every trait has permutations of its own residuals, whose heritabilities are estimated anew, as
+    in `permutation_threshold`: that is a test of each trait, permutation and marker. Some hundred
+    permutations are enough for a beta law. `map_cis` leaves permutations the heritability of their
+    gene, which makes little difference among the few markers of a window.
 
     Examples
     --------
@@ -105,8 +108,8 @@ def best_in_trans(
     """Best markers of some traits after the others, of whom any is ``wanted``."""
     served = markers_of_kinships(null, chromosome, genotypes.markers)
     search = _Search(null, genotypes, served, near, chance, maf_threshold)
-    fitted = null.fitted
-    parts = (fitted[i : i + TRAITS_AT_ONCE] for i in range(0, fitted.size, TRAITS_AT_ONCE))
+    fitted, most = null.fitted, traits_at_once(chance.number)
+    parts = (fitted[i : i + most] for i in range(0, fitted.size, most))
     return (search.best(traits) for traits in parts if wanted is None or wanted[traits].any())
 
 
@@ -124,9 +127,11 @@ class _Search(NamedTuple):
         """Best markers of some traits among all."""
         strongest = {trait: Strongest() for trait in traits.tolist()}
         tested = dict.fromkeys(strongest, 0)
-        found = None
+        found, held = None, None
         for tile in self._tiles(traits, strongest):
-            found = self._candidates(tile)
+            if held is None or held.block is not tile.block:
+                held = PermutedBlock(tile.block, *self.chance)
+            found = self._candidates(tile, held)
             for place, trait in enumerate(found.genes.tolist()):
                 row = {name: values[place] for name, values in found.columns.items()}
                 row |= {"gene": trait, "marker": tile.numbers[found.marker[place]]}
@@ -138,24 +143,28 @@ class _Search(NamedTuple):
         for trait, one in strongest.items():
             one.size = min(one.size, 1)  # a trait is on its own
             one.row["num_var"] = tested[trait]
-        return finished_of(list(strongest.values()), found, TRAITS_AT_ONCE)
+        return finished_of(list(strongest.values()), found, traits_at_once(self.chance.number))
 
     def _tiles(
         self, traits: Int[np.ndarray, " some"], strongest: dict[int, Strongest]
     ) -> Iterator[Tile]:
         """All markers with these traits, whose fits are noted."""
         for label, markers in self.served:
-            width = padded_size(min(int(markers.size), USUAL_MARKERS))
+            width = min(padded_size(int(markers.size)), MARKERS_AT_ONCE)
             for blocks in self.null.batches(label, traits):
-                parts = [part for block in blocks if (part := _part(block, traits)) is not None]
+                found = (
+                    _part(block, traits, traits_at_once(self.chance.number)) for block in blocks
+                )
+                parts = [part for part in found if part is not None]
                 for part in parts:
                     fits = zip(part.traits, part.status, part.hsq, strict=True)
                     for trait, status, hsq in fits:
                         if trait >= 0:
                             strongest[int(trait)].fits = [(int(trait), int(status), float(hsq))]
-                yield from tiles(self.genotypes, every(parts, markers, width))
+                for part in parts:
+                    yield from tiles(self.genotypes, every([part], markers, width))
 
-    def _candidates(self, tile: Tile) -> Candidates:
+    def _candidates(self, tile: Tile, permuted: PermutedBlock) -> Candidates:
         """Best markers of a tile; numbers of markers are places in it."""
         block, size = tile.block, tile.numbers.size
         dosages = tile.dosages[block.individuals.numbers, :size, self.genotypes.dosage_column]
@@ -170,13 +179,19 @@ class _Search(NamedTuple):
             left_out[:size] = (numbers >= first) & (numbers < after)
         stop = np.where(there, size, 0)
         area = Neighbourhood(block, tile.markers, kept, 0, size, np.zeros_like(stop), stop, dosages)
-        return candidates_of(area, self.chance, left_out)
+
+        def shares(near: Neighbourhood, tested: Bool[np.ndarray, "S T"]) -> np.ndarray:
+            found = np.full((there.size, self.chance.number), np.nan)
+            found[permuted.places] = permuted.largest_shares(near.markers, tested)
+            return found
+
+        return candidates_of(area, shares, left_out)
 
 
-def _part(block: TraitBlock, traits: Int[np.ndarray, " some"]) -> TraitBlock | None:
+def _part(block: TraitBlock, traits: Int[np.ndarray, " some"], most: int) -> TraitBlock | None:
     """Those of some traits that are in a block, in a part of one size."""
     places = np.flatnonzero(np.isin(block.traits, traits))
     if places.size == 0:
         return None
-    width = min(TRAITS_AT_ONCE, block.traits.size)
+    width = min(most, block.traits.size)
     return block.part(np.concatenate([places, np.full(width - places.size, -1)]))

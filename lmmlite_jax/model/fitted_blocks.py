@@ -20,7 +20,7 @@ from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Rotated", "fit_blocks", "fit_blocks_together", "predict"]
+__all__ = ["Rotated", "fit_blocks", "fit_blocks_together", "predict", "with_sums"]
 
 SINGLE_EXACT_TOLERANCE = 1e-10
 """EXACT_TOLERANCE for sums in single precision."""
@@ -97,9 +97,22 @@ def _rotate(
         scale = jnp.where(size > 0, size, 1.0)
         left = left / scale
     values = _block_product(own.projection.Kve_t.astype(dtype), left.astype(dtype))
-    sums = _block_product(own.rows.astype(dtype), values**2).astype(y.dtype) * scale**2
+    return with_sums(own, values, least_squares, scale, skeleton)
+
+
+def with_sums(
+    own: Pattern,
+    values: Float[Array, "C q T"],
+    least_squares: Float[Array, "C p T"],
+    scale: Float[Array, "C 1 T"],
+    skeleton: Skeleton,
+) -> Rotated:
+    """Blocks of traits that are rotated, with the sums that their likelihoods are made of."""
+    blocks, _, width = values.shape
+    sums = _block_product(own.rows.astype(values.dtype), values**2).astype(scale.dtype) * scale**2
     rss, total, in_null = sums[:, :-2], sums[:, -2], sums[:, -1]
-    rounding = EXACT_TOLERANCE if dtype == "float64" else SINGLE_EXACT_TOLERANCE
+    single = values.dtype == jnp.float32
+    rounding = SINGLE_EXACT_TOLERANCE if single else EXACT_TOLERANCE
 
     def each(of_blocks: Array) -> Array:
         """What a block has, for each of its traits; one value where there is one block."""

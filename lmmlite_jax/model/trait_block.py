@@ -22,6 +22,7 @@ from lmmlite_jax.model.engine import Group
 from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.left_out import among_more, left_out_of
+from lmmlite_jax.model.permuted_traits import permuted_traits
 from lmmlite_jax.model.screening import (
     ScreenTraits,
 )
@@ -194,6 +195,19 @@ class TraitBlock:
     def whitened(self) -> Whitened:
         """Their residuals, exchangeable under the null."""
         return whitened_of(self.individuals.pattern, self.at_null, self.hsq)
+
+    def permuted(self, place: int, orders: Int[np.ndarray, "P q"], dtype: str) -> Traits:
+        """The trait in one place in P orders of its residuals: see `permuted_traits`."""
+        return permuted_traits(
+            self.individuals.pattern,
+            self._rotated.profile.skeleton,
+            self.whitened,
+            self.hsq[place],
+            place,
+            orders,
+            reml=self.individuals.reml,
+            dtype=dtype,
+        )
 
     @property
     def _chosen(self) -> Int[np.ndarray, " T"] | None:

@@ -5,6 +5,9 @@ import pytest
 from helpers import with_variance
 
 import lmmlite_jax as lmm
+from lmmlite_jax.mapping.orders import orders_in_parts
+from lmmlite_jax.mapping.permuted_block import PermutedBlock
+from lmmlite_jax.model.precision import in_float64
 
 
 def problem(m, seed=1, n=120, M=80):
@@ -26,6 +29,30 @@ def test_a_threshold_of_five_percent_holds(missing):
     best = lmm.scan(null, G, keep="best")
     exceeded = np.mean(np.asarray(best.lod) > np.asarray(limits))
     assert exceeded == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 600) + 0.005)
+
+
+@in_float64
+def test_permuted_residuals_are_traits_that_are_fitted_anew():
+    K, Y, G, X = problem(3)
+    Y[:4, 1] = np.nan
+    null, markers = lmm.NullModel(K, Y, X), G.T[None]
+    for blocks in null.batches(*null.kinship_labels):
+        for block in blocks:
+            permuted = PermutedBlock(block, 30, 2, "float64")
+            shares = permuted.largest_shares(block.individuals.rotate_markers(markers))
+            for place, of_trait in zip(permuted.places, shares, strict=True):
+                seen = block.individuals.numbers
+                own_K, own_G, own_X = K[np.ix_(seen, seen)], G[seen], X[seen]
+                basis = np.asarray(block.individuals.pattern.projection.Kve_t)[0]
+                size, basis = len(basis), basis[: block.dof, : seen.size]
+                spectrum = np.linalg.multi_dot([basis, own_K, basis.T]).diagonal()
+                deviation = np.sqrt(block.hsq[place] * spectrum + 1 - block.hsq[place])
+                residuals = basis @ Y[seen, block.traits[place]] / deviation
+                (orders,) = orders_in_parts(block.dof, size, 30, 2)[:, :, : block.dof]
+                traits = basis.T @ (deviation[:, None] * residuals[orders.T])
+                best = lmm.scan(lmm.NullModel(own_K, traits, own_X), own_G, keep="best")
+                expected = -np.expm1(-2 * np.log(10) / block.n * np.asarray(best.lod))
+                np.testing.assert_allclose(of_trait, expected, rtol=1e-6)
 
 
 def test_by_chromosome_and_with_several_columns():

@@ -36,9 +36,9 @@ def planted():
     return K, Y, G, X, near
 
 
-def test_without_windows_it_is_that_of_a_gene_near_all_markers(planted):
-    K, Y, G, X, _ = planted
-    null = lmm.NullModel(K, Y, X)
+def test_without_kinship_it_is_that_of_a_gene_near_all_markers(planted):
+    _, Y, G, X, _ = planted
+    null = lmm.NullModel(None, Y, X)
     whole = lmm.map_trans_best(null, G, permutations=50)
     cis = lmm.map_cis(null, G, np.tile([0, 80], (8, 1)), permutations=50)
     assert whole.marker[2] == 50
@@ -50,8 +50,7 @@ def test_markers_near_are_left_out_in_data_and_permutations(planted, monkeypatch
     K, Y, G, X, near = planted
     null = lmm.NullModel(K, Y, X)
     found = lmm.map_trans_best(null, G, windows=near, permutations=50, maf_threshold=0.05)
-    monkeypatch.setattr(trans_best, "USUAL_MARKERS", 32)
-    monkeypatch.setattr(trans_best, "padded_size", lambda size: 32)
+    monkeypatch.setattr(trans_best, "MARKERS_AT_ONCE", 32)
     in_blocks = lmm.map_trans_best(null, G, windows=near, permutations=50, maf_threshold=0.05)
     assert found.marker[2] != 50
     for trait in range(8):
@@ -59,9 +58,7 @@ def test_markers_near_are_left_out_in_data_and_permutations(planted, monkeypatch
         af = G[seen].mean(axis=0) / 2
         tested = np.minimum(af, 1 - af) >= 0.05
         tested[near[trait, 0] : near[trait, 1]] = False
-        windows = np.zeros((8, 2), dtype=int)
-        windows[trait, 1] = tested.sum()
-        alone = lmm.map_cis(null, G[:, tested], windows, permutations=50)
+        alone = lmm.map_trans_best(null, G[:, tested], permutations=50)
         assert found.num_var[trait] == tested.sum()
         assert found.marker[trait] == np.flatnonzero(tested)[alone.marker[trait]]
         for name in ("pval_nominal", "pval_perm", "beta_shape2", "pval_beta"):

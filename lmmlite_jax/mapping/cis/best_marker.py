@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from lmmlite_jax.mapping.alleles import allele_statistics
 from lmmlite_jax.mapping.cis.beta_approximation import FEWEST_PERMUTATIONS
 from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood
 from lmmlite_jax.mapping.effects import effects_of_block
-from lmmlite_jax.mapping.orders import permuted
+from lmmlite_jax.mapping.orders import orders_in_parts
 from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.mapping.tables import BEST_COLUMNS
 from lmmlite_jax.model.marker_rotation import Markers
@@ -33,8 +34,8 @@ __all__ = [
     "permuted_shares",
 ]
 
-PERMUTATIONS_AT_ONCE = 1024
-"""Permutations whose products with a block of markers stay in cache."""
+PermutedShares = Callable[[Neighbourhood, Bool[np.ndarray, "S T"]], Float[np.ndarray, "T P"]]
+"""Largest share of the pairs that are tested, in each permutation of each gene."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Candidates(NamedTuple):
 
 def candidates_of(
     near: Neighbourhood,
-    chance: Permutations,
+    permuted: PermutedShares,
     left_out: Bool[np.ndarray, "S T"] | None = None,
 ) -> Candidates:
     """Best markers of some genes, but for pairs left out, in the data and in permutations."""
@@ -167,7 +168,7 @@ def candidates_of(
         near.block.traits[genes],
         near.first + top,
         best,
-        permuted_shares(near, tested, chance)[genes],
+        permuted(near, tested)[genes],
         float(near.block.dof) - 1,
         columns,
     )
@@ -186,11 +187,13 @@ def _effects_nearby(near: Neighbourhood) -> Float[np.ndarray, "3 S T"]:
 def permuted_shares(
     near: Neighbourhood,
     tested: Bool[np.ndarray, "S T"],
+    *,
     chance: Permutations,
 ) -> Float[np.ndarray, "T P"]:
     """Largest share of residual variance that any marker explains in each permutation (T, P).
 
-    ``tested`` (S, T) says which pairs count.
+    ``tested`` (S, T) says which pairs count. All permutations of a gene have its heritability:
+    what an estimate anew changes grows with the number of markers, and near a gene they are few.
     """
     block, whitened = near.block, near.block.whitened
     standardised = _standardised(near.markers, block.at_null, whitened, tested, dtype=chance.dtype)
@@ -198,20 +201,11 @@ def permuted_shares(
     start, stop = (np.where(some, x, 0) for x in (near.start, near.stop))
     found = [
         np.asarray(_largest_shares(*standardised, orders, start, stop))
-        for orders in _orders(block.dof, len(whitened.residuals), chance.number, chance.seed)
+        for orders in orders_in_parts(
+            block.dof, len(whitened.residuals), chance.number, chance.seed
+        )
     ]
     return np.concatenate(found, axis=1)[:, : chance.number].astype(np.float64)
-
-
-@lru_cache(maxsize=8)
-def _orders(real: int, size: int, permutations: int, seed: int) -> np.ndarray:
-    """Permutations (C, width, size) of the first ``real`` elements, the others being padding.
-
-    They come in C parts of one width; those beyond the number asked for repeat the first.
-    """
-    parts = -(-permutations // PERMUTATIONS_AT_ONCE)
-    width = -(-permutations // parts)
-    return np.resize(permuted(real, size, permutations, seed), (parts, width, size))
 
 
 @partial(jax.jit, static_argnames="dtype")

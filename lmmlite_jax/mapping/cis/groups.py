@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from lmmlite_jax.mapping.cis.best_marker import Candidates, Permutations, candidates_of
+from lmmlite_jax.mapping.cis.best_marker import (
+    Candidates,
+    Permutations,
+    candidates_of,
+    permuted_shares,
+)
 from lmmlite_jax.mapping.cis.beta_approximation import beta_approximation
 from lmmlite_jax.mapping.cis.near import Neighbourhood, each_neighbourhood, genes_of_kinships
 from lmmlite_jax.mapping.genotypes import Genotypes
@@ -200,7 +205,7 @@ def best_markers(
     for _, genes in genes_of_kinships(null, genotypes, windows, chromosome):
         coming[genes] = True
     together = Together(groups, coming if wanted is None else coming & wanted)
-    work = partial(candidates_of, chance=chance)
+    work = partial(candidates_of, permuted=partial(permuted_shares, chance=chance))
     nearby = each_neighbourhood(
         null, genotypes, windows, chromosome, work, maf_threshold=maf_threshold, wanted=wanted
     )

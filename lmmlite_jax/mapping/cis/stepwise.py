@@ -9,7 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lmmlite_jax.mapping.cis.best_marker import BestMarkers, Permutations, candidates_of
+from lmmlite_jax.mapping.cis.best_marker import (
+    BestMarkers,
+    Permutations,
+    candidates_of,
+    permuted_shares,
+)
 from lmmlite_jax.mapping.cis.groups import Together
 from lmmlite_jax.mapping.cis.near import genes_of_kinships, neighbourhoods
 from lmmlite_jax.mapping.genotypes import Genotypes
@@ -46,7 +51,7 @@ class Search(NamedTuple):
             self.genotypes,
             self.windows,
             members,
-            partial(candidates_of, chance=self.chance),
+            partial(candidates_of, permuted=partial(permuted_shares, chance=self.chance)),
             maf_threshold=self.maf_threshold,
         )
         for near, candidates in nearby:

@@ -7,11 +7,11 @@ import scipy.stats
 from helpers import dense_pair, random_kinship, with_variance
 
 import lmmlite_jax as lmm
+from lmmlite_jax.mapping import orders
 from lmmlite_jax.mapping.alleles import allele_statistics
 from lmmlite_jax.mapping.cis import best_marker
 from lmmlite_jax.mapping.cis.near import neighbourhoods
 from lmmlite_jax.mapping.genotypes import as_dosages
-from lmmlite_jax.mapping.orders import permuted
 from lmmlite_jax.model.precision import in_float64
 
 
@@ -57,7 +57,7 @@ def test_the_best_marker_is_that_of_generalised_least_squares(seed, missing, kin
 
 @in_float64
 def test_permuted_shares_are_those_of_dense_products(monkeypatch):
-    monkeypatch.setattr(best_marker, "PERMUTATIONS_AT_ONCE", 16)
+    monkeypatch.setattr(orders, "AT_ONCE", 16)
     # 700 markers: three blocks of a product, the last of them beyond the padding of a windows.
     K, Y, G, X, windows = problem(3, n=40, M=700, m=4, wide=600)
     windows[0] = [0, 700]
@@ -70,12 +70,12 @@ def test_permuted_shares_are_those_of_dense_products(monkeypatch):
         as_dosages(G, null),
         windows,
         np.arange(4),
-        lambda near: best_marker.permuted_shares(near, near.inside(), chance),
+        lambda near: best_marker.permuted_shares(near, near.inside(), chance=chance),
         maf_threshold=0.21,
     ):
         block, whitened = near.block, near.block.whitened
         real, size = block.dof, len(whitened.residuals)
-        orders = permuted(real, size, 40, 1)[:, :real]
+        in_parts = orders.orders_in_parts(real, size, 40, 1)
         for place, gene in enumerate(block.traits):
             if gene < 0:
                 continue
@@ -91,7 +91,7 @@ def test_permuted_shares_are_those_of_dense_products(monkeypatch):
             np.testing.assert_allclose(markers.T @ markers, dosages.T @ P @ dosages, atol=1e-8)
             np.testing.assert_allclose(residual @ markers, Y[seen, gene] @ P @ dosages, atol=1e-8)
             markers = markers[:, np.minimum(af, 1 - af) >= 0.21]
-            for i, order in enumerate(orders):
+            for i, order in enumerate(in_parts.reshape(-1, size)[:40, :real]):
                 product = residual[order] @ markers
                 share = product**2 / (markers**2).sum(axis=0) / (residual @ residual)
                 assert shares[place, i] == pytest.approx(share.max(), rel=1e-9)
