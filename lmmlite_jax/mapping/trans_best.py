@@ -167,9 +167,10 @@ class _Search(NamedTuple):
     def _candidates(self, tile: Tile, permuted: PermutedBlock) -> Candidates:
         """Best markers of a tile; numbers of markers are places in it."""
         block, size = tile.block, tile.numbers.size
-        dosages = tile.dosages[block.individuals.numbers, :size, self.genotypes.dosage_column]
-        kept = np.zeros(tile.dosages.shape[1], dtype=bool)
-        kept[:size] = common(dosages, self.maf_threshold) if self.maf_threshold > 0 else True
+        of_everyone = tile.dosages[:, :size, self.genotypes.dosage_column]
+        kept = np.arange(tile.dosages.shape[1]) < size
+        if self.maf_threshold > 0:
+            kept[:size] = common(of_everyone[block.individuals.numbers], self.maf_threshold)
         there = block.traits >= 0
         left_out = None
         if self.near is not None:
@@ -178,7 +179,9 @@ class _Search(NamedTuple):
             numbers = tile.numbers[:, None]
             left_out[:size] = (numbers >= first) & (numbers < after)
         stop = np.where(there, size, 0)
-        area = Neighbourhood(block, tile.markers, kept, 0, size, np.zeros_like(stop), stop, dosages)
+        area = Neighbourhood(
+            block, tile.markers, kept, 0, size, np.zeros_like(stop), stop, of_everyone
+        )
 
         def shares(near: Neighbourhood, tested: Bool[np.ndarray, "S T"]) -> np.ndarray:
             found = np.full((there.size, self.chance.number), np.nan)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import jax
 
 from lmmlite_jax.model.precision import double_precision
+from lmmlite_jax.model.threads import cores, on_cpu
 
 __all__ = ["devices", "spread"]
 
@@ -25,19 +26,26 @@ def devices() -> list[jax.Device]:
     return jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
 
 
-def spread(work: Callable[[jax.Device | None, A], B], pieces: Iterable[A]) -> Iterator[B]:
+def spread(
+    work: Callable[[jax.Device | None, A], B], pieces: Iterable[A], *, overlapping: bool = False
+) -> Iterator[B]:
     """Results of pieces of work in their order, each done on the next of several devices.
 
     ``work`` gets the device, or None where there is but one, and a piece. A thread for each device
-    does one piece at a time.
+    does one piece at a time; where the only one is a CPU and pieces are ``overlapping``, two
+    threads do, so that one prepares what is next while the other multiplies.
     """
-    several = devices()
+    several: list[jax.Device | None] = [*devices()]
+    if len(several) == 1:
+        several = [None] * (2 if overlapping and on_cpu() and cores() > 1 else 1)
     if len(several) == 1:
         yield from (work(None, piece) for piece in pieces)
         return
+    settings = jax.default_device.value
 
-    def on(device: jax.Device, piece: A) -> B:
-        with double_precision(), jax.default_device(device):  # settings are a thread's own
+    def on(device: jax.Device | None, piece: A) -> B:
+        # Settings are a thread's own.
+        with double_precision(), jax.default_device(settings if device is None else device):
             return work(device, piece)
 
     waiting: deque[Future[B]] = deque()

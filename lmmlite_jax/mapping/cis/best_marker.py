@@ -147,17 +147,16 @@ def candidates_of(
     left_out: Bool[np.ndarray, "S T"] | None = None,
 ) -> Candidates:
     """Best markers of some genes, but for pairs left out, in the data and in permutations."""
-    beta, se, share = _effects_nearby(near)
-    tested: np.ndarray = near.inside() & (share < 1)
-    if left_out is not None:
-        tested &= ~left_out
-    genes = np.flatnonzero(tested.any(axis=0))
-    top = np.where(tested, share, -1.0).argmax(axis=0)[genes]
-    slope, slope_se, best = (values[top, genes] for values in (beta, se, share))
-    alleles = allele_statistics(near.dosages[:, top])
+    wanted = near.inside() if left_out is None else near.inside() & ~left_out
+    tested, of_genes = _best_of(near.markers, near.block.at_null, wanted)
+    count, top, slope, slope_se, best = map(np.asarray, of_genes)
+    genes = np.flatnonzero(count)
+    top, slope, slope_se, best = (of[genes] for of in (top, slope, slope_se, best))
+    seen = near.of_everyone[np.ix_(near.block.individuals.numbers, top)]
+    alleles = allele_statistics(seen)
     columns = {
         **alleles._asdict(),
-        "num_var": tested.sum(axis=0)[genes],
+        "num_var": count[genes].astype(np.int64),
         "slope": slope,
         "slope_se": slope_se,
         "lod": -near.block.n / (2 * LN10) * np.log1p(-best),
@@ -168,20 +167,28 @@ def candidates_of(
         near.block.traits[genes],
         near.first + top,
         best,
-        permuted(near, tested)[genes],
+        permuted(near, np.asarray(tested))[genes],
         float(near.block.dof) - 1,
         columns,
     )
 
 
-def _effects_nearby(near: Neighbourhood) -> Float[np.ndarray, "3 S T"]:
-    """Effect, standard error and share of residual variance; NaN in no gene's window."""
-    found = np.full((3, *near.inside().shape), np.nan)
-    for some, markers in near.parts():
-        effects = effects_of_block(markers, near.block.at_null)
-        for kept, values in zip(found, effects, strict=False):
-            kept[some] = np.asarray(values).reshape(kept[some].shape)
-    return found
+@jax.jit
+def _best_of(
+    markers: Markers, traits: Traits, wanted: Bool[Array, "S T"]
+) -> tuple[Bool[Array, "S T"], tuple[Array, ...]]:
+    """Pairs that have a test, and of each gene how many, and the place and effect of the best.
+
+    Its effect is the slope, the standard error of that and the share of residual variance.
+    """
+    effects = effects_of_block(markers, traits)
+    tested = wanted & (effects.share < 1)
+    top = jnp.argmax(jnp.where(tested, effects.share, -1.0), axis=0)
+    best = (
+        jnp.take_along_axis(values, top[None], axis=0)[0]
+        for values in (effects.beta[..., 0], effects.se[..., 0], effects.share)
+    )
+    return tested, (jnp.sum(tested, axis=0), top, *best)
 
 
 def permuted_shares(

@@ -90,8 +90,8 @@ class Neighbourhood(NamedTuple):
         Number of the first marker, and how many there are before the padding.
     start, stop : (T,)
         Window of each gene, counted from ``first``; empty where there is no gene.
-    dosages : (n, size)
-        Of the individuals observed, missing genotypes replaced by the mean.
+    of_everyone : (N, size)
+        Dosages of all individuals, missing genotypes replaced by the mean.
     """
 
     block: TraitBlock
@@ -101,7 +101,12 @@ class Neighbourhood(NamedTuple):
     size: int
     start: Int[np.ndarray, " T"]
     stop: Int[np.ndarray, " T"]
-    dosages: Float[np.ndarray, "n size"]
+    of_everyone: Float[np.ndarray, "N size"]
+
+    @property
+    def dosages(self) -> Float[np.ndarray, "n size"]:
+        """Of the individuals observed."""
+        return self.of_everyone[self.block.individuals.numbers]
 
     @property
     def genes(self) -> Int[np.ndarray, " some"]:
@@ -212,7 +217,8 @@ def neighbourhoods(
 
     for blocks in batches:
         on_device = cache(partial(blocks_on, blocks))
-        yield from spread(partial(worked_on, on_device), _runs(blocks, windows, chosen, wanted))
+        runs = _runs(blocks, windows, chosen, wanted)
+        yield from spread(partial(worked_on, on_device), runs, overlapping=True)
 
 
 def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
@@ -230,11 +236,13 @@ def _neighbourhood(
     tile: Tile, genotypes: Genotypes, windows: Windows, maf_threshold: float
 ) -> Neighbourhood:
     block, size, first = tile.block, tile.numbers.size, int(tile.numbers[0])
-    dosages = tile.dosages[block.individuals.numbers, :size, genotypes.dosage_column]
-    kept = np.zeros(tile.dosages.shape[1], dtype=bool)
-    kept[:size] = common(dosages, maf_threshold) if maf_threshold > 0 else True
+    of_everyone = tile.dosages[:, :size, genotypes.dosage_column]
     own = np.where((block.traits >= 0)[:, None], windows[block.traits] - first, 0)
-    return Neighbourhood(block, tile.markers, kept, first, size, own[:, 0], own[:, 1], dosages)
+    kept = np.arange(tile.dosages.shape[1]) < size
+    near = Neighbourhood(block, tile.markers, kept, first, size, own[:, 0], own[:, 1], of_everyone)
+    if maf_threshold > 0:
+        kept[:size] = common(near.dosages, maf_threshold)
+    return near
 
 
 class _Run(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from helpers import random_kinship, with_variance
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping.cis.best_marker import as_permutations, candidates_of
+from lmmlite_jax.mapping.cis.best_marker import as_permutations, candidates_of, permuted_shares
 from lmmlite_jax.mapping.cis.beta_approximation import beta_approximation
 from lmmlite_jax.mapping.cis.groups import NOT_BEST, as_groups, best_markers
 from lmmlite_jax.mapping.cis.near import each_neighbourhood
@@ -37,7 +37,7 @@ def candidates(null, G):
     """Share, permuted shares and degrees of freedom of each gene on its own."""
     chance = as_permutations(P, 0, "float32")
     alone = {}
-    work = partial(candidates_of, chance=chance)
+    work = partial(candidates_of, permuted=partial(permuted_shares, chance=chance))
     for _, found in each_neighbourhood(null, as_dosages(G, null), WINDOWS, None, work):
         for place, gene in enumerate(found.genes.tolist()):
             alone[gene] = found.share[place], found.permuted[place], found.df
