@@ -65,8 +65,6 @@ def q_values(pvalue: ArrayOrFrame, pi0: SupportsFloat | None = None) -> QValues:
     >>> print(round(pi0, 2), qvalue[:20].max().round(5))
     0.8 0.0004
     """
-    from scipy.stats import false_discovery_control  # a third of a second
-
     pvalues = _as_pvalues(pvalue)
     known = ~np.isnan(pvalues)
     if pi0 is None and not known.any():
@@ -75,8 +73,17 @@ def q_values(pvalue: ArrayOrFrame, pi0: SupportsFloat | None = None) -> QValues:
     if not 0 < proportion <= 1:
         raise ValueError(f"pi0 must be above 0 and at most 1, got {proportion:g}.")
     qvalue = np.full(pvalues.size, np.nan)
-    qvalue[known] = proportion * false_discovery_control(pvalues[known])
+    qvalue[known] = proportion * _adjusted(pvalues[known])
     return QValues(qvalue, proportion)
+
+
+def _adjusted(pvalues: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+    """Benjamini and Hochberg's p-values: SciPy's, whose statistics take half a second to import."""
+    largest_first = np.argsort(-pvalues)
+    ranks = np.arange(pvalues.size, 0, -1)
+    adjusted = np.empty_like(pvalues)
+    adjusted[largest_first] = np.minimum.accumulate(pvalues[largest_first] * pvalues.size / ranks)
+    return np.minimum(adjusted, 1.0)
 
 
 def _estimated(pvalues: np.ndarray) -> float:

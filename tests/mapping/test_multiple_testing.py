@@ -37,6 +37,9 @@ def test_a_given_proportion_scales_benjamini_and_hochberg():
     p = np.array([0.01, 0.02, 0.5])
     np.testing.assert_allclose(lmm.q_values(p, pi0=1).qvalue, [0.03, 0.03, 0.5])
     np.testing.assert_allclose(lmm.q_values(p, pi0=0.5).qvalue, [0.015, 0.015, 0.25])
+    many = np.repeat(np.random.default_rng(1).beta(0.4, 1, 300), 2)  # every one is tied
+    adjusted = scipy.stats.false_discovery_control(many)
+    np.testing.assert_allclose(lmm.q_values(many, pi0=1).qvalue, adjusted, rtol=1e-12)
 
 
 def test_thresholds_are_where_the_beta_law_reaches_the_limit():

@@ -39,8 +39,10 @@ def planted():
 def test_without_kinship_it_is_that_of_a_gene_near_all_markers(planted):
     _, Y, G, X, _ = planted
     null = lmm.NullModel(None, Y, X)
-    whole = lmm.map_trans_best(null, G, permutations=50)
-    cis = lmm.map_cis(null, G, np.tile([0, 80], (8, 1)), permutations=50)
+    whole = lmm.map_trans_best(null, G, permutations=50, permutation_dtype="float64")
+    cis = lmm.map_cis(
+        null, G, np.tile([0, 80], (8, 1)), permutations=50, permutation_dtype="float64"
+    )
     assert whole.marker[2] == 50
     for name in ("marker", "num_var", "n", "slope", "slope_se", "pval_nominal", "pval_beta", "af"):
         np.testing.assert_allclose(getattr(whole, name), getattr(cis, name), rtol=1e-6)

@@ -36,6 +36,9 @@ __all__ = [
 NOT_BEST = "another trait of its group has the stronger association"
 """Why a gene of a group has no test of its own."""
 
+FEWEST_ROWS = 4
+"""Groups for which a beta law is fitted together at least, be there none."""
+
 Windows = Int[np.ndarray, "m 2"]
 
 
@@ -167,9 +170,10 @@ def finished_of(groups: list[Strongest], like: Candidates, most: int) -> BestOfG
     def column(name: str, dtype: Any) -> np.ndarray:
         return np.array([group.row[name] for group in with_test], dtype)
 
-    # One number of rows, and so one program.
-    permuted = np.full((most, like.permuted.shape[1]), np.nan)
-    share, df = np.full(most, np.nan), np.ones(most)
+    # Few numbers of rows, and so few programs.
+    rows = min(most, max(FEWEST_ROWS, 2 ** int(np.ceil(np.log2(max(1, len(with_test)))))))
+    permuted = np.full((rows, like.permuted.shape[1]), np.nan)
+    share, df = np.full(rows, np.nan), np.ones(rows)
     for place, group in enumerate(with_test):
         permuted[place], share[place], df[place] = group.permuted, group.share, group.df
     fitted = beta_approximation(permuted, share, df)
