@@ -7,7 +7,7 @@ the dosage, and its product with each of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ from lmmlite_jax.model.tested_traits import Traits
 
 __all__ = [
     "Interacting",
+    "OfInteractions",
     "as_interacting",
     "coefficient_columns",
     "coefficient_tests",
@@ -40,6 +41,24 @@ __all__ = [
     "named_by_terms",
     "products",
 ]
+
+
+@dataclass(frozen=True)
+class OfInteractions:
+    """What pairs have that are tested for an interaction: see `CisInteractions`."""
+
+    pval_g: Float[np.ndarray, " pairs"]
+    b_g: Float[np.ndarray, " pairs"]
+    b_g_se: Float[np.ndarray, " pairs"]
+    pval_i: Float[np.ndarray, "pairs *terms"]
+    b_i: Float[np.ndarray, "pairs *terms"]
+    b_i_se: Float[np.ndarray, "pairs *terms"]
+    pval_gi: Float[np.ndarray, "pairs *terms"]
+    b_gi: Float[np.ndarray, "pairs *terms"]
+    b_gi_se: Float[np.ndarray, "pairs *terms"]
+    log10p_gi: Float[np.ndarray, "pairs *terms"]
+    lod_gi: Float[np.ndarray, "pairs *terms"]
+    terms: tuple[str, ...]
 
 
 class Interacting(NamedTuple):

@@ -15,6 +15,7 @@ from lmmlite_jax.mapping.blocks import Piece, Tile, collect, markers_of_kinships
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes
 from lmmlite_jax.mapping.interactions import (
     Interacting,
+    OfInteractions,
     as_interacting,
     coefficient_columns,
     coefficient_tests,
@@ -63,7 +64,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True)
-class TransInteractions(DistantPairs):
+class TransInteractions(OfInteractions, DistantPairs):
     """Pairs whose interaction is over the threshold, by marker and trait; names are tensorQTL's.
 
     Attributes
@@ -80,19 +81,6 @@ class TransInteractions(DistantPairs):
     terms : tuple of str
         Names of several interacting covariates; empty for one.
     """
-
-    pval_g: Float[np.ndarray, " pairs"]
-    b_g: Float[np.ndarray, " pairs"]
-    b_g_se: Float[np.ndarray, " pairs"]
-    pval_i: Float[np.ndarray, "pairs *terms"]
-    b_i: Float[np.ndarray, "pairs *terms"]
-    b_i_se: Float[np.ndarray, "pairs *terms"]
-    pval_gi: Float[np.ndarray, "pairs *terms"]
-    b_gi: Float[np.ndarray, "pairs *terms"]
-    b_gi_se: Float[np.ndarray, "pairs *terms"]
-    log10p_gi: Float[np.ndarray, "pairs *terms"]
-    lod_gi: Float[np.ndarray, "pairs *terms"]
-    terms: tuple[str, ...]
 
     def columns(self) -> dict[str, Shaped[np.ndarray, " pairs"]]:
         """Columns of the table; of several covariates named by them: x and g-x in place of i, gi.

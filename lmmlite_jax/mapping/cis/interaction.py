@@ -18,6 +18,7 @@ from lmmlite_jax.mapping.cis.near import (
 from lmmlite_jax.mapping.cis.pairs import NearbyPairs, identity_of
 from lmmlite_jax.mapping.genotypes import DosageReader
 from lmmlite_jax.mapping.interactions import (
+    OfInteractions,
     as_interacting,
     coefficient_columns,
     coefficient_tests,
@@ -35,7 +36,7 @@ __all__ = ["CisInteractions", "map_cis_interaction"]
 
 
 @dataclass(frozen=True)
-class CisInteractions(NearbyPairs):
+class CisInteractions(OfInteractions, NearbyPairs):
     """Pairs of genes and markers near them, tested for an interaction; names are tensorQTL's.
 
     Attributes
@@ -56,20 +57,8 @@ class CisInteractions(NearbyPairs):
         Names of several interacting covariates; empty for one.
     """
 
-    pval_g: Float[np.ndarray, " pairs"]
-    b_g: Float[np.ndarray, " pairs"]
-    b_g_se: Float[np.ndarray, " pairs"]
-    pval_i: Float[np.ndarray, "pairs *terms"]
-    b_i: Float[np.ndarray, "pairs *terms"]
-    b_i_se: Float[np.ndarray, "pairs *terms"]
-    pval_gi: Float[np.ndarray, "pairs *terms"]
-    b_gi: Float[np.ndarray, "pairs *terms"]
-    b_gi_se: Float[np.ndarray, "pairs *terms"]
-    log10p_gi: Float[np.ndarray, "pairs *terms"]
-    lod_gi: Float[np.ndarray, "pairs *terms"]
     hsq: Float[np.ndarray, " pairs"]
     n: Int[np.ndarray, " pairs"]
-    terms: tuple[str, ...]
 
     def columns(self) -> dict[str, Shaped[np.ndarray, " pairs"]]:
         """Columns of the table; of several covariates named by them: x and g-x in place of i, gi.
