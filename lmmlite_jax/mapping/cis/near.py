@@ -1,8 +1,8 @@
 """Genes with the markers near them, brought into few shapes of arrays.
 
 Neighbouring genes share most of their markers. They are therefore taken a few at a time, with all
-markers that any of them needs, rotated once; the number of markers is padded to a power of two, so
-that thousands of genes with windows of all sizes go through a handful of compiled programs.
+markers that any of them needs, rotated once; the number of markers is padded to one of few sizes,
+so that thousands of genes with windows of all sizes go through a handful of compiled programs.
 """
 
 from __future__ import annotations
@@ -292,5 +292,5 @@ def _neighbours(
 
 
 def padded_size(count: int) -> int:
-    """Size of an array for so many markers: a power of two."""
-    return max(FEWEST_MARKERS, 2 ** int(np.ceil(np.log2(count))))
+    """Size of an array for so many markers: the fewest times a power of four."""
+    return FEWEST_MARKERS * 4 ** max(0, int(np.ceil(np.log2(count / FEWEST_MARKERS) / 2)))

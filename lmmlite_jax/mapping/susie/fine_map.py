@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.cis.near import Neighbourhood, each_neighbourhood, padded_size
+from lmmlite_jax.mapping.cis.near import FEWEST_MARKERS, Neighbourhood, each_neighbourhood
 from lmmlite_jax.mapping.genotypes import Genotypes
 from lmmlite_jax.mapping.susie.kernel import Loci, State, improve, some_genes, start
 from lmmlite_jax.mapping.susie.sets import CredibleSet, credible_sets
@@ -295,7 +295,7 @@ def _posterior(
 
 def _size(count: int) -> int:
     """Size of an array for so many markers: a power of two, or three quarters of one."""
-    size = padded_size(count)
+    size = max(FEWEST_MARKERS, 2 ** int(np.ceil(np.log2(count))))
     return 3 * size // 4 if count <= 3 * size // 4 else size
 
 
