@@ -68,6 +68,17 @@ def gaussian(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int =
     return Measured(K, np.sqrt(h) * g + np.sqrt(1 - h) * rng.standard_normal((n, m)), G, X)
 
 
+def repeats(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int = 2) -> Measured:
+    """Five samples of a donor on average, donors not related: K is 1 within a donor, 0 between."""
+    rng = np.random.default_rng(n + m)
+    donor = np.sort(rng.integers(0, n // 5, n))
+    K = (donor[:, None] == donor).astype(float)
+    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n // 5, M))[donor].astype(np.float64)
+    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
+    Y = simulated_traits(0.8 * K + 0.2 * np.eye(n), m, rng)  # Samples differ in every trait.
+    return Measured(K, Y, G, X)
+
+
 def founders(M: int, m: int, data: Path | None = None) -> Measured:
     """Recla's shape: 261 mice, alleles of 8 founders, 19 kinships, phenotypes missing."""
     rng, n = np.random.default_rng(2), 261
@@ -188,6 +199,7 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "mosaic": mosaic,
     "strangers": strangers,
     "gaussian": gaussian,
+    "repeats": repeats,
     "patterns": patterns,
     "founders": founders,
 }
@@ -198,7 +210,7 @@ REAL = ("synth500", "bxd", "mice", "geuvadis")
 KINSHIPS = ("pedigree", "synth500", "relatives", "bxd", "mice", "geuvadis")
 """Cohorts with a kinship of their own."""
 
-OF_ANY_SIZE = ("pedigree", "mosaic", "strangers", "gaussian")
+OF_ANY_SIZE = ("pedigree", "mosaic", "strangers", "gaussian", "repeats")
 """Cohorts with as many individuals as asked for."""
 
 

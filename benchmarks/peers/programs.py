@@ -10,7 +10,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DRIVERS = Path(__file__).parent / "drivers"
@@ -36,8 +37,8 @@ class Program:
     """Command that prints the version, of Debian's."""
     interpreter: str = sys.executable
     """Which Python its environment is made with."""
-    note: str = ""
-    """What it does otherwise than the task says."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What it does otherwise than a task says; under ``""`` what holds for all of its tasks."""
     from_files: tuple[str, ...] = ()
     """Tasks that are whole processes of its, from files to files."""
     kinship: bool = False
@@ -51,7 +52,7 @@ class Program:
         """What runs its driver."""
         driver = str(DRIVERS / self.driver)
         if driver.endswith(".R"):
-            return ["Rscript", driver]
+            return ["Rscript", str(DRIVERS / "driver.R"), driver]
         return [str(self.python(cache)), driver]
 
     def install(self) -> str:
@@ -102,6 +103,7 @@ _ALL = (
         driver="ours.py",
         tasks=(
             *FITS,
+            "repeated-donors",
             "components",
             "gradient",
             "null-scan",
@@ -116,14 +118,14 @@ _ALL = (
         name=f"{OURS}-relatives",
         driver="ours_relatives.py",
         tasks=("trans", *NEARBY),
-        note="with the kinship, which no other program here has; trans from files to files",
+        notes={"": "with the kinship, which no other program here has; trans from files to files"},
         kinship=True,
     ),
     Program(
         name=OURS_FROM_FILES,
         driver="ours_map.py",
         tasks=("trans", *FILES),
-        note="our command line, from files to files",
+        notes={"": "our command line, from files to files"},
     ),
     Program(
         name="gemma",
@@ -145,20 +147,24 @@ _ALL = (
         driver="glimix_core_.py",
         tasks=(*FITS, "gradient"),
         pip=("glimix-core",),
-        note="its gradient is by central differences, two fits of each trait a kinship",
+        notes={"gradient": "by central differences, two fits of each trait a kinship"},
     ),
     Program(
         name="pylmm",
         driver="pylmm_.py",
         tasks=FITS,
         pip=("pylmm3",),
-        note="its grid of h² ends at 0.99",
+        notes={"": "its grid of h² ends at 0.99"},
     ),
     Program(
         name="statsmodels",
         driver="statsmodels_.py",
-        tasks=("fit-one", "components"),
+        tasks=("fit-one", "repeated-donors", "components"),
         pip=("statsmodels",),
+        notes={
+            "repeated-donors": "where donors hardly differ its search ends before the maximum, and"
+            " says so"
+        },
     ),
     Program(
         name="torch-openreml",
@@ -166,21 +172,24 @@ _ALL = (
         tasks=("fit-one", "components", "gradient"),
         pip=("torch-openreml",),
         interpreter="python3.12",
-        note="its gradient is torch's, of its log likelihood at its estimates",
+        notes={"gradient": "torch's, of its log likelihood at its estimates"},
     ),
     Program(
         name="lme4",
         driver="lme4.R",
-        tasks=("fit-one",),
+        tasks=("fit-one", "repeated-donors"),
         debian=("r-base-core", "r-cran-lme4"),
         asked=_r("lme4"),
     ),
     Program(
         name="airqtl",
         driver="airqtl_.py",
-        tasks=("null-scan",),
+        tasks=("repeated-donors", "null-scan"),
         pip=("airqtl",),
-        note="made for cells, of which each donor has one here; its h² is by ML, not REML",
+        notes={
+            "": "its h² is by ML, not REML",
+            "null-scan": "its h² is by ML, not REML, and of each donor it is given one cell",
+        },
     ),
     Program(
         name="tensorqtl",
@@ -188,16 +197,18 @@ _ALL = (
         tasks=("null-scan", "trans", *NEARBY),
         pip=("tensorqtl", "pandas<3", "pandas-plink", "pyarrow<20"),
         from_files=("trans",),
-        note="without kinship, in single precision",
+        notes={"": "without kinship, in single precision"},
     ),
     Program(
         name="jaxqtl",
         driver="jaxqtl_.py",
         tasks=("cis", "cis-nominal"),
         pip=("jaxqtl",),
-        note="in cis it seeks t's degrees of freedom by Nelder and Mead from n - p on, whose steps"
-        " grow until they are negative and the search ends in this error; by χ² in place of t,"
-        " which its command never takes for this model, it was not ready after 9 minutes",
+        notes={
+            "cis": "it seeks t's degrees of freedom by Nelder and Mead from n - p on, whose steps"
+            " grow until they are negative and the search ends in this error; by χ² in place of t,"
+            " which its command never takes for this model, it was not ready after 9 minutes"
+        },
     ),
     Program(
         name="susier",

@@ -86,7 +86,9 @@ def section(case: Case) -> str:
         f"{sizes(case)}: {task.what}. Allowed: {allowed}.",
         task_table(case),
     ]
-    notes = [f"{name}: {PROGRAMS[name].note}." for name in case["programs"] if PROGRAMS[name].note]
+    said = {name: PROGRAMS[name].notes for name in case["programs"]}
+    of_task = {name: notes.get(task.name, notes.get("")) for name, notes in said.items()}
+    notes = [f"{name}: {note}." for name, note in of_task.items() if note]
     if noisy(case):
         notes.append(f"Rounds differ by more than 25%: {', '.join(noisy(case))}.")
     return "\n\n".join([*parts, *notes])

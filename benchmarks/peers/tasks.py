@@ -77,6 +77,15 @@ _ALL = (
         errors=errors.pattern_errors,
     ),
     Task(
+        name="repeated-donors",
+        what="share of variance between donors of each trait by REML, several samples of a donor",
+        cohort="repeats",
+        quick={"n": 200, "M": 10, "m": 200},
+        full={"n": 500, "M": 10, "m": 2000},
+        allowed=_FIT,
+        errors=errors.fit_errors,
+    ),
+    Task(
         name="components",
         what="shares of variance of several kinships of each trait by REML",
         cohort="strangers",

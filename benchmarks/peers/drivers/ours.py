@@ -85,6 +85,7 @@ if __name__ == "__main__":
             "fit-one": fit,
             "fit-many": fit,
             "fit-patterns": fit,
+            "repeated-donors": fit,
             "components": components,
             "gradient": gradient,
             "null-scan": lambda d: null_scan(d, d.K),

@@ -1,4 +1,7 @@
-"""statsmodels: MixedLM takes the kinship as a variance component of one group, Z Z' = K."""
+"""statsmodels' MixedLM, with a random intercept of each donor.
+
+It takes a kinship as a variance component of one group, Z Z' = K.
+"""
 
 import warnings
 
@@ -8,6 +11,12 @@ from driver import main, traits
 from statsmodels.regression.mixed_linear_model import VCSpec
 
 
+def fitted(*arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sm.MixedLM(*arguments, **options).fit(reml=True)
+
+
 def shares(d, roots):
     """Shares of variance of kinships Z Z', a row a trait."""
     n, found = len(d.K), []
@@ -15,16 +24,23 @@ def shares(d, roots):
     which = [f"g{k}" for k in range(len(roots))]
     components = VCSpec(which, names, [[root] for root in roots])
     for y in traits(d):
-        model = sm.MixedLM(y, d.X, np.ones(n), exog_re=None, exog_vc=components)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = model.fit(reml=True)
-        found.append(fitted.vcomp / (fitted.vcomp.sum() + fitted.scale))
+        one = fitted(y, d.X, np.ones(n), exog_re=None, exog_vc=components)
+        found.append(one.vcomp / (one.vcomp.sum() + one.scale))
     return np.array(found)
 
 
 def fit(d):
     return lambda: {"hsq": shares(d, [np.linalg.cholesky(d.K)])[:, 0]}
+
+
+def donors(d):
+    donor = np.argmax(d.K, axis=1)
+
+    def run():
+        models = (fitted(y, d.X, donor) for y in traits(d))
+        return {"hsq": [one.cov_re[0, 0] / (one.cov_re[0, 0] + one.scale) for one in models]}
+
+    return run
 
 
 def components(d):
@@ -35,4 +51,4 @@ def components(d):
     return run
 
 
-main({"fit-one": fit, "components": components})
+main({"fit-one": fit, "repeated-donors": donors, "components": components})
