@@ -57,6 +57,25 @@ def strangers(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int 
     return Measured(K, Y, G, np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))]))
 
 
+def strains(M: int, m: int, data: Path | None = None, *, n: int = 79) -> Measured:
+    """As many inbred strains as in BulkLMM's published case; no marker acts on a trait."""
+    rng = np.random.default_rng(3)
+    K = lmm.simulate_cohort(n, 1, relatives="strains", seed=3).kinship
+    G = rng.integers(0, 2, (n, M)).astype(np.float64)
+    return Measured(K, rng.standard_normal((n, m)), G, np.ones((n, 1)))
+
+
+def crowd(M: int, m: int, data: Path | None = None, *, n: int = 300) -> Measured:
+    """The pedigree's kinship and many markers, a byte a dosage; neither acts on a trait."""
+    rng = np.random.default_rng(1)
+    K = lmm.simulate_cohort(n, 1, seed=1).kinship
+    G = np.empty((n, M), dtype=np.int8)
+    for start in range(0, M, 10_000):  # binomial() itself returns int64
+        block = G[:, start : start + 10_000]
+        block[:] = rng.binomial(2, rng.uniform(0.05, 0.5, block.shape[1]), block.shape)
+    return Measured(K, rng.standard_normal((n, m)), G, np.ones((n, 1)))
+
+
 def gaussian(M: int, m: int, data: Path | None = None, *, n: int = 500, p: int = 10) -> Measured:
     """A kinship of full rank, of markers drawn from the normal distribution."""
     rng = np.random.default_rng(n + p + m)
@@ -198,6 +217,8 @@ COHORTS: dict[str, Callable[[int, int, Path | None], Measured]] = {
     "geuvadis": geuvadis,
     "mosaic": mosaic,
     "strangers": strangers,
+    "strains": strains,
+    "crowd": crowd,
     "gaussian": gaussian,
     "repeats": repeats,
     "patterns": patterns,
@@ -210,7 +231,7 @@ REAL = ("synth500", "bxd", "mice", "geuvadis")
 KINSHIPS = ("pedigree", "synth500", "relatives", "bxd", "mice", "geuvadis")
 """Cohorts with a kinship of their own."""
 
-OF_ANY_SIZE = ("pedigree", "mosaic", "strangers", "gaussian", "repeats")
+OF_ANY_SIZE = ("pedigree", "mosaic", "strangers", "strains", "crowd", "gaussian", "repeats")
 """Cohorts with as many individuals as asked for."""
 
 

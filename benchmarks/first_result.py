@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from bed_reader import to_bed
+from cohorts import strangers
 from common import write_result
 
 OURS = [sys.executable, "-m", "lmmlite_jax", "map"]
@@ -27,28 +28,21 @@ TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLA
 
 
 def cis(work: Path) -> list[str]:
-    """20 genes × 70,000 variants of 100 people."""
-    rng = np.random.default_rng(1)
-    n, M, m = 100, 70_000, 20
-    samples = [f"s{i}" for i in range(n)]
-    G = rng.binomial(2, rng.uniform(0.05, 0.5, M), (n, M)).astype(np.int8)
-    places = np.sort(rng.choice(np.arange(1, 100_000_000), M, replace=False))
-    properties = {
-        "iid": samples,
-        "sid": [f"v{j}" for j in range(M)],
-        "chromosome": ["1"] * M,
-        "bp_position": places,
-    }
-    to_bed(work / "cis.bed", G, properties=properties)
-    start = np.sort(rng.choice(np.arange(2_000_000, 98_000_000), m, replace=False))
+    """20 genes × 70,000 variants of 100 people, along 100 million base pairs."""
+    M, m = 70_000, 20
+    K, Y, G, X, _ = strangers(M, m, n=100, p=6)
+    samples = [f"s{i}" for i in range(len(Y))]
+    places = np.linspace(1, 100_000_000, M).astype(int)
+    names = {"iid": samples, "sid": [f"v{j}" for j in range(M)]}
+    to_bed(work / "cis.bed", G, properties=names | {"chromosome": ["1"] * M, "bp_position": places})
+    start = np.linspace(2_000_000, 98_000_000, m).astype(int)
     where = {"#chr": "1", "start": start, "end": start + 1, "gene_id": [f"g{j}" for j in range(m)]}
-    expression = pd.DataFrame(rng.standard_normal((m, n)), columns=samples)
+    expression = pd.DataFrame(Y.T, columns=samples)
     pd.concat([pd.DataFrame(where), expression], axis=1).to_csv(
         work / "expression.bed.gz", sep="\t", index=False
     )
-    Z = (G - G.mean(axis=0)) / G.std(axis=0)
-    pd.DataFrame(Z @ Z.T / M, samples, samples).to_csv(work / "cis_K.csv")
-    pd.DataFrame(rng.standard_normal((n, 5)), samples).to_csv(work / "cis_x.csv")
+    pd.DataFrame(K, samples, samples).to_csv(work / "cis_K.csv")
+    pd.DataFrame(X[:, 1:], samples).to_csv(work / "cis_x.csv")
     command = "cis expression.bed.gz cis --mode cis --kinship cis_K.csv --covariates cis_x.csv"
     return [*command.split(), "--quiet"]
 

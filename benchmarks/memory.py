@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from cohorts import crowd
 from common import write_result
 
 import lmmlite_jax as lmm
@@ -68,13 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     search = SEARCHES[options.search]
     n, M, m = search.individuals, options.markers or search.markers, options.traits or search.traits
-    rng = np.random.default_rng(1)
-    K = lmm.simulate_cohort(n, 1, seed=1).kinship
-    G = np.empty((n, M), dtype=np.int8)
-    for start in range(0, M, 10_000):  # binomial() itself returns int64
-        block = G[:, start : start + 10_000]
-        block[:] = rng.binomial(2, rng.uniform(0.05, 0.5, block.shape[1]), block.shape)
-    Y = rng.standard_normal((n, m))
+    K, Y, G, _, _ = crowd(M, m, n=n)
     before, start_time = peak_gb(), time.perf_counter()
     hits = search.hits(K, Y, G)
     seconds = time.perf_counter() - start_time
