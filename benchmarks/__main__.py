@@ -1,16 +1,18 @@
-"""All benchmarks by name: ``python -m benchmarks list | install | run NAME… | report``.
+"""All benchmarks by name: ``python -m benchmarks list | install | run NAME… | compare | report``.
 
 A name is that of a *task*, which other programs do too, or that of a script, which measures us
 against the bare product. ``run`` does the tasks with the programs that are installed and writes one
 result and its report; the scripts, one after the other, each with the folder of the real data, and
-keeps going when one ends in an error. ``report`` writes the tables of README.md and docs/speed.md
-from the results that are committed.
+keeps going when one ends in an error. ``compare`` prints in which ratios two results of tasks
+differ, † where a report says that it is noisy. ``report`` writes the tables of README.md and
+docs/speed.md from the results that are committed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -22,7 +24,7 @@ sys.path.insert(0, str(HERE))  # Scripts and the modules that they share import 
 import cohorts  # noqa: E402
 import common  # noqa: E402
 import report  # noqa: E402
-from peers import programs, render, tasks  # noqa: E402
+from peers import agreement, programs, render, tasks  # noqa: E402
 from peers import run as peers_run  # noqa: E402
 from platformdirs import user_cache_path  # noqa: E402
 
@@ -88,7 +90,9 @@ def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
         limit=120.0 if options.quick else 600.0,
         data=options.data,
     )
-    some = options.programs or programs.PROGRAMS
+    some = options.programs or [
+        name for name, one in programs.PROGRAMS.items() if not (options.quick and one.kinship)
+    ]
     found = peers_run.run(
         [tasks.TASKS[name] for name in chosen],
         [programs.PROGRAMS[name] for name in some],
@@ -98,6 +102,15 @@ def run_tasks(chosen: list[str], options: argparse.Namespace) -> None:
     )
     common.write_result(out.stem, found, out.parent)
     print("written:", ", ".join(map(str, render.write(out))))
+
+
+def compare(one: Path, other: Path) -> int:
+    """Print ratios that differ by more than a quarter; 1 where neither report says so of one."""
+    unsaid = False
+    for line, said in agreement.differing(*(json.loads(path.read_text()) for path in (one, other))):
+        print(f"{line}{' †' if said else ''}")
+        unsaid |= not said
+    return int(unsaid)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,7 +129,11 @@ def parser() -> argparse.ArgumentParser:
     runs = commands.add_parser("run", help="run tasks or scripts")
     runs.add_argument("name", nargs="*", choices=[*tasks.TASKS, *scripts(), []])
     runs.add_argument("--all", action="store_true", help="all tasks, all that they vary")
-    runs.add_argument("--quick", action="store_true", help="all tasks or those named, small, once")
+    runs.add_argument(
+        "--quick",
+        action="store_true",
+        help="all tasks or those named, small, once; without lmmlite-jax-relatives",
+    )
     runs.add_argument("--vary", action="store_true", help="other sizes and cohorts; --all does so")
     runs.add_argument("--programs", nargs="+", choices=list(programs.PROGRAMS))
     runs.add_argument("--cohorts", nargs="+", choices=list(cohorts.COHORTS), default=())
@@ -129,6 +146,8 @@ def parser() -> argparse.ArgumentParser:
         default=Path(data) if data else None,
         help="folder of the real data; LMMLITE_JAX_DATA names it too",
     )
+    compares = commands.add_parser("compare", help="ratios in which two results of tasks differ")
+    compares.add_argument("result", nargs=2, type=Path, help="a .json that run has written")
     commands.add_parser("report", help="write the tables of the pages from the results")
     return parser
 
@@ -142,6 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "install":
         chosen = [programs.PROGRAMS[name] for name in options.name]
         return max(programs.install(one, options.cache) for one in chosen)
+    if options.command == "compare":
+        return compare(*options.result)
     if options.command == "run":
         named = [name for name in options.name if name in tasks.TASKS]
         if options.all or (options.quick and not named):

@@ -161,16 +161,19 @@ def beside_others() -> str:
             files = ", from files" if where.endswith("files") else ""
             row = [f"{case['task']}{files}, {render.sizes(case)}"]
             row += [compare.number(mine.seconds), compare.number(mine.first)]
-            row += ["none is right", "", ""]
             if others:
-                row[3:] = [others[0].program, compare.number(others[0].seconds)]
-                row.append(number(others[0].seconds / mine.seconds))
+                fastest = others[0]
+                row += [fastest.program, compare.number(fastest.seconds)]
+                row += [render.times_ours(fastest)]
+            else:
+                row += ["none is right" if wrong else "none", "", ""]
             rows.append([*row, ", ".join(wrong)])
     head = ["task", "ours, s", "first", "fastest other", "its s", "times ours", "wrong or failed"]
     busy = " and ".join(f"{load:.1f}" for load in found["load"])
     which = "Small sizes (`--quick`)" if found["quick"] else "Full sizes"
     said = (
         f"{which} on {found['machine']['cores_used']} cores; load average before and after: {busy}."
+        " † rounds differ by more than 25%."
     )
     return f"{said}\n\n{table(head, rows)}"
 

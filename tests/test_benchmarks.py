@@ -20,10 +20,10 @@ def modules():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
         import report
-        from peers import compare, errors, pictures, programs, reference, render, tasks
+        from peers import agreement, compare, errors, pictures, programs, reference, render, tasks
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    every = (compare, errors, pictures, programs, reference, render, report, tasks)
+    every = (agreement, compare, errors, pictures, programs, reference, render, report, tasks)
     return {module.__name__.split(".")[-1]: module for module in every}
 
 
@@ -125,6 +125,11 @@ def result(errors, seconds):
     }
 
 
+def case(programs, **more):
+    found = {"task": "fit-one", "cohort": "pedigree", "sizes": {"n": 9, "m": 1}}
+    return found | {"programs": programs} | more
+
+
 def test_fast_and_wrong_is_wrong_and_fast_and_right_is_better(modules):
     render, compare = modules["render"], modules["compare"]
     programs = {
@@ -133,15 +138,51 @@ def test_fast_and_wrong_is_wrong_and_fast_and_right_is_better(modules):
         "fastlmm": result(1e-9, [0.2, 0.3]),
         "lme4": {"rounds": [], "failed": "it stopped"},
     }
-    case = {"task": "fit-one", "cohort": "pedigree", "sizes": {"n": 9, "m": 1}}
-    case["programs"] = programs
-    table = render.task_table(case)
+    table = render.task_table(case(programs))
     assert re.search(r"gemma \| \*\*wrong", table)
-    assert re.search(r"fastlmm \| right.*†", table)
     assert "it stopped" in table
-    ((heading, said),) = compare.better(case)
+    ((heading, said),) = compare.better(case(programs))
     assert heading == "fit-one on pedigree: faster"
     assert said.startswith("fastlmm 0.25 s; ours 1 s. Rounds differ by more than 25%. One trait")
+    # Where sizes are varied too; and more accurate, though both are right.
+    varied = case(programs | {"fastlmm": result(1e-9, [2.0, 2.0])}, varies="n")
+    varied["programs"]["lmmlite-jax"] = result(5e-3, [1.0, 1.0])
+    ((heading, said),) = compare.better(varied)
+    assert heading == "fit-one on pedigree, n = 9: more accurate"
+    assert said == f"fastlmm 1.0e-07; ours 5.0e-01. {compare.RIGHT}"
+    headings = render.better_than_ours([case(programs), varied])
+    assert [one for one in headings if one.startswith("###")] == [
+        "### fit-one on pedigree: faster",
+        "### fit-one on pedigree, n = 9: more accurate",
+    ]
+
+
+def test_a_ratio_that_is_noisy_is_said_to_be(modules):
+    """Seconds that move together with ours are not noise; a ratio that moves is."""
+    programs = {
+        "lmmlite-jax": result(1e-9, [1.0, 2.0]),
+        "fastlmm": result(1e-9, [3.0, 6.0]),
+        "lme4": result(1e-9, [3.0, 3.0]),
+    }
+    table = modules["render"].task_table(case(programs))
+    assert re.search(r"lmmlite-jax \| right \| [^|]* \| 1.5 \| † \|", table)
+    assert re.search(r"fastlmm \| right \| [^|]* \| 4.5 \| 3 \|", table)
+    assert re.search(r"lme4 \| right \| [^|]* \| 3 \| 2.25 † \|", table)
+    assert modules["compare"].noisy(case(programs)) == ["lmmlite-jax (67%)", "lme4 (67%)"]
+
+
+def test_two_runs_are_compared_by_their_ratios(modules):
+    def run(*seconds):
+        ours, other = result(1e-9, [1.0, 1.0]), result(1e-9, [*seconds])
+        return {"cases": [case({"lmmlite-jax": ours, "fastlmm": other})]}
+
+    differing = modules["agreement"].differing
+    assert not [*differing(run(3.0, 3.0), run(3.6, 3.6))]
+    ((line, said),) = differing(run(3.0, 3.0), run(4.0, 4.0))
+    assert line == "fit-one on pedigree, n = 9, m = 1, fastlmm: 3 and 4 times ours"
+    assert not said
+    ((_, said),) = differing(run(3.0, 3.0), run(3.0, 6.0))
+    assert said
 
 
 def test_from_files_is_compared_with_from_files(modules):
@@ -152,21 +193,20 @@ def test_from_files_is_compared_with_from_files(modules):
         "plink2": result(1.0, [2.0]),
     }
     programs = {name: one | {"errors": of} for name, one in programs.items()}
-    case = {"task": "kinship", "cohort": "pedigree", "sizes": {"n": 1}, "programs": programs}
-    assert [heading for heading, _ in compare.better(case)] == [
+    of_kinship = case(programs, task="kinship", sizes={"n": 1})
+    assert [heading for heading, _ in compare.better(of_kinship)] == [
         "kinship on pedigree, from files to files: faster"
     ]
 
 
 def test_sizes_and_cohorts_are_drawn_with_the_task_itself(modules, tmp_path):
-    def case(n, cohort, **varies):
+    def of(n, cohort, **varies):
         programs = {"lmmlite-jax": result(1e-9, [n / 100]), "fastlmm": result(1.0, [n / 10])}
-        sizes = {"n": n, "m": 1}
-        found = {"task": "fit-many", "cohort": cohort, "sizes": sizes, "programs": programs}
-        return found | varies
+        where = {"task": "fit-many", "cohort": cohort, "sizes": {"n": n, "m": 1}}
+        return case(programs, **where, **varies)
 
-    cases = [case(300, "pedigree"), case(500, "pedigree", varies="n")]
-    cases += [case(100, "pedigree", varies="n"), case(198, "bxd", varies="cohort")]
+    cases = [of(300, "pedigree"), of(500, "pedigree", varies="n")]
+    cases += [of(100, "pedigree", varies="n"), of(198, "bxd", varies="cohort")]
     over = modules["compare"].varied(cases)
     assert [one["sizes"]["n"] for one in over["fit-many, n"]] == [100, 300, 500]
     assert [one["cohort"] for one in over["fit-many, cohort"]] == ["bxd", "pedigree"]

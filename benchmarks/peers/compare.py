@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from peers.programs import OURS, OURS_FROM_FILES, PROGRAMS
 from peers.tasks import TASKS
 
 SPREAD = 0.25
-"""Range of a program's rounds over their median beyond which its times are called noisy."""
+"""Range of a ratio over rounds, by its median, beyond which it is called noisy."""
 
 EXACT = 1e-3
 """Errors below this, in units of what is right, may be the reference's own."""
@@ -36,11 +37,14 @@ class Row(NamedTuple):
     cpu: float
     whole: float
     peak_gb: float
-    spread: float
+    rounds: list[float]
+    """Seconds of each, which the programs did in turn."""
     share: float
     errors: dict[str, float]
     error: float
     """The largest error in units of what is right."""
+    ours: list[float]
+    """Seconds of each round of what it is compared with: ours on arrays, or from files."""
 
     @property
     def right(self) -> bool:
@@ -48,9 +52,24 @@ class Row(NamedTuple):
         return self.error <= 1
 
     @property
+    def times_ours(self) -> float:
+        """Its seconds over ours, the median of rounds; NaN where ours has none."""
+        return statistics.median(self._ratios) if self.ours else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Range of that over its median; of ours, that of its seconds."""
+        ratios = self._ratios if self.ours else self.rounds
+        return (max(ratios) - min(ratios)) / statistics.median(ratios)
+
+    @property
     def noisy(self) -> bool:
-        """Whether its rounds differ by more than a quarter."""
+        """Whether rounds differ in it by more than a quarter."""
         return self.spread > SPREAD
+
+    @property
+    def _ratios(self) -> list[float]:
+        return [theirs / ours for theirs, ours in zip(self.rounds, self.ours, strict=True)]
 
 
 class Rivals(NamedTuple):
@@ -71,7 +90,6 @@ def rows(case: Case) -> list[Row]:
             key: statistics.median(one[key] for one in result["rounds"])
             for key in ("warm", "first", "warm_cpu", "wall", "peak_gb", "rows")
         }
-        warm = [one["warm"] for one in result["rounds"]]
         errors = result["errors"]
         found.append(
             Row(
@@ -81,13 +99,33 @@ def rows(case: Case) -> list[Row]:
                 median["warm_cpu"],
                 median["wall"],
                 median["peak_gb"],
-                (max(warm) - min(warm)) / median["warm"],
+                _warm(case, name),
                 median["rows"] / case["sizes"][task.rows],
                 errors,
                 max(error / task.allowed[name] for name, error in errors.items()),
+                _warm(case, beside(case, name)),
             )
         )
     return sorted(found, key=lambda row: row.seconds)
+
+
+def noisy(case: Case) -> list[str]:
+    """Programs in which rounds differ by more than a quarter, and by how much."""
+    return [f"{row.program} ({row.spread:.0%})" for row in rows(case) if row.noisy]
+
+
+def beside(case: Case, program: str) -> str | None:
+    """Which of ours a program is compared with: files to files with our command line, if it can."""
+    if program.startswith(OURS):
+        return None
+    of_files = case["task"] in PROGRAMS[program].from_files
+    return OURS_FROM_FILES if of_files and _warm(case, OURS_FROM_FILES) else OURS
+
+
+def _warm(case: Case, program: str | None) -> list[float]:
+    """Seconds of all rounds, none where it failed or was not run."""
+    result = case["programs"].get(program, {"failed": "not run"})
+    return [] if "failed" in result else [one["warm"] for one in result["rounds"]]
 
 
 def rivals(case: Case) -> Iterator[Rivals]:
@@ -95,20 +133,16 @@ def rivals(case: Case) -> Iterator[Rivals]:
 
     A program from files is compared with ours on arrays where our command line has no such task.
     """
-    by_name = {row.program: row for row in rows(case)}
-    others = [row for row in by_name.values() if row.right and not row.program.startswith(OURS)]
-    from_files = {
-        row.program
-        for row in others
-        if OURS_FROM_FILES in by_name and case["task"] in PROGRAMS[row.program].from_files
-    }
+    found = rows(case)
     where = f"{case['task']} on {case['cohort']}"
-    if OURS in by_name:
-        on_arrays = [row for row in others if row.program not in from_files]
-        yield Rivals(where, by_name[OURS], on_arrays)
-    if from_files:
-        files = [row for row in others if row.program in from_files]
-        yield Rivals(f"{where}, from files to files", by_name[OURS_FROM_FILES], files)
+    if "varies" in case and case["varies"] != "cohort":
+        where += f", {case['varies']} = {case['sizes'][case['varies']]:,}"
+    for mine in (row for row in found if row.program in (OURS, OURS_FROM_FILES)):
+        others = [row for row in found if row.right and beside(case, row.program) == mine.program]
+        if mine.program == OURS:
+            yield Rivals(where, mine, others)
+        elif others:
+            yield Rivals(f"{where}, from files to files", mine, others)
 
 
 def better(case: Case) -> Iterator[tuple[str, str]]:
@@ -122,17 +156,14 @@ def better(case: Case) -> Iterator[tuple[str, str]]:
             ahead = sorted((x, row) for row, x in theirs if x < own)
             if ahead:
                 each = ", ".join(f"{row.program} {number(x)} s" for x, row in ahead)
-                noise = " Rounds differ by more than 25%." if _noisy(mine, ahead) else ""
+                noisy = any(row.noisy for _, row in ahead)
+                noise = " Rounds differ by more than 25%." if noisy else ""
                 yield f"{where}: {way}", f"{each}; ours {number(own)} s.{noise} {why}"
         if mine.error > EXACT:
             ahead = sorted((row.error, row) for row in others if row.error < mine.error)
             if ahead:
                 each = ", ".join(f"{row.program} {error:.1e}" for error, row in ahead)
                 yield f"{where}: more accurate", f"{each}; ours {mine.error:.1e}. {RIGHT}"
-
-
-def _noisy(mine: Row, ahead: list[tuple[float, Row]]) -> bool:
-    return mine.noisy or any(row.noisy for _, row in ahead)
 
 
 def _why(task: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from peers import pictures
-from peers.compare import Case, better, number, rows, varied
+from peers.compare import Case, Row, better, noisy, number, rows, varied
 from peers.programs import ELSEWHERE, PROGRAMS
 from peers.tasks import TASKS
+
+NOT_KNOWN = "Of one round it is not known how much rounds differ."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -35,7 +38,8 @@ def task_table(case: Case) -> str:
                 row.program,
                 "right" if row.right else "**wrong**",
                 errors,
-                number(row.seconds) + share + (" †" if row.noisy else ""),
+                number(row.seconds) + share,
+                times_ours(row),
                 number(row.first),
                 number(row.cpu),
                 number(row.whole),
@@ -44,14 +48,15 @@ def task_table(case: Case) -> str:
         )
     for name, result in case["programs"].items():
         if "failed" in result:
-            lines.append([name, "failed", result["failed"].replace("|", "/"), *[""] * 5])
-    head = ["program", "", "largest error", "warm, s", "first, s", "CPU, s", "process, s", "GB"]
-    return table(head, lines)
+            lines.append([name, "failed", result["failed"].replace("|", "/"), *[""] * 6])
+    head = ["program", "", "largest error", "warm, s", "times ours", "first, s", "CPU, s"]
+    return table([*head, "process, s", "GB"], lines)
 
 
-def noisy(case: Case) -> list[str]:
-    """Programs whose rounds differ by more than a quarter."""
-    return [f"{row.program} ({row.spread:.0%})" for row in rows(case) if row.noisy]
+def times_ours(row: Row) -> str:
+    """A program's seconds over ours, with a mark where rounds differ in it."""
+    ratio = "" if math.isnan(row.times_ours) else number(row.times_ours)
+    return f"{ratio} †".strip() if row.noisy else ratio
 
 
 def preface(found: dict[str, Any]) -> str:
@@ -71,8 +76,9 @@ the programs run in turn, each in a process of its own, on the same inputs.
 *Warm* and *first* are two calls in one process, *CPU* is the warm call's; *process* and *GB* are of
 the whole process, with imports, reading and both calls. A program that takes one trait after the
 other stops after {each:.0f} s, and its times are stretched to all. Errors are distances from the
-formulas in double precision; *wrong* is more than the task allows. † the rounds differ by more than
-25%."""
+formulas in double precision; *wrong* is more than the task allows. *Times ours* is the median over
+rounds of warm seconds by ours, from files where the program is; † rounds differ in this, or of ours
+in seconds, by more than 25%. {NOT_KNOWN if rounds == 1 else ""}""".rstrip()
 
 
 def section(case: Case) -> str:
@@ -89,8 +95,8 @@ def section(case: Case) -> str:
     said = {name: PROGRAMS[name].notes for name in case["programs"]}
     of_task = {name: notes.get(task.name, notes.get("")) for name, notes in said.items()}
     notes = [f"{name}: {note}." for name, note in of_task.items() if note]
-    if noisy(case):
-        notes.append(f"Rounds differ by more than 25%: {', '.join(noisy(case))}.")
+    if some := noisy(case):
+        notes.append(f"Rounds differ by more than 25%: {', '.join(some)}.")
     return "\n\n".join([*parts, *notes])
 
 
@@ -119,11 +125,21 @@ def over_sizes_and_cohorts(found: dict[str, Any], stem: str) -> list[str]:
         return []
     said = (
         "Warm seconds of one round, one size changed at a time; programs that need more than"
-        f" {found['too_slow']:,.0f} s for the task as it stands are left out."
+        f" {found['too_slow']:,.0f} s for the task as it stands are left out. {NOT_KNOWN}"
     )
     picture = f"![Seconds of each program over sizes and cohorts]({stem}_range.png)"
     tables = [range_table(name, some) for name, some in cases.items()]
     return ["## Over sizes and cohorts", said, picture, *tables]
+
+
+def better_than_ours(cases: Sequence[Case]) -> list[str]:
+    """A heading for each place where another program is faster or more accurate, and why."""
+    return [
+        part
+        for case in cases
+        for heading, said in better(case)
+        for part in (f"### {heading}", said)
+    ]
 
 
 def markdown(found: dict[str, Any], stem: str) -> str:
@@ -131,10 +147,7 @@ def markdown(found: dict[str, Any], stem: str) -> str:
     parts = [preface(found), f"![Seconds of each program against its error]({stem}.png)"]
     parts += [section(case) for case in found["cases"] if "varies" not in case]
     parts += over_sizes_and_cohorts(found, stem)
-    parts.append("## Where others are better")
-    for case in (case for case in found["cases"] if "varies" not in case):
-        for heading, said in better(case):
-            parts += [f"### {heading}", said]
+    parts += ["## Where others are better", *better_than_ours(found["cases"])]
     versions = [
         f"- {name} {version}" if version else f"- {name}: not installed, `{found['missing'][name]}`"
         for name, version in found["versions"].items()
