@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument(
         "--quick",
         action="store_true",
-        help="all tasks or those named, small, once; without lmmlite-jax-relatives",
+        help="all tasks or those named, small, once, on one core; no lmmlite-jax-relatives",
     )
     runs.add_argument("--vary", action="store_true", help="other sizes and cohorts; --all does so")
     runs.add_argument("--programs", nargs="+", choices=list(programs.PROGRAMS))

@@ -14,7 +14,7 @@ CHECKED = 50
 """Rows of an answer that are checked at the most."""
 
 GENES = 8
-"""The same, where a gene's reference takes seconds."""
+"""The same, where a row's reference takes a decomposition or more."""
 
 
 def fit_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, float]:
@@ -65,7 +65,7 @@ def refit_scan_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str,
     X, y = inputs["X"], inputs["Y"][:, :1]
     null = reference.rotation(inputs["K"], X)
     right = []
-    for g in inputs["G"][:, : min(CHECKED, len(found["log10p"]))].T.astype(float):
+    for g in inputs["G"][:, : min(GENES, len(found["log10p"]))].T.astype(float):
         beside = reference.rotation(inputs["K"], np.column_stack([X, g]))
         hsq = reference.best_hsq(beside.values, beside.R @ y)
         right.append(reference.log10p(hsq, null.values, null.R @ g[:, None], (null.R @ y)[:, 0])[0])
@@ -132,7 +132,7 @@ def founders_errors(inputs: Arrays, found: Arrays, kinship: bool) -> dict[str, f
     """LOD scores of some markers and traits, each chromosome beside the kinship of the others."""
     K, Y, X, P = (inputs[name] for name in ("K", "Y", "X", "G"))
     differences = []
-    for j in np.linspace(0, P.shape[1] - 1, GENES).astype(int):
+    for j in np.linspace(0, P.shape[1] - 1, GENES // 2).astype(int):
         for t in range(0, Y.shape[1], 4):
             seen = np.isfinite(Y[:, t])
             turned = reference.rotation(K[inputs["chromosome"][j]][np.ix_(seen, seen)], X[seen])

@@ -1,4 +1,4 @@
-"""Run one command and write what the whole process took: ``measure.py RESULT COMMAND…``.
+"""Run one command on some cores and write what it took: ``measure.py RESULT CORES COMMAND…``.
 
 A process of its own, because a child's peak memory counts that of the process which started it.
 """
@@ -8,7 +8,8 @@ import os
 import sys
 import time
 
-result, *command = sys.argv[1:]
+result, cores, *command = sys.argv[1:]
+os.sched_setaffinity(0, map(int, cores.split(",")))
 started = time.perf_counter()
 child = os.posix_spawnp(command[0], command, os.environ)
 _, status, usage = os.wait4(child, 0)

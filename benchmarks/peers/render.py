@@ -64,14 +64,15 @@ def preface(found: dict[str, Any]) -> str:
     machine, load = found["machine"], found["load"]
     results = [one for case in found["cases"] for one in case["programs"].values()]
     rounds = max(len(one["rounds"]) for one in results)
-    cores, each = machine["cores_used"], found["seconds_for_one_at_a_time"]
+    used, each = machine["cores_used"], found["seconds_for_one_at_a_time"]
+    cores = f"{used} cores" if used > 1 else "one core"
     sizes = "small sizes, for a first look" if found["quick"] else "full sizes"
     return f"""# Beside other programs
 
-{machine["processor"]}, {cores} cores for each program, commit {machine["commit"]}, {sizes}.
-Load average {load[0]:.1f} before and {load[1]:.1f} after: more than {cores} means that others were
-at work too, and that seconds are not those of a quiet machine. Medians of {rounds} rounds in which
-the programs run in turn, each in a process of its own, on the same inputs.
+{machine["processor"]}, {cores} for each program, commit {machine["commit"]}, {sizes}.
+Load average {load[0]:.1f} before and {load[1]:.1f} after: more than {machine["cores"]} means that
+others were at work too, and that seconds are not those of a quiet machine. Medians of {rounds}
+rounds in which the programs run in turn, each in a process of its own, on the same inputs.
 
 *Warm* and *first* are two calls in one process, *CPU* is the warm call's; *process* and *GB* are of
 the whole process, with imports, reading and both calls. A program that takes one trait after the

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import cohorts
 import common
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from peers.inputs import inputs_of, write_inputs
 from peers.programs import Program
@@ -44,15 +47,16 @@ class Settings:
     """After so many a process is ended."""
     data: Path | None = None
     """Folder of the real cohorts."""
+    cores: tuple[int, ...] = tuple(sorted(os.sched_getaffinity(0)))
+    """Those that a program runs on."""
 
 
-def environment(program: Program) -> dict[str, str]:
+def environment(program: Program, threads: int) -> dict[str, str]:
     """Of a program's process: as many threads for each, nothing that tests set."""
-    cores = str(len(os.sched_getaffinity(0)))
     kept = {name: x for name, x in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
     if not program.pip:
         kept["PYTHONPATH"] = str(ROOT)
-    return kept | dict.fromkeys(THREADS, cores) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | dict.fromkeys(THREADS, str(threads)) | {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def finished(command: Sequence[str], env: Mapping[str, str], limit: float) -> str | None:
@@ -85,8 +89,10 @@ def once(
         out = Path(name)
         measured = [sys.executable, "-I", "-S", str(Path(__file__).with_name("measure.py"))]
         words = [task.name, str(folder), str(out), str(settings.seconds)]
-        command = [*measured, str(out / "whole.json"), *program.command(settings.cache), *words]
-        said = finished(command, environment(program), settings.limit)
+        cores = ",".join(map(str, settings.cores))
+        command = [*measured, str(out / "whole.json"), cores, *program.command(settings.cache)]
+        environ = environment(program, len(settings.cores))
+        said = finished([*command, *words], environ, settings.limit)
         if said is not None:
             raise RuntimeError(said)
         times = json.loads((out / "whole.json").read_text())
@@ -107,7 +113,8 @@ def case(
     settings: Settings,
 ) -> dict[str, Any]:
     """One task on one cohort by several programs, in turn, and again."""
-    print(f"== {task.name} on {cohort}: {size}", flush=True)
+    where = f"{task.name} on {cohort}"
+    print(f"{where}: {size}", flush=True)
     arrays = inputs_of(cohort, size, settings.data)
     found: dict[str, Any] = {"task": task.name, "cohort": cohort}
     found["sizes"] = size | {"n": len(arrays["Y"]), "p": arrays["X"].shape[1]}
@@ -124,7 +131,7 @@ def case(
                     times, answer = once(program, task, Path(name), settings)
                 except RuntimeError as error:
                     result["failed"] = str(error)
-                    print(f"  {program.name}: {error}", flush=True)
+                    print(f"{where}, {program.name}: {error}", flush=True)
                     continue
                 done = len(next(iter(answer.values())))
                 for kind in ("first", "warm"):
@@ -134,7 +141,8 @@ def case(
                 if number == 0:
                     relatives = task.kinship or program.kinship
                     result["errors"] = task.errors(arrays, answer, relatives)
-                    print(f"  {program.name}: {times['warm']:.3g} s", result["errors"], flush=True)
+                    took = f"{times['warm']:.3g} s"
+                    print(f"{where}, {program.name}: {took}", result["errors"], flush=True)
     return found
 
 
@@ -157,6 +165,27 @@ def variations(
             yield case(task, task.cohort, size, fast, once) | {"varies": name}
 
 
+def each_on_one_core(
+    cases: Sequence[tuple[Task, str, Sequence[Program]]], settings: Settings
+) -> list[dict[str, Any]]:
+    """As many small cases at a time as there are cores: programs mostly start and compile there."""
+    free: SimpleQueue[int] = SimpleQueue()
+    for core in settings.cores:
+        free.put(core)
+
+    def one(task: Task, cohort: str, programs: Sequence[Program]) -> dict[str, Any]:
+        core = free.get()
+        try:
+            return case(task, cohort, task.quick, programs, replace(settings, cores=(core,)))
+        finally:
+            free.put(core)
+
+    with ThreadPoolExecutor(len(settings.cores)) as pool:
+        return [*pool.map(lambda of: one(*of), cases)]
+
+
+# Other threads of BLAS would go on spinning beside the program that is timed next.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def run(
     tasks: Sequence[Task],
     programs: Sequence[Program],
@@ -167,20 +196,26 @@ def run(
     """All of them; what `render` writes.
 
     Each task is done on its own cohort, or on those that are named; to `vary` is to do it on other
-    cohorts and of other sizes as well.
+    cohorts and of other sizes as well. Quickly, each program has one core.
     """
     versions = {program.name: program.version(settings.cache) for program in programs}
     load = [os.getloadavg()[0]]
-    cases = []
-    for task in tasks:
-        able = [one for one in programs if task.name in one.tasks and versions[one.name]]
-        size = task.quick if settings.quick else task.full
-        for cohort in on or (task.cohort,):
-            cases.append(case(task, cohort, size, able, settings))
-        if vary:
-            cases += variations(task, cases[-1], able, settings)
+    able = {
+        task.name: [one for one in programs if task.name in one.tasks and versions[one.name]]
+        for task in tasks
+    }
+    asked = [(task, cohort) for task in tasks for cohort in on or (task.cohort,)]
+    if settings.quick:
+        cases = each_on_one_core([(*each, able[each[0].name]) for each in asked], settings)
+    else:
+        cases = [case(task, cohort, task.full, able[task.name], settings) for task, cohort in asked]
+    if vary:
+        own = {found["task"]: found for found in cases}
+        for task in tasks:
+            cases += variations(task, own[task.name], able[task.name], settings)
+    used = {"cores_used": 1 if settings.quick else len(settings.cores)}
     return {
-        "machine": common.machine() | {"cores_used": len(os.sched_getaffinity(0))},
+        "machine": common.machine() | used,
         "load": [*load, os.getloadavg()[0]],
         "quick": settings.quick,
         "seconds_for_one_at_a_time": settings.seconds,
