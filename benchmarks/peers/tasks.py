@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -41,6 +42,8 @@ class Task:
 
 
 _FIT = {"log likelihood lost": 1e-2, "h²": np.inf}
+_fit_task = partial(Task, allowed=_FIT, errors=errors.fit_errors)
+_gene_task = partial(Task, cohort="mosaic", kinship=False)
 _P = {"-log10 p": 1e-3}
 _STARTS = (
     "Starting Python, importing JAX and SciPy, and reading and writing are most of a process of"
@@ -48,23 +51,19 @@ _STARTS = (
 )
 
 _ALL = (
-    Task(
+    _fit_task(
         name="fit-one",
         what="h² of one trait by REML",
         quick={"n": 300, "M": 10, "m": 1},
         full={"n": 500, "M": 10, "m": 1},
-        allowed=_FIT,
-        errors=errors.fit_errors,
         why_slower="One trait is the decomposition of one matrix and little else. Ours takes one"
         " core for it and theirs take both: ours needs the fewest seconds of processors.",
     ),
-    Task(
+    _fit_task(
         name="fit-many",
         what="h² of each trait by REML",
         quick={"n": 300, "M": 2000, "m": 500},
         full={"n": 500, "M": 2000, "m": 5000},
-        allowed=_FIT,
-        errors=errors.fit_errors,
         cohorts=("relatives", "synth500", "bxd", "mice", "geuvadis"),
     ),
     Task(
@@ -76,14 +75,12 @@ _ALL = (
         allowed=_FIT,
         errors=errors.pattern_errors,
     ),
-    Task(
+    _fit_task(
         name="repeated-donors",
         what="share of variance between donors of each trait by REML, several samples of a donor",
         cohort="repeats",
         quick={"n": 200, "M": 10, "m": 200},
         full={"n": 500, "M": 10, "m": 2000},
-        allowed=_FIT,
-        errors=errors.fit_errors,
     ),
     Task(
         name="components",
@@ -143,35 +140,29 @@ _ALL = (
         why_slower=_STARTS,
         kinship=False,
     ),
-    Task(
+    _gene_task(
         name="cis",
         what="the best marker near each gene, p-values by permutation, no kinship",
-        cohort="mosaic",
         quick={"n": 200, "M": 1000, "m": 20, "window": 300, "permutations": 200},
         full={"n": 500, "M": 20_000, "m": 100, "window": 2000, "permutations": 1000},
         allowed=_P | {"permutation p, Monte-Carlo errors": 2.0},
         errors=errors.cis_errors,
-        kinship=False,
     ),
-    Task(
+    _gene_task(
         name="cis-nominal",
         what="every marker near each gene, no kinship",
-        cohort="mosaic",
         quick={"n": 200, "M": 1000, "m": 20, "window": 300},
         full={"n": 500, "M": 20_000, "m": 100, "window": 2000},
         allowed=_P,
         errors=errors.cis_nominal_errors,
-        kinship=False,
     ),
-    Task(
+    _gene_task(
         name="susie",
         what="inclusion probabilities near each gene by the sum of single effects, no kinship",
-        cohort="mosaic",
         quick={"n": 200, "M": 1000, "m": 5, "window": 300},
         full={"n": 500, "M": 20_000, "m": 100, "window": 2000},
         allowed={"PIP": 0.05},
         errors=errors.susie_errors,
-        kinship=False,
     ),
     Task(
         name="kinship",

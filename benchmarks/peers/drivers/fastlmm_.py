@@ -8,31 +8,28 @@ from pysnptools.kernelreader import KernelData
 from pysnptools.snpreader import SnpData
 
 
+def model(K, X):
+    lmm = LMM()
+    lmm.setK(K)
+    lmm.setX(X)
+    return lmm
+
+
+def hsq_of(lmm, y):
+    lmm.sety(y)
+    return float(lmm.findH2()["h2"])
+
+
 def fit(d):
     def run():
-        lmm, hsq = LMM(), []
-        lmm.setK(d.K)
-        lmm.setX(d.X)
-        for y in traits(d):
-            lmm.sety(y)
-            hsq.append(float(lmm.findH2()["h2"]))
-        return {"hsq": hsq}
+        lmm = model(d.K, d.X)
+        return {"hsq": [hsq_of(lmm, y) for y in traits(d)]}
 
     return run
 
 
 def fit_patterns(d):
-    def run():
-        hsq = []
-        for y, K, X in observed(d):
-            lmm = LMM()
-            lmm.setK(K)
-            lmm.setX(X)
-            lmm.sety(y)
-            hsq.append(float(lmm.findH2()["h2"]))
-        return {"hsq": hsq}
-
-    return run
+    return lambda: {"hsq": [hsq_of(model(K, X), y) for y, K, X in observed(d)]}
 
 
 def null_scan(d):
