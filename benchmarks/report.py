@@ -40,6 +40,22 @@ SEARCHES = {
     "refit hits": "h² again for every pair: pairs of p < 1e-6",
 }
 
+OTHER_SHAPES = {
+    "n 2000, p 30": "n = 2,000, 30 covariates, 5,000 markers × 2,000 traits",
+    "one trait, 100,000 markers": "n = 500, 100,000 markers × one trait",
+}
+
+ON_GPU = {
+    "null scan, best": "1,000,000 markers (`int8`) × 20,000 traits, best marker of each trait",
+    "null scan, p < 1e-6": "the same, pairs of p < 1e-6",
+    "null scan, all": "10,000 × 2,000, all statistics of all pairs (640 MB come back)",
+    "refit, best": "10,000 × 256, h² estimated for every pair, best",
+    "8 founders, best": "2,000 markers of 8 founders × 2,000 traits, best",
+    "fits, n = 1,000": "`fit_traits`, 100,000 traits of 1,000 individuals, decomposition included",
+    "fits, a pattern each": "`fit_traits`, 100 traits of 1,000 individuals, each with missing"
+    " values of its own",
+}
+
 
 def result(name: str) -> dict[str, Any]:
     """What a benchmark has found."""
@@ -102,6 +118,70 @@ def scan_range() -> str:
             ]
         )
     return table(["", "least", "most", "slowest kinship", "its seconds"], rows)
+
+
+def scan_other_shapes() -> str:
+    """Whole scans far from the shape of the other tables."""
+    found = result("scan")
+    strains = {name: found["strains"][name]["strains"] for name in ("first", "warm")}
+    rows = [
+        [
+            what,
+            number(found["shapes"][name]["over_product"]),
+            f"{found['shapes'][name]['seconds']:.2f}",
+            f"{found['shapes'][name]['first_seconds']:.1f}",
+        ]
+        for name, what in OTHER_SHAPES.items()
+    ]
+    warm = statistics.median(strains["warm"])
+    what = "79 strains, 7,321 markers × 35,554 traits"
+    rows.append([what, "", f"{warm:.2f}", f"{strains['first']:.1f}"])
+    return table(["best marker of each trait", "times the product", "seconds", "first"], rows)
+
+
+def missing_values() -> str:
+    """Fits in many patterns of missing values, over the decompositions that they need."""
+    found = result("missing_bxd")
+    rows = [
+        [kind, number(found["ratio_to_eigh"][kind]), f"{found['first'][kind]:.0f}"]
+        for kind in ("REML", "ML")
+    ]
+    of = f"times {found['patterns']:,} decompositions"
+    return table([f"{found['traits']:,} traits", of, "first call, s"], rows)
+
+
+def peak_memory() -> str:
+    """Seconds and memory of searches whose pairs would fill many gigabytes."""
+    rows = []
+    for name, what in (("memory", "hits of a scan"), ("memory_interactions", "interactions")):
+        found = result(name)
+        size = "{markers:,} markers × {traits:,} traits, n = {individuals}".format(**found)
+        rows.append([f"{what}, {size}", f"{found['seconds']:.0f}", f"{found['peak_gb']:.2f}"])
+    return table(["", "seconds", "GB at most"], rows)
+
+
+def several_components() -> str:
+    """Average-information steps beside L-BFGS, for two numbers of kinships."""
+    rows = [
+        [
+            f"{row['kinships']}",
+            number(row["lbfgs_over_information"]),
+            f"{row['steps']['lbfgs']:.0f}",
+            f"{row['steps']['information']:.0f}",
+        ]
+        for row in result("components")["rows"]
+    ]
+    return table(["kinships", "L-BFGS, times ours", "its steps a trait", "ours"], rows)
+
+
+def on_gpu() -> str:
+    """Whole calls on an accelerator."""
+    times = result("gpu_NVIDIA_H100_80GB_HBM3")["times"]
+    rows = [
+        [what, f"{times[name]['warm']:.2f}", f"{times[name]['first']:.0f}"]
+        for name, what in ON_GPU.items()
+    ]
+    return table(["", "seconds", "first call"], rows)
 
 
 def fits_by_shape() -> str:
@@ -172,7 +252,7 @@ def beside_others() -> str:
     busy = " and ".join(f"{load:.1f}" for load in found["load"])
     which = "Small sizes (`--quick`)" if found["quick"] else "Full sizes"
     said = (
-        f"{which} on {found['machine']['cores_used']} cores; load average before and after: {busy}."
+        f"{which} on {render.cores(found)}; load average before and after: {busy}."
         " † rounds differ by more than 25%."
     )
     return f"{said}\n\n{table(head, rows)}"
@@ -182,9 +262,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "scan": scan_of_cohorts,
     "scan, first calls": first_calls,
     "scan, range": scan_range,
+    "scan, other shapes": scan_other_shapes,
     "fits": fits_of_cohorts,
     "fits by shape": fits_by_shape,
     "first result": first_result,
+    "missing values": missing_values,
+    "memory": peak_memory,
+    "components": several_components,
+    "GPU": on_gpu,
     "peers": beside_others,
 }
 """By the name that pages give."""

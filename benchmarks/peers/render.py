@@ -27,6 +27,12 @@ def sizes(case: Case) -> str:
     return ", ".join(f"{name} = {value:,}" for name, value in case["sizes"].items())
 
 
+def cores(found: dict[str, Any]) -> str:
+    """Those of each program."""
+    used = found["machine"]["cores_used"]
+    return "one core" if used == 1 else f"{used} cores"
+
+
 def task_table(case: Case) -> str:
     """All programs that did a task."""
     lines = []
@@ -64,12 +70,11 @@ def preface(found: dict[str, Any]) -> str:
     machine, load = found["machine"], found["load"]
     results = [one for case in found["cases"] for one in case["programs"].values()]
     rounds = max(len(one["rounds"]) for one in results)
-    used, each = machine["cores_used"], found["seconds_for_one_at_a_time"]
-    cores = f"{used} cores" if used > 1 else "one core"
+    each = found["seconds_for_one_at_a_time"]
     sizes = "small sizes, for a first look" if found["quick"] else "full sizes"
     return f"""# Beside other programs
 
-{machine["processor"]}, {cores} for each program, commit {machine["commit"]}, {sizes}.
+{machine["processor"]}, {cores(found)} for each program, commit {machine["commit"]}, {sizes}.
 Load average {load[0]:.1f} before and {load[1]:.1f} after: more than {machine["cores"]} means that
 others were at work too, and that seconds are not those of a quiet machine. Medians of {rounds}
 rounds in which the programs run in turn, each in a process of its own, on the same inputs.
