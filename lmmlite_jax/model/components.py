@@ -29,6 +29,7 @@ from lmmlite_jax.model.average_information import (
     variance_of_estimates,
 )
 from lmmlite_jax.model.components_result import ComponentsFit
+from lmmlite_jax.model.derivatives import differentiable_times
 from lmmlite_jax.model.estimate import boundary_pvalue, constant_status
 from lmmlite_jax.model.inputs import (
     COLLINEAR_TOLERANCE,
@@ -39,7 +40,6 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
 )
 from lmmlite_jax.model.options import check_level, check_tolerance
-from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import AnyArray, in_float64, is_traced
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.rotation import check_spectrum

@@ -13,7 +13,7 @@ differentiated, Δ is the same for all traits, and so are the products with dK.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from lmmlite_jax.model.derivatives import derivative_along, differentiable_times, vanishing
 from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
     Labelled,
@@ -29,7 +30,6 @@ from lmmlite_jax.model.inputs import (
     check_same_individuals,
 )
 from lmmlite_jax.model.missing import batches, phenotypes_of
-from lmmlite_jax.model.orders import differentiable_times
 from lmmlite_jax.model.precision import (
     AnyArray,
     double_precision,
@@ -39,7 +39,8 @@ from lmmlite_jax.model.precision import (
     whole_products,
 )
 from lmmlite_jax.model.result import Status
-from lmmlite_jax.model.spectral_fit import SpectralFit, spectral_fit
+from lmmlite_jax.model.skeleton import Skeleton
+from lmmlite_jax.model.spectral_fit import spectral_fit
 from lmmlite_jax.model.study import as_complete
 from lmmlite_jax.model.traits import fit_traits
 
@@ -213,10 +214,12 @@ class _Base(NamedTuple):
     dof: Float[Array, ""]
     Kva: Float[AnyArray, "q 1"]
     variances: Float[AnyArray, "q m"]
+    values: Float[AnyArray, "q m"]
     basis: Float[AnyArray, "q n"]
     Q_t: Float[AnyArray, "p n"]
     to_beta: Float[AnyArray, "p p"]
     inner: Float[AnyArray, "p p"]
+    factors: tuple[Float[AnyArray, "r q_or_n"], Float[AnyArray, "r m"]]
     full: tuple[Float[AnyArray, "n n"], Float[AnyArray, "n 1"], Float[AnyArray, "n m"]] | None
 
 
@@ -237,32 +240,42 @@ def _fit(
     at = fit.moments(hsq)
     inside = expanded & (hsq > 0) & (hsq < 1) & (at.curvature < 0)
     Kva = fit.projection.Kva[:, None]
+    loglik = 0.5 * (jnp.sum(jnp.log(at.levels), axis=0) - fit.dof * jnp.log(at.squares))
+    if reml:
+        loglik = loglik + 0.5 * X.shape[1] * jnp.log(2 * jnp.pi / fit.dof)
     full = None
     if fit.full_basis is not None:
         spectrum = fit.spectrum[:, None]
         full = fit.full_basis, spectrum, hsq * spectrum + (1 - hsq)
     return _Base(
-        loglik=jnp.where(expanded, _at_the_maximum(reml, fit, hsq, X.shape[1]), fit.loglik),
+        loglik=jnp.where(expanded, loglik, fit.loglik),
         expanded=expanded,
         hsq=hsq,
         curvature=jnp.where(inside, at.curvature, 0.0),
         dof=fit.dof,
         Kva=Kva,
         variances=hsq * Kva + (1 - hsq),
+        values=fit.values,
         basis=fit.projection.Kve_t,
         Q_t=fit.projection.Q_t,
         to_beta=fit.to_beta,
         inner=fit.projection.inner,
+        factors=_in_nodes(fit.skeleton, fit.spectrum, hsq),
         full=full,
     )
 
 
-def _at_the_maximum(
-    reml: bool, fit: SpectralFit, hsq: Float[Array, " m"], p: int
-) -> Float[Array, " m"]:
-    at = fit.moments(hsq)
-    value = 0.5 * (jnp.sum(jnp.log(at.levels), axis=0) - fit.dof * jnp.log(at.squares))
-    return value + 0.5 * p * jnp.log(2 * jnp.pi / fit.dof) if reml else value
+def _in_nodes(
+    skeleton: Skeleton, spectrum: Float[AnyArray, " q"], hsq: Float[Array, " m"]
+) -> tuple[Float[Array, "r q"], Float[Array, "r m"]]:
+    """Two factors of the weights 1/(hλ + 1 - h) (q, m), by the nodes and by zero eigenvalues."""
+    positive = spectrum >= skeleton.smallest
+    at_nodes = jnp.where(positive, skeleton.weights_of(spectrum), 0.0)
+    of_null = jnp.where(hsq < 1, 1 / jnp.where(hsq < 1, 1 - hsq, 1.0), 0.0)
+    return (
+        jnp.concatenate([at_nodes, jnp.where(positive, 0.0, 1.0)[None]]),
+        jnp.concatenate([skeleton.interpolation(hsq), of_null[None]]),
+    )
 
 
 @jax.custom_jvp
@@ -272,10 +285,10 @@ def _profile(
     return base.loglik
 
 
-@_profile.defjvp
+@partial(_profile.defjvp, symbolic_zeros=True)
 @whole_products()
 def _profile_jvp(
-    primals: tuple[_Base, Array, Array, Array], tangents: tuple[_Base, Array, Array, Array]
+    primals: tuple[_Base, Array, Array, Array], tangents: tuple[Any, ...]
 ) -> tuple[Array, Array]:
     base, *at = primals
     hsq = _maximum(*primals)
@@ -283,7 +296,7 @@ def _profile_jvp(
     def expansion(*at: Array) -> Array:
         return _expanded(base, hsq, *differentiable_times(2, REFUSAL, *at))
 
-    change = jax.jvp(expansion, tuple(at), tuple(tangents[1:]))[1]
+    change = derivative_along(expansion, at, tangents[1:])
     return _profile(*primals), jnp.where(base.expanded, change, 0.0)
 
 
@@ -294,10 +307,10 @@ def _maximum(
     return base.hsq
 
 
-@_maximum.defjvp
+@partial(_maximum.defjvp, symbolic_zeros=True)
 @whole_products()
 def _maximum_jvp(
-    primals: tuple[_Base, Array, Array, Array], tangents: tuple[_Base, Array, Array, Array]
+    primals: tuple[_Base, Array, Array, Array], tangents: tuple[Any, ...]
 ) -> tuple[Array, Array]:
     """Implicit function theorem: dĥ = -(∂²ll/∂h²)⁻¹ ∂²ll/∂h∂θ dθ."""
     base, *at = primals
@@ -307,7 +320,7 @@ def _maximum_jvp(
         ones = jnp.ones_like(base.hsq)
         return jax.jvp(lambda hsq: _expanded(base, hsq, *at), (base.hsq,), (ones,))[1]
 
-    moved = jax.jvp(slope, tuple(at), tuple(tangents[1:]))[1]
+    moved = derivative_along(slope, at, tangents[1:])
     regular = base.curvature < 0
     change = jnp.where(regular, -moved / jnp.where(regular, base.curvature, -1.0), 0.0)
     return _maximum(*primals), change
@@ -323,33 +336,46 @@ def _expanded(
     """Log likelihood, less a constant, to second order beside the point where ``base`` was made."""
     U, Q_t, moved_h = base.basis, base.Q_t, hsq - base.hsq
     rest = (1 - base.hsq) - moved_h
-    T = U @ X @ base.to_beta
+    T = vanishing(lambda U, X, to_beta: U @ X @ to_beta, U, X, base.to_beta)
     T = T @ (2 * jnp.eye(len(Q_t), dtype=T.dtype) - Q_t @ X @ base.to_beta)
-    T = T - lax.stop_gradient(T)
-    moved_K = K - lax.stop_gradient(K)
     cross = T @ (Q_t @ K @ U.T)
-    delta = U @ moved_K @ U.T - cross - cross.T + T @ base.inner @ T.T
-    traits = jnp.where(base.expanded, U @ y - T @ (Q_t @ y), 1.0)
+    delta = vanishing(_in_basis, U, K) - cross - cross.T + T @ base.inner @ T.T
+    moved_y = vanishing(jnp.matmul, U, y)
+    traits = jnp.where(base.expanded, base.values + moved_y - T @ (Q_t @ y), 1.0)
 
     variances = base.variances + moved_h * (base.Kva - 1)
     weighted = traits / variances
-    bent = hsq * (delta @ weighted) + rest * (T @ (T.T @ weighted))
+    bent = vanishing(_bent, hsq, rest, delta, T, weighted)
     squares = jnp.sum((traits - bent) * weighted + bent**2 / variances, axis=0)
     if base.full is None:
-        logdet = _log_determinant(hsq, variances, delta)
+        logdet = _log_determinant(hsq, variances, delta, base.factors)
         logdet = logdet + rest * jnp.sum(jnp.sum(T**2, axis=1)[:, None] / variances, axis=0)
         logdet = logdet - jnp.sum(T**2)
     else:
         vectors, spectrum, levels = base.full
+        moved = vanishing(_in_basis, vectors, K)
         levels = levels + moved_h * (spectrum - 1)
-        logdet = _log_determinant(hsq, levels, vectors @ moved_K @ vectors.T)
+        logdet = _log_determinant(hsq, levels, moved, base.factors)
     return -0.5 * (logdet + base.dof * jnp.log(squares))
 
 
 def _log_determinant(
-    hsq: Float[AnyArray, " m"], variances: Float[AnyArray, "q m"], delta: Float[AnyArray, "q q"]
+    hsq: Float[Array, " m"],
+    variances: Float[AnyArray, "q m"],
+    delta: Float[Array, "q q"],
+    factors: tuple[Float[AnyArray, "r q"], Float[AnyArray, "r m"]],
 ) -> Float[Array, " m"]:
     """Of diag(variances) + h delta, to second order in delta."""
     weights = 1 / variances
     first = jnp.sum(jnp.log(variances), axis=0) + hsq * (jnp.diagonal(delta) @ weights)
-    return first - 0.5 * hsq**2 * jnp.sum(weights * (delta**2 @ weights), axis=0)
+    at_nodes, between = factors
+    second = jnp.sum(between * (at_nodes @ delta**2 @ at_nodes.T @ between), axis=0)
+    return first - 0.5 * hsq**2 * second
+
+
+def _in_basis(basis: Float[Array, "q n"], K: Float[Array, "n n"]) -> Float[Array, "q q"]:
+    return basis @ K @ basis.T
+
+
+def _bent(hsq: Array, rest: Array, delta: Array, T: Array, weighted: Array) -> Array:
+    return hsq * (delta @ weighted) + rest * (T @ (T.T @ weighted))

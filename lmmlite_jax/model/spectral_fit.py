@@ -7,13 +7,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.decomposition import Sample, decompose
 from lmmlite_jax.model.engine import make_engine
 from lmmlite_jax.model.options import Options
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.rotation import Extremes, Projection
+from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = ["Moments", "SpectralFit", "spectral_fit"]
 
@@ -26,7 +28,10 @@ NEAR = 1e-6
 FAR = 0.1
 """Longest step to the maximum from where a skeleton found it, as a part of h(1-h)."""
 
-NEWTON_STEPS = 2
+LAST_STEP = 1e-7
+"""A step of Newton's method so small, in the same units, leaves nothing but rounding."""
+
+MOST_STEPS = 4
 
 
 class Moments(NamedTuple):
@@ -54,6 +59,8 @@ class SpectralFit(NamedTuple):
     ----------
     hsq, loglik, status : (m,)
         As in `LMMFit`, ``hsq`` to the digits that the spectrum itself has, and NaN where flat.
+    skeleton
+        Where the fit began.
     projection, to_beta
         Kinship in the complement of the covariates, and R⁻¹.
     values : (q, m)
@@ -68,6 +75,7 @@ class SpectralFit(NamedTuple):
     hsq: Float[Array, " m"]
     loglik: Float[Array, " m"]
     status: Int[Array, " m"]
+    skeleton: Skeleton
     projection: Projection
     to_beta: Float[Array, "p p"]
     values: Float[Array, "q m"]
@@ -134,6 +142,7 @@ def spectral_fit(
         hsq=block.hsq[0],
         loglik=block.loglik[0],
         status=block.status[0],
+        skeleton=engine.skeleton,
         projection=projection,
         to_beta=everyone.to_beta[0],
         values=rotated.values[0],
@@ -157,23 +166,53 @@ def _of_everyone(
     return (jnp.where(real, jnp.maximum(values, 0), 1.0), vectors.T), whole
 
 
+class _Search(NamedTuple):
+    """Where traits are looked at next; where they were, and the size of the slope there (m,)."""
+
+    hsq: Float[Array, " m"]
+    before: Float[Array, " m"]
+    slope: Float[Array, " m"]
+    done: Bool[Array, " m"]
+    step: Int[Array, ""]
+
+
 def _polished(fit: SpectralFit) -> Float[Array, " m"]:
     """Maxima without the error of the skeleton: at a boundary exactly, or by Newton's method."""
-    found, smallest = fit.hsq, fit.smallest
-    edge = jnp.round(found)
-    at_edge = fit.moments(jnp.where((edge == 1) & (smallest > 0), 1.0, 0.0))
-    outwards = jnp.where(edge == 1, (at_edge.gradient >= 0) & (smallest > 0), at_edge.gradient <= 0)
-    inside = (found > 0) & (found < 1)
-    hsq = jnp.where(inside, found, 0.5)
-    at = fit.moments(hsq)
-    for _ in range(NEWTON_STEPS):
-        step = -at.gradient / jnp.where(at.curvature < 0, at.curvature, -jnp.inf)
+    edge, inside = jnp.round(fit.hsq), (fit.hsq > 0) & (fit.hsq < 1)
+    known = jnp.where(inside, fit.hsq, 0.5)
+    near = (jnp.abs(fit.hsq - edge) < NEAR) & ((edge == 0) | (fit.smallest > 0))
+
+    def advance(at: _Search) -> _Search:
+        there = fit.moments(at.hsq)
+        step = -there.gradient / jnp.where(there.curvature < 0, there.curvature, -jnp.inf)
         # A flat likelihood turns the skeleton's error into a step that may be long.
-        nearby = jnp.abs(step) < FAR * hsq * (1 - hsq)
-        proposed = jnp.where(nearby, hsq + step, hsq)
-        there = fit.moments(proposed)
-        better = jnp.abs(there.gradient) < jnp.abs(at.gradient)
-        hsq = jnp.where(better, proposed, hsq)
-        at = jax.tree.map(lambda new, old, better=better: jnp.where(better, new, old), there, at)
-    polished = jnp.where(inside, hsq, found)
-    return jnp.where((jnp.abs(found - edge) < NEAR) & outwards, edge, polished)
+        part = jnp.abs(step) / (at.hsq * (1 - at.hsq))
+        better = jnp.abs(there.gradient) < at.slope
+        moves = better & (part < FAR)
+        hsq = jnp.where(moves, at.hsq + step, jnp.where(better, at.hsq, at.before))
+        done = ~moves | (part < LAST_STEP)
+        # At the boundary the slope's sign decides, and Newton's method begins where it does not.
+        at_edge = near & (at.step == 0)
+        outwards = jnp.where(edge == 1, there.gradient >= 0, there.gradient <= 0)
+        hsq = jnp.where(at_edge, jnp.where(outwards, edge, known), hsq)
+        done = jnp.where(at_edge, outwards | ~inside, done)
+        looked = better & ~at_edge
+        return _Search(
+            hsq=jnp.where(at.done, at.hsq, hsq),
+            before=jnp.where(looked, at.hsq, at.before),
+            slope=jnp.where(looked, jnp.abs(there.gradient), at.slope),
+            done=at.done | done,
+            step=at.step + 1,
+        )
+
+    start = _Search(
+        hsq=jnp.where(near, edge, known),
+        before=known,
+        slope=jnp.full_like(known, jnp.inf),
+        done=~(near | inside),
+        step=jnp.zeros((), int),
+    )
+    found = lax.while_loop(
+        lambda at: jnp.any(~at.done) & (at.step < MOST_STEPS), advance, start
+    ).hsq
+    return jnp.where(inside, found, fit.hsq)
