@@ -7,12 +7,13 @@ of the eigenvectors, none of which is differentiated.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple, Never
+from typing import Any, NamedTuple, Never
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lmmlite_jax.model.derivatives import derivative_along
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.precision import (
     AnyArray,
@@ -104,6 +105,20 @@ class _WithDerivative(NamedTuple):
     effects: Float[AnyArray, "p m"]
     drift: Float[AnyArray, "p m"]
 
+    def change(
+        self, dK: Float[Array, "n n"], dy: Float[Array, "n m"], dX: Float[Array, "n p"]
+    ) -> Float[Array, " m"]:
+        """dĥ, linear in all three."""
+        E = self.basis @ dK @ self.basis.T
+        T = self.basis @ dX @ self.to_beta
+        if self.full_basis is None:
+            levels = jnp.diagonal(E) - 2 * jnp.sum(T * self.cross, axis=1)
+        else:
+            levels = jnp.sum((self.full_basis @ dK) * self.full_basis, axis=1)
+        change = self.outer * (self.basis @ dy - T @ self.effects)
+        change = change + self.weighted * (E @ self.inner) - self.curved * (T @ self.drift)
+        return levels @ self.spectral + jnp.sum(change, axis=0)
+
 
 @partial(jax.jit, static_argnums=0)
 def _heritabilities(
@@ -119,22 +134,13 @@ def _heritability(
     return _with_derivative(reml, K, y, X).hsq
 
 
-@_heritability.defjvp
+@partial(_heritability.defjvp, symbolic_zeros=True)
 @whole_products()
 def _heritability_jvp(
-    reml: bool, primals: tuple[Array, ...], tangents: tuple[Array, ...]
+    reml: bool, primals: tuple[Array, ...], tangents: tuple[Any, ...]
 ) -> tuple[Array, Array]:
-    dK, dy, dX = tangents
     fitted = _with_derivative(reml, *primals)
-    E = fitted.basis @ dK @ fitted.basis.T
-    T = fitted.basis @ dX @ fitted.to_beta
-    if fitted.full_basis is None:
-        levels = jnp.diagonal(E) - 2 * jnp.sum(T * fitted.cross, axis=1)
-    else:
-        levels = jnp.sum((fitted.full_basis @ dK) * fitted.full_basis, axis=1)
-    change = fitted.outer * (fitted.basis @ dy - T @ fitted.effects)
-    change = change + fitted.weighted * (E @ fitted.inner) - fitted.curved * (T @ fitted.drift)
-    return fitted.hsq, levels @ fitted.spectral + jnp.sum(change, axis=0)
+    return fitted.hsq, derivative_along(fitted.change, primals, tangents)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
