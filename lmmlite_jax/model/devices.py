@@ -13,7 +13,7 @@ import jax
 from lmmlite_jax.model.precision import double_precision
 from lmmlite_jax.model.threads import cores, on_cpu
 
-__all__ = ["devices", "spread"]
+__all__ = ["devices", "one_ahead", "spread"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,6 +25,16 @@ def devices() -> list[jax.Device]:
     if chosen is None:
         return jax.local_devices()
     return jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
+
+
+def one_ahead(results: Iterator[A]) -> Iterator[A]:
+    """Results of JAX's work, each handed over when the next one has been started."""
+    waiting: deque[A] = deque()
+    for result in results:
+        waiting.append(result)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def spread(

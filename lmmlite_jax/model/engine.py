@@ -15,11 +15,13 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.model.at_once import halve
 from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
+from lmmlite_jax.model.devices import one_ahead
 from lmmlite_jax.model.fitted_blocks import Rotated, fit_blocks, fit_blocks_together, predict
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
     simulate_law,
 )
+from lmmlite_jax.model.maximum import points_of_fits
 from lmmlite_jax.model.missing import batches, phenotypes_of
 from lmmlite_jax.model.options import NO_PRIOR, Options, Prior
 from lmmlite_jax.model.precision import AnyArray
@@ -101,6 +103,7 @@ class Engine(NamedTuple):
             prior=self.prior,
             options=self.options,
             dtype=self.dtype,
+            points=points_of_fits(self.skeleton.nodes, patterns.zeros, self.prior),
             smallest=smallest,
         )
         if self.predict is not None:
@@ -148,10 +151,14 @@ class Engine(NamedTuple):
         for batch in batches(observed, traits):
             engine, patterns = self._with_patterns(batch.members)
             laws = engine.laws(patterns) if engine.laws is not None else None
-            for which, columns in zip(batch.pattern, batch.traits, strict=True):
-                y = phenotypes_of(Y, batch.members[which], columns)
-                rotated, fit = engine.fit(patterns, laws, which, y)
-                yield Group(patterns, which, columns, rotated, fit)
+            members = batch.members
+            fitted = (
+                engine.fit(patterns, laws, which, phenotypes_of(Y, members[which], columns))
+                for which, columns in zip(batch.pattern, batch.traits, strict=True)
+            )
+            # The caller looks at a group while JAX is at work on the next one.
+            for number, (rotated, fit) in enumerate(one_ahead(fitted)):
+                yield Group(patterns, batch.pattern[number], batch.traits[number], rotated, fit)
 
     def _with_patterns(self, members: Int[np.ndarray, "P s"]) -> tuple[Engine, Pattern]:
         """Patterns, and the engine whose skeleton holds their eigenvalues."""

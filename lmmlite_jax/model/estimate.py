@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erfc
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.maximum import LAST, global_maximum
+from lmmlite_jax.model.maximum import GRID_POINTS, LAST, global_maximum
 from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
@@ -75,7 +75,7 @@ class EffectVariance(NamedTuple):
         return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
 
 
-@partial(jax.jit, static_argnames="options")
+@partial(jax.jit, static_argnames=("options", "points"))
 def estimate(
     profile: Profile,
     *,
@@ -86,6 +86,7 @@ def estimate(
     tol: Array,
     prior: Prior,
     options: Options,
+    points: int = GRID_POINTS,
     smallest: Float[Array, ""] | None = None,
 ) -> Components:
     """Fit m traits whose sums are known.
@@ -100,7 +101,7 @@ def estimate(
         Zero eigenvalues of K in the complement of the covariates.
     status : (m,)
         Reasons already known not to fit a trait.
-    smallest : (), optional
+    points, smallest : int, () optional
         As in `global_maximum`.
     """
     n = jnp.broadcast_to(n, status.shape)
@@ -120,6 +121,7 @@ def estimate(
         tol,
         spike=absorbed & (status == Status.OK),
         check_boundary=options.check_boundary,
+        points=points,
         smallest=smallest,
     )
     at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)

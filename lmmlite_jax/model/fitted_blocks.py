@@ -51,6 +51,7 @@ def fit_blocks(
     prior: Prior,
     options: Options,
     dtype: str,
+    points: int,
     smallest: Float[Array, ""] | None = None,
 ) -> tuple[Rotated, LMMFit]:
     """Rotate blocks of traits and fit them: see `Engine.fit`."""
@@ -64,6 +65,7 @@ def fit_blocks(
         tol=tol,
         prior=prior,
         options=options,
+        points=points,
         smallest=smallest,
     )
     return rotated, _finish(
@@ -71,7 +73,7 @@ def fit_blocks(
     )
 
 
-fit_blocks_together = jax.jit(fit_blocks, static_argnames=("options", "dtype"))
+fit_blocks_together = jax.jit(fit_blocks, static_argnames=("options", "dtype", "points"))
 
 
 @partial(jax.jit, static_argnames="dtype")

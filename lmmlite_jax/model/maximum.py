@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.precision import AnyArray, Scalar
+from lmmlite_jax.model.options import Prior
+from lmmlite_jax.model.precision import AnyArray, Scalar, is_traced
 from lmmlite_jax.model.profile import Profile
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Maximum",
     "global_maximum",
     "grid_points",
+    "points_of_fits",
     "search_grid",
 ]
 
@@ -173,6 +175,17 @@ def grid_points(nodes: np.ndarray, reach: float = REGULAR_RANGE) -> int:
     return min(GRID_POINTS, int(np.ceil(span / step)))
 
 
+def points_of_fits(nodes: Float[AnyArray, " r"], zeros: Float[AnyArray, "*P"], prior: Prior) -> int:
+    """Points of the grid on which fits are searched, with so many zero eigenvalues.
+
+    All where some are zero, or nobody knows. A prior's squares are those of an eigenvalue of 1, and
+    this may be far below the others.
+    """
+    if is_traced(nodes, zeros) or np.any(np.asarray(zeros) > 0) or prior.variance * prior.size > 0:
+        return GRID_POINTS
+    return grid_points(np.asarray(nodes))
+
+
 def search_grid(
     nodes: Float[AnyArray, " r"],
     edge: Scalar,
@@ -209,7 +222,7 @@ def _newton(
     low, high = grid[ends]
     slope_low, slope_high = jnp.take_along_axis(slopes, ends, axis=0, mode="clip")
     part = slope_low / (slope_low - slope_high)
-    part = jnp.where((part > 0.001) & (part < 0.999), part, 0.5)
+    part = jnp.where(part > 0, part, 0.5)  # 0 or NaN where a slope is infinite
     smallest = grid[1]  # below it the likelihood is as good as linear
 
     def step(state: _Bracket) -> _Bracket:
