@@ -27,7 +27,6 @@ from lmmlite_jax.mapping.pair_bounds import (
     pair_cells,
     pair_markers,
     pair_traits,
-    parts_of_cells,
 )
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
 from lmmlite_jax.mapping.share_bound import (
@@ -93,10 +92,10 @@ class _Waiting:
         self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
         self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
         levels = _levels(block.individuals)
-        self._cells = [pair_cells(*level) for level in levels]
+        self._cells = [pair_cells(cells) for cells in levels]
         self._traits = [
-            pair_traits(own, *level, self._dof, restricted=self._restricted)
-            for own, level in zip((block.in_cells, block.in_fine_cells), levels, strict=True)
+            pair_traits(own, cells, self._dof, restricted=self._restricted)
+            for own, cells in zip((block.in_cells, block.in_fine_cells), levels, strict=True)
         ]
         self._compiled = False
 
@@ -137,13 +136,13 @@ class _Waiting:
         )
         mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
         trait, marker = np.divmod(np.flatnonzero(mask), mask.shape[1])
-        of_traits, of_markers = self._traits, markers.levels
-        usual, fine = map(Level, self._cells, of_markers, of_traits)
-        most = largest_shares(
-            found, marker, trait, share[trait], usual, fine, restricted=self._restricted
-        )
-        left = _Some(np.full(trait.size, number), marker, trait, most)
-        return left.at(~(most < share[trait]))
+        left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
+        for level in map(Level, self._cells, markers.levels, self._traits):
+            most = largest_shares(
+                found, left.marker, left.trait, level, restricted=self._restricted
+            )
+            left = left._replace(most=most).at(~(most < share[left.trait]))
+        return left
 
     def fit(self, pairs: _Some) -> Iterator[tuple[_Some, Refit]]:
         """Fit pairs, some at a time."""
@@ -208,20 +207,18 @@ class _InCells:
 
     @cached_property
     def usual(self) -> MarkersInCells:
-        """In the usual cells."""
+        """For all pairs."""
         return markers_in_cells(self.block.rotated, self.block.individuals.cells)
 
     @cached_property
     def levels(self) -> list[PairMarkers]:
-        """For pairs that are looked at one by one, in the usual cells and in their parts."""
+        """For pairs that are looked at one by one, in the usual cells and in the fine ones."""
         levels = _levels(self.block.individuals)
-        return [pair_markers(self.block.rotated, *level) for level in levels]
+        return [pair_markers(self.block.rotated, cells) for cells in levels]
 
 
-def _levels(individuals: Individuals) -> list[tuple[Cells, Int[np.ndarray, " C"]]]:
-    """The usual cells, and the finer ones as parts of these, with their order."""
-    usual, fine = individuals.cells, individuals.fine_cells
-    return [(usual, np.arange(len(usual.factors))), (fine, parts_of_cells(usual, fine))]
+def _levels(individuals: Individuals) -> list[Cells]:
+    return [individuals.cells, individuals.fine_cells]
 
 
 class _Refits(ABC):

@@ -41,6 +41,7 @@ __all__ = [
     "could_matter",
     "log_squares",
     "markers_in_cells",
+    "most_of_neighbours",
     "most_promising",
     "products",
     "share_of_score",
@@ -172,7 +173,15 @@ def _least_cosines(
         needed = -jnp.expm1(jnp.minimum(log_rest, 0.0))
     cosine = jnp.minimum(jnp.sqrt(needed), 1 - 1e-15)
     away = jnp.arctanh(cosine) - cells.radius[:, None]
-    return jnp.tanh(away) - cells.margin[:, None]
+    return jnp.tanh(-most_of_neighbours(-away.T, cells.tail.size).T) - cells.margin[:, None]
+
+
+def most_of_neighbours(values: Float[Array, "P C"], ways: int) -> Float[Array, "P C"]:
+    """Largest in a cell and those beside it, of which the last ones, ways to h = 1, have none."""
+    count = values.shape[1] - ways
+    regular = jnp.pad(values[:, :count], ((0, 0), (1, 1)), constant_values=-jnp.inf)
+    most = jnp.maximum(jnp.maximum(regular[:, :-2], regular[:, 2:]), values[:, :count])
+    return jnp.concatenate([most, values[:, count:]], axis=1)
 
 
 def cell_before(cells: Cells) -> Int[np.ndarray, " C"]:

@@ -3,7 +3,18 @@
 Let θ be the angle between √w ∘ ỹ and √w ∘ g̃. From h to h' both vectors are multiplied by the same
 diagonal matrix, and Wielandt's inequality bounds the change of atanh |cos θ| by half of the range
 of log(w'/w) over the eigenvalues. With δ = (1-h)/h and eigenvalues in [a, b] that range is the
-change of φ(δ) = log((b + δ)/(a + δ)): cells are of one length in φ.
+change of φ(δ) = log((b + δ)/(a + δ)): cells are of one length in φ, those at the ends of half.
+
+Nor does it bend much: t = atanh cos θ has |t''| ≤ ¼ in φ, so that between points L apart |t| is at
+most L²/32 above the larger of both ends. Less a number that all share, which turns no angle,
+ℓᵢ = d log wᵢ / dφ is between -½ and ½ and ℓᵢ' = ℓᵢ² - ¼. In the plane of both vectors, and in their
+bisectors as its axes, let diag(ℓ) be the matrix [[μ + ρ cos ω, ρ sin ω], [ρ sin ω, μ - ρ cos ω]],
+and diag(ℓ²) the square of that and a positive semidefinite R, that is at most ¼ together. Then
+
+    t' = ρ cos ω,    t'' = ρ² cos θ sin² ω + 2 μ ρ cos ω + R₁₁ - R₂₂,
+    R₁₁ ≤ ¼ - μ² - ρ² - 2 μ ρ cos ω,    R₂₂ ≤ ¼ - μ² - ρ² + 2 μ ρ cos ω,
+
+and |t''| ≤ ¼ - μ² - ρ² (1 - |cos θ| sin² ω).
 
 In single precision, cos θ in the middle of every cell is a combination of a few products: a coarse
 `Skeleton` leaves an error in each weight, at most that part of Σ w |g̃ ỹ|, and so by the inequality
@@ -31,8 +42,8 @@ __all__ = [
     "traits_in_products",
 ]
 
-LONGEST_RADIUS = 0.03
-"""What the longest way within a cell from its middle may change atanh |cos θ| by."""
+WIDEST = 0.9
+"""Longest cell in φ, as long as these are not more than `MOST_CELLS`."""
 
 STEP_OF_CELLS = 16
 """Cells come in multiples of these, so that programs are few."""
@@ -72,9 +83,11 @@ class Cells(NamedTuple):
     at_nodes : (C, r + 1)
         Factors of coefficients (see `RefitTraits`) for such sums in the middle of each cell.
     radius, margin : (C,)
-        By how much atanh |cos θ|, and computed values of cos θ, can be off.
+        By how much atanh |cos θ| in a cell can be above those in its middle and in those of the
+        cells beside it, which ways to h = 1 have none of; and computed values of cos θ be off.
     middle : (C,) or (C - 2,)
-        Heritability in the middle of each cell that is no way to h = 1.
+        Heritability in the middle of each cell that is no way to h = 1; of the first and the last
+        at their ends.
     width : ()
         Change of φ over a cell, which bounds that of the logarithm of a ratio of two sums.
     hsq : (F,)
@@ -137,22 +150,22 @@ def cells_of_spectrum(
     """Cells for the eigenvalues of one pattern of missing values, of which some are real.
 
     ``smallest`` is the smallest positive eigenvalue that enters a likelihood of n individuals,
-    ``dof`` the factor of log rss in twice the log likelihood, ``parts`` into how many each of the
-    usual cells is divided, the products being the same.
+    ``dof`` the factor of log rss in twice the log likelihood, ``parts`` how many times as many
+    cells are wanted as usual, the products being the same.
     """
     rows, zero = int(real.sum()), real & (spectrum <= 0)
     values = spectrum[real & (spectrum > 0)]
     low, high, singular = values.min(), values.max(), bool(zero.any())
     low_edge = 0.0 if singular else low
     tail = TAIL * min(low, smallest)
-    end = tail if singular else 0.0
+    end = tail if singular else low / BEYOND
     length = max(np.log((high + end) / (low_edge + end)), 1e-6)
-    wanted = length / (4 * LONGEST_RADIUS) / STEP_OF_CELLS
+    wanted = length / WIDEST / STEP_OF_CELLS
     count = parts * int(min(MOST_CELLS, STEP_OF_CELLS * np.ceil(wanted)))
-    width = length / count
-    growth = np.expm1((np.arange(count) + 0.5) * width)
-    deltas = (high - low_edge * (growth + 1)) / growth
-    deltas = np.maximum(deltas, end)
+    width = length / (count - 1)
+    growth = np.expm1(np.arange(1, count) * width)
+    deltas = np.append(np.inf, (high - low_edge * (growth + 1)) / growth)
+    deltas = np.clip(deltas, end, BEYOND * high)
 
     coarse = interval_skeleton(float(low / high), high, COARSE_ERROR)
     at = np.asarray(coarse.deltas)[:, None]
@@ -165,7 +178,8 @@ def cells_of_spectrum(
         axis=1,
     )
     of_eigenvalues = (1 + deltas[:, None]) / (values + deltas[:, None])
-    radius = np.full(count, width / 4)
+    # The ends are 1 / BEYOND short in φ, of which atanh |cos θ| changes by half.
+    radius = np.full(count, width**2 / 32 + 1 / BEYOND)
     if singular:
         sources = np.concatenate([sources, np.where(zero, 1.0, 0.0)[None]])
         rest = _interpolation(coarse, np.ones(1))
@@ -189,7 +203,8 @@ def cells_of_spectrum(
     points = int(np.ceil(np.log(ends[0] / ends[1]) / step)) + 1
     fine = np.geomspace(*ends, points)
     step = np.log(ends[0] / ends[1]) / (points - 1)
-    cell = np.clip(np.log((high + fine) / (low_edge + fine)) / width, 0, count - 1).astype(int)
+    cell = np.log((high + fine) / (low_edge + fine)) / width
+    cell = np.clip(np.rint(cell), 0, count - 1).astype(int)
     above, fine_hsq = np.full(points - 1, step**2 / 32), 1 / (1 + fine)
     close = 1 / BEYOND  # half of the range of log(w'/w) to an end, and with room
     cell, above, fine_hsq = np.append(0, cell), np.append(close, above), np.append(0.0, fine_hsq)
@@ -285,7 +300,7 @@ def traits_in_cells(
     span = jnp.where(hsq > 0, (1 - hsq) / jnp.where(hsq > 0, hsq, 1.0), jnp.inf)
     low, high = cells.edges
     phi = jnp.where(hsq > 0, jnp.log((high + span) / (low + span)), 0.0)
-    own = jnp.clip(phi / cells.width, 0, count - 1).astype(int)
+    own = jnp.clip(jnp.rint(phi / cells.width), 0, count - 1).astype(int)
     if singular:
         # Beyond the last cell the likelihood falls where most of rss is in the null space.
         share = squares[-1] * in_null[-1] / rss[-1]

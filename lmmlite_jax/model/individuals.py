@@ -26,8 +26,8 @@ from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = ["Individuals"]
 
-PARTS_OF_A_CELL = 4
-"""Finer cells in each of the usual ones."""
+TIMES_AS_FINE = 4
+"""Fine cells for each of the usual ones."""
 
 
 class Individuals:
@@ -106,8 +106,8 @@ class Individuals:
 
     @cached_property
     def fine_cells(self) -> Cells:
-        """Parts of these cells, for the few pairs that are worth it."""
-        return self._cells(PARTS_OF_A_CELL)
+        """More of them, for the pairs that are looked at one by one."""
+        return self._cells(TIMES_AS_FINE)
 
     def _cells(self, parts: int) -> Cells:
         pattern = self.pattern

@@ -177,7 +177,7 @@ class TraitBlock:
 
     @cached_property
     def in_fine_cells(self) -> TraitsInCells:
-        """The traits in the finer cells."""
+        """The traits in the fine cells."""
         return self._in(self.individuals.fine_cells)
 
     @cached_property

@@ -196,8 +196,9 @@ def collected(
     columns: dict[str, np.ndarray] = {name: np.full(of, np.nan) for name, of in shapes.items()}
     columns |= {"n": counts.copy(), "status": status}
     for group in groups:
-        (used,) = np.nonzero(group.traits.ravel() >= 0)
-        to, used = _run(group.traits.ravel()[used]), _run(used)
+        traits = group.traits.ravel()
+        (places,) = np.nonzero(traits >= 0)
+        to, used = _run(traits[places]), _run(places)
         for name, values in columns.items():
             of_group = np.asarray(getattr(group.fit, name))
             of_group = of_group.reshape(*of_group.shape[:-2], -1)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import keep, refit_keep
+from lmmlite_jax.model.cells import cells_of_spectrum
+from lmmlite_jax.model.skeleton import interval_skeleton
 
 N, MARKERS, TRAITS = 40, 120, 30
 
@@ -129,3 +131,30 @@ def test_few_pairs_need_a_fit(kinship, monkeypatch):
     null = lmm.NullModel(K, Y[:, 10:], X)  # no marker has an effect on these
     lmm.scan(null, G, variance="refit", keep=4.0)
     assert fitted < 0.03 * G.shape[1] * 20
+
+
+@pytest.mark.parametrize("decades", [0.3, 2.0, 6.0])
+def test_cosines_in_a_cell_are_hardly_above_those_at_points(decades):
+    """Of vectors of few individuals, to which the bound is close."""
+    rng, largest_part = np.random.default_rng(8), 0.0
+    for _ in range(200):
+        size = rng.integers(2, 6)
+        values = np.append([1.0, 10.0**-decades], 10 ** rng.uniform(-decades, 0, size))
+        cells = cells_of_spectrum(
+            values, values > 0, interval_skeleton(values.min(), 1.0), values.min(), 9.0, 10
+        )
+        y, g = rng.standard_normal((2, size + 2)) * 10 ** rng.uniform(-2, 1, (2, size + 2))
+
+        def atanh_cosine(delta, values=values, y=y, g=g):
+            w = 1 / (values + delta[:, None])
+            a, b, d = (w @ (x * z) for x, z in ((y, y), (y, g), (g, g)))
+            return np.abs(np.arctanh(b / np.sqrt(a * d)))
+
+        at_points = atanh_cosine(1 / cells.middle - 1)
+        of_cell = np.maximum.reduce([np.pad(at_points, 1)[i:][: at_points.size] for i in range(3)])
+        delta = np.geomspace(1e-8 * values.min(), 1e8, 3000)
+        number = np.log((1 + delta) / (values.min() + delta)) / cells.width
+        number = np.clip(np.rint(number), 0, at_points.size - 1).astype(int)
+        above = (atanh_cosine(delta) - of_cell[number]) / cells.radius[number]
+        largest_part = max(largest_part, above.max())
+    assert 0.1 < largest_part <= 1
