@@ -21,6 +21,9 @@ NOTHING = 1e-12
 NODES_AT_ONCE = 4
 """Nodes of a skeleton whose terms are added in one pass over the pairs."""
 
+FEW_PAIRS = 1024
+"""Pairs up to which a pass takes one node: their sums stay in cache, and less is compiled."""
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +156,8 @@ def over_nodes(
     In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and
     take long to compile all nodes at once.
     """
-    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=NODES_AT_ONCE)
+    together = 1 if terms.b[0].size <= FEW_PAIRS else NODES_AT_ONCE
+    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=together)
 
 
 def newton_step(terms: PairTerms, hsq: Array) -> Array:

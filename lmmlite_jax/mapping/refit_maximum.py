@@ -171,11 +171,11 @@ def _polish(
         (pairs,) = jnp.nonzero(left, size=size, fill_value=left.size)
         own, own_cell = terms.some(pairs), cell.at(jnp.minimum(pairs, left.size - 1))
 
-        def move(_: int | Array, h: Array) -> Array:
-            return jnp.clip(h + newton_step(own, h), own_cell.low, own_cell.high)
+        def move(_: int | Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+            return own_cell.last_step(own, jnp.clip(state[0], own_cell.low, own_cell.high))
 
-        start = jnp.clip(hsq[pairs], own_cell.low, own_cell.high)
-        own_hsq, own_found = own_cell.last_step(own, lax.fori_loop(1, MORE_STEPS, move, start))
+        start = hsq[pairs], jnp.zeros(pairs.shape, bool)
+        own_hsq, own_found = lax.fori_loop(0, MORE_STEPS, move, start)
         return (
             left.at[pairs].set(False, mode="drop"),
             hsq.at[pairs].set(own_hsq, mode="drop"),
