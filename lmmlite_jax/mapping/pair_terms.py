@@ -21,7 +21,7 @@ NOTHING = 1e-12
 NODES_AT_ONCE = 4
 """Nodes of a skeleton whose terms are added in one pass over the pairs."""
 
-FEW_PAIRS = 1024
+FEW_PAIRS = 512
 """Pairs up to which a pass takes one node: their sums stay in cache, and less is compiled."""
 
 

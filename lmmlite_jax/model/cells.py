@@ -42,7 +42,7 @@ __all__ = [
     "traits_in_products",
 ]
 
-WIDEST = 0.9
+WIDEST = 0.5
 """Longest cell in φ, as long as these are not more than `MOST_CELLS`."""
 
 STEP_OF_CELLS = 16
