@@ -4,6 +4,11 @@ The interval of a share has all values that a likelihood-ratio test does not rej
 components estimated anew for each. At zero the ratio is half zero and half χ² with one degree of
 freedom (Self and Liang 1987), far from it χ². Between them it is that of a normal estimate whose
 mean δ standard errors from zero is known not to be negative (Feldman and Cousins 1998).
+
+These laws are those of many independent contrasts, and 20 groups are few. As χ² with one degree of
+freedom is to an F, or a normal quantile to Student's, the root of the ratio is to a larger one: its
+degrees of freedom are those of the component's quadratic form beside the covariates (Satterthwaite
+1946).
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.model.average_information import Point, TraitData, evaluate, maximise
 
-__all__ = ["critical_root", "share_limits"]
+__all__ = ["contrasts", "critical_root", "few_contrasts", "share_limits"]
 
 BISECTIONS = 40
 
@@ -63,6 +68,25 @@ def critical_root(distance: Float[Array, ""], level: Float[Array, ""]) -> Float[
     return jnp.where(distance < far, root, far)
 
 
+def contrasts(K: Float[Array, "n n"], X: Float[Array, "n p"]) -> Float[Array, ""]:
+    """Independent contrasts that y'K y has beside X: tr(K)²/tr(K²) there, G - 1 of G groups."""
+    Q = jnp.linalg.qr(X)[0]
+    beside = K - Q @ (Q.T @ K)
+    beside = beside - (beside @ Q) @ Q.T
+    return jnp.trace(beside) ** 2 / jnp.sum(beside**2)
+
+
+def few_contrasts(count: Float[Array, ""], level: Float[Array, ""]) -> Float[Array, ""]:
+    """Student's quantile over the normal one (Abramowitz and Stegun 1964, 26.7.5)."""
+    square = ndtri((1 + level) / 2) ** 2
+    terms = (
+        (square + 1) / 4,
+        (5 * square**2 + 16 * square + 3) / 96,
+        (3 * square**3 + 19 * square**2 + 17 * square - 15) / 384,
+    )
+    return 1 + terms[0] / count + terms[1] / count**2 + terms[2] / count**3
+
+
 def share_limits(
     data: TraitData,
     found: Point,
@@ -99,6 +123,7 @@ def _limit(
 ) -> Float[Array, ""]:
     """Towards ``end``, 0 or 1, by secants kept between a share inside and one outside."""
     size = len(data.kinships)
+    wider = few_contrasts(contrasts(data.kinships[c], data.X), level)
 
     def excess(share: Array, start: Array) -> tuple[Array, Array]:
         """Root of the ratio at a share above the critical one, and the others' variances."""
@@ -112,7 +137,9 @@ def _limit(
         point = evaluate(data, jnp.where(jnp.arange(size) == c, own, (1 - share) * others), True)
         root = jnp.sqrt(jnp.maximum(2 * (found.value - rest.value), 0.0))
         distance = share / _share_error(point, rates, c)
-        over = root - critical_root(jnp.where(jnp.isnan(distance), jnp.inf, distance), level)
+        over = root - wider * critical_root(
+            jnp.where(jnp.isnan(distance), jnp.inf, distance), level
+        )
         over = jnp.where(converged, over, jnp.nan)
         known = jnp.isfinite(rest.value)
         return jnp.where(known, over, jnp.inf), jnp.where(known, others, start)
@@ -146,8 +173,9 @@ def _limit(
 
     share = found.variances[c] * rates[c] / jnp.sum(found.variances * rates)
     error = _share_error(found, rates, c)
-    guess = share + jnp.sign(end - share) * critical_root(jnp.array(jnp.inf), level) * error
-    at_share = -critical_root(share / error, level)
+    far = wider * critical_root(jnp.array(jnp.inf), level)
+    guess = share + jnp.sign(end - share) * far * error
+    at_share = -wider * critical_root(share / error, level)
     start = found.variances + 0.01 * jnp.sum(found.variances)
     zero = jnp.zeros((), int)
     first = _Search(share, end, share, at_share, share, at_share, start, zero)

@@ -7,6 +7,7 @@ import pytest
 from helpers import centred, random_kinship
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import norm
+from scipy.stats import t as student
 
 import lmmlite_jax as lmm
 from lmmlite_jax.model.share_interval import critical_root
@@ -252,10 +253,14 @@ class TestIntervals:
 
             other = minimize_scalar(loss, bounds=(0, 1 - 1e-9), method="bounded")
             best = min(other.fun, loss(0.0))
-            roots.append(np.sqrt(2 * (float(fit.loglik[j]) + best)))
+            beside = np.eye(len(X)) - X @ np.linalg.pinv(X)
+            spectrum = np.linalg.eigvalsh(beside @ kinships[c] @ beside)
+            contrasts = spectrum.sum() ** 2 / np.sum(spectrum**2)
+            few = student.ppf(0.975, contrasts) / norm.ppf(0.975)
+            roots.append(np.sqrt(2 * (float(fit.loglik[j]) + best)) / few)
         assert len(roots) >= 6
         # From that of the mixture at zero to that of χ², which is reached far from it.
-        assert norm.ppf(0.95) < min(roots) < max(roots) < norm.ppf(0.975) + 1e-3
+        assert norm.ppf(0.95) - 1e-5 < min(roots) < max(roots) < norm.ppf(0.975) + 1e-3
         assert max(roots) > norm.ppf(0.975) - 0.02
 
     def test_zero_is_inside_where_its_test_does_not_reject(self, with_limits):
