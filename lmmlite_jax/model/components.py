@@ -130,8 +130,8 @@ def fit_components(
     [[0.21 0.44]
      [0.   0.07]]
     >>> print(fit.proportion_high.round(2))
-    [[0.63 0.76]
-     [0.11 0.33]]
+    [[0.64 0.76]
+     [0.12 0.34]]
     """
     names = tuple(kinships) if isinstance(kinships, Mapping) else None
     given = list(kinships.values()) if isinstance(kinships, Mapping) else list(kinships)
