@@ -39,7 +39,7 @@ SUM_TOLERANCE = 1e-6
 
 @runtime_checkable
 class DosageReader(Protocol):
-    """Dosages (n, M) that are read when they are asked for, as from a file.
+    """Dosages (n, M) that are read when they are asked for, as from a file; by several threads.
 
     Missing ones are NaN, and `MISSING_GENOTYPE` in int8.
     """

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from lmmlite_jax.mapping.blocks import batches, block_width, every, markers_of_kinships, tiles
-from lmmlite_jax.mapping.genotypes import DosageReader, as_genotypes
+from lmmlite_jax.mapping.blocks import (
+    Piece,
+    batches,
+    block_width,
+    every,
+    markers_of_kinships,
+    tiles,
+)
+from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_genotypes
 from lmmlite_jax.mapping.permuted_block import PermutedBlock, traits_at_once
 from lmmlite_jax.mapping.share_tests import LN10
 from lmmlite_jax.model.at_once import halved_if_full
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray, in_float64
+from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["permutation_threshold"]
 
@@ -80,19 +90,44 @@ def permutation_threshold(
         )
     genotypes = as_genotypes(G, null, interaction).independent(null.design)
     served = markers_of_kinships(null, chromosome, genotypes.markers)
+    chance = permutations, seed, null.dtype
 
     def search() -> Float[np.ndarray, "m P"]:
         width = block_width(null, genotypes.columns, [markers.size for _, markers in served])
+        most = traits_at_once(permutations, null.n)
         lod = np.full((null.m, permutations), np.nan)
-        for batch in batches(null.batches, served, traits_at_once(permutations)):
-            for block in batch.blocks:
-                permuted = PermutedBlock(block, permutations, seed, null.dtype)
-                for tile in tiles(genotypes, every([block], batch.markers, width)):
-                    share = permuted.largest_shares(tile.markers)
-                    own = block.traits[permuted.places]
-                    lod[own] = np.fmax(lod[own], -block.n / 2 / LN10 * np.log1p(-share))
+        for batch in batches(null.batches, served, most):
+            for blocks in _together(batch.blocks, most):
+                pieces = every(blocks, batch.markers, width)
+                for traits, found in _largest_lods(genotypes, blocks, pieces, chance):
+                    lod[traits] = np.fmax(lod[traits], found)
         return lod
 
     lod = halved_if_full(search)
     rank = int(np.ceil((1 - level) * (permutations + 1))) - 1
     return jax.device_put(np.sort(lod, axis=1)[:, min(rank, permutations - 1)])
+
+
+def _together(blocks: Sequence[TraitBlock], most: int) -> Iterator[list[TraitBlock]]:
+    """Blocks whose permutations are held together: those of so many traits, or one block."""
+    some: list[TraitBlock] = []
+    for block in blocks:
+        if some and sum(np.sum(of.traits >= 0) for of in [*some, block]) > most:
+            yield some
+            some = []
+        some.append(block)
+    yield some
+
+
+def _largest_lods(
+    genotypes: Genotypes,
+    blocks: Sequence[TraitBlock],
+    pieces: Iterable[Piece],
+    chance: tuple[int, int, str],
+) -> Iterator[tuple[Int[np.ndarray, " traits"], Float[np.ndarray, "traits P"]]]:
+    """Traits of the blocks, and in each permutation the largest LOD score of some markers."""
+    permuted = {id(block): PermutedBlock(block, *chance) for block in blocks}
+    for tile in tiles(genotypes, pieces):
+        block, of_block = tile.block, permuted[id(tile.block)]
+        share = of_block.largest_shares(tile.markers)
+        yield block.traits[of_block.places], -block.n / 2 / LN10 * np.log1p(-share)

@@ -9,19 +9,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.mapping.effects import largest_share
 from lmmlite_jax.mapping.orders import orders_in_parts
+from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.tested_traits import Traits
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["PermutedBlock", "traits_at_once"]
 
-PERMUTED_AT_ONCE = 2**14
-"""Permuted traits that are held while all markers pass."""
 
-
-def traits_at_once(permutations: int) -> int:
-    """Traits whose permutations are held while all markers pass."""
-    return max(1, PERMUTED_AT_ONCE // permutations)
+def traits_at_once(permutations: int, n: int) -> int:
+    """Traits of n individuals whose permutations are held while all markers pass."""
+    return max(1, at_once().permuted // (permutations * n))
 
 
 class PermutedBlock:
@@ -29,14 +27,12 @@ class PermutedBlock:
 
     Attributes
     ----------
-    block : TraitBlock
-        The block.
     places : (traits,)
-        Places in it of the traits that have a test.
+        Places in the block of the traits that have a test.
     """
 
     def __init__(self, block: TraitBlock, permutations: int, seed: int, dtype: str) -> None:
-        self.block, self.places = block, _tested(block)
+        self.places = _tested(block)
         self._permutations = permutations
         orders = orders_in_parts(block.dof, len(block.whitened.residuals), permutations, seed)
         self._traits = [
@@ -48,12 +44,13 @@ class PermutedBlock:
     ) -> Float[np.ndarray, "traits P"]:
         """Largest share of B markers, of those ``tested`` for a trait; NaN where there is none."""
         all_markers = np.ones(markers.varies.shape[1], dtype=bool)
-        found = np.empty((self.places.size, self._permutations))
-        for i, (place, parts) in enumerate(zip(self.places, self._traits, strict=True)):
-            own = all_markers if tested is None else tested[:, place]
-            shares = [np.asarray(_largest_share(markers, own, part)) for part in parts]
-            found[i] = np.concatenate(shares)[: self._permutations]
-        return found
+        shares = [
+            _largest_share(markers, all_markers if tested is None else tested[:, place], part)
+            for place, parts in zip(self.places, self._traits, strict=True)
+            for part in parts
+        ]
+        found = np.array([np.asarray(share) for share in shares])
+        return found.reshape(self.places.size, -1)[:, : self._permutations]
 
 
 def _tested(block: TraitBlock) -> Int[np.ndarray, " traits"]:

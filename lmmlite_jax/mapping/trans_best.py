@@ -107,8 +107,8 @@ def best_in_trans(
 ) -> Iterator[BestOfGroups]:
     """Best markers of some traits after the others, of whom any is ``wanted``."""
     served = markers_of_kinships(null, chromosome, genotypes.markers)
-    search = _Search(null, genotypes, served, near, chance, maf_threshold)
-    fitted, most = null.fitted, traits_at_once(chance.number)
+    fitted, most = null.fitted, traits_at_once(chance.number, null.n)
+    search = _Search(null, genotypes, served, near, chance, maf_threshold, most)
     parts = (fitted[i : i + most] for i in range(0, fitted.size, most))
     return (search.best(traits) for traits in parts if wanted is None or wanted[traits].any())
 
@@ -122,47 +122,46 @@ class _Search(NamedTuple):
     near: Int[np.ndarray, "m 2"] | None
     chance: Permutations
     maf_threshold: float
+    most: int
 
     def best(self, traits: Int[np.ndarray, " some"]) -> BestOfGroups:
         """Best markers of some traits among all."""
         strongest = {trait: Strongest() for trait in traits.tolist()}
         tested = dict.fromkeys(strongest, 0)
-        found, held = None, None
-        for tile in self._tiles(traits, strongest):
-            if held is None or held.block is not tile.block:
-                held = PermutedBlock(tile.block, *self.chance)
-            found = self._candidates(tile, held)
+        found = None
+        for tile, permuted in self._tiles(traits, strongest):
+            found = self._candidates(tile, permuted)
             for place, trait in enumerate(found.genes.tolist()):
                 row = {name: values[place] for name, values in found.columns.items()}
                 row |= {"gene": trait, "marker": tile.numbers[found.marker[place]]}
                 tested[trait] += int(row["num_var"])
-                share, permuted = float(found.share[place]), found.permuted[place]
-                strongest[trait].join(share, permuted, found.df, row)
+                share, by_chance = float(found.share[place]), found.permuted[place]
+                strongest[trait].join(share, by_chance, found.df, row)
         if found is None:
             raise ValueError("G has no marker: there is nothing to test.")
         for trait, one in strongest.items():
             one.size = min(one.size, 1)  # a trait is on its own
             one.row["num_var"] = tested[trait]
-        return finished_of(list(strongest.values()), found, traits_at_once(self.chance.number))
+        return finished_of(list(strongest.values()), found, self.most)
 
     def _tiles(
         self, traits: Int[np.ndarray, " some"], strongest: dict[int, Strongest]
-    ) -> Iterator[Tile]:
-        """All markers with these traits, whose fits are noted."""
+    ) -> Iterator[tuple[Tile, PermutedBlock]]:
+        """All markers with these traits and their permutations; their fits are noted."""
         for label, markers in self.served:
             width = min(padded_size(int(markers.size)), MARKERS_AT_ONCE)
             for blocks in self.null.batches(label, traits):
-                found = (
-                    _part(block, traits, traits_at_once(self.chance.number)) for block in blocks
-                )
+                found = (_part(block, traits, self.most) for block in blocks)
                 parts = [part for part in found if part is not None]
                 for part in parts:
                     fits = zip(part.traits, part.status, part.hsq, strict=True)
                     for trait, status, hsq in fits:
                         if trait >= 0:
                             strongest[int(trait)].fits = [(int(trait), int(status), float(hsq))]
-                for part in parts:
-                    yield from tiles(self.genotypes, every([part], markers, width))
+                permuted = {id(part): PermutedBlock(part, *self.chance) for part in parts}
+                for tile in tiles(self.genotypes, every(parts, markers, width)):
+                    yield tile, permuted[id(tile.block)]
+                permuted.clear()
 
     def _candidates(self, tile: Tile, permuted: PermutedBlock) -> Candidates:
         """Best markers of a tile; numbers of markers are places in it."""

@@ -63,6 +63,8 @@ class AtOnce(NamedTuple):
         Groups of markers that a screen looks into together.
     decided : int
         Markers that are rotated together in double precision for the pairs that a screen leaves.
+    permuted : int
+        Numbers of permuted traits that are held while all markers pass.
     product : Product
         How a screen multiplies.
     """
@@ -75,6 +77,7 @@ class AtOnce(NamedTuple):
     screened: int
     groups: int
     decided: int
+    permuted: int
     product: Product
 
     def halved(self, times: int) -> AtOnce:
@@ -93,6 +96,7 @@ CPU = AtOnce(
     screened=1024,
     groups=128,
     decided=256,
+    permuted=2**23,
     product="single",
 )
 
@@ -163,6 +167,7 @@ def for_accelerator(memory: int, product: Product = "coarse") -> AtOnce:
         screened=8192,
         groups=1024,
         decided=4096,
+        permuted=_power_of_two(eighth / 8),
         product=product,
     )
 

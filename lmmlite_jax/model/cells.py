@@ -160,7 +160,7 @@ def cells_of_spectrum(
     tail = TAIL * min(low, smallest)
     end = tail if singular else low / BEYOND
     length = max(np.log((high + end) / (low_edge + end)), 1e-6)
-    wanted = length / WIDEST / STEP_OF_CELLS
+    wanted = (length / WIDEST + 1) / STEP_OF_CELLS
     count = parts * int(min(MOST_CELLS, STEP_OF_CELLS * np.ceil(wanted)))
     width = length / (count - 1)
     growth = np.expm1(np.arange(1, count) * width)
@@ -198,8 +198,10 @@ def cells_of_spectrum(
     if singular:
         margin[count] = SLACK + (rows + 12) * SINGLE
 
-    step = min(np.sqrt(32 * FINE_ERROR / dof), width)
-    ends = BEYOND * max(high, float(skeleton.largest)), end or min(low, smallest) / BEYOND
+    # No interval is longer than a cell, φ changing the most in log δ halfway between the ends.
+    steepest = 1.0 if singular else np.tanh(length / 4)
+    step = min(np.sqrt(32 * FINE_ERROR / dof), width / steepest)
+    ends = BEYOND * max(high, float(skeleton.largest)), end
     points = int(np.ceil(np.log(ends[0] / ends[1]) / step)) + 1
     fine = np.geomspace(*ends, points)
     step = np.log(ends[0] / ends[1]) / (points - 1)

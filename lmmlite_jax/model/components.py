@@ -91,8 +91,8 @@ def fit_components(
         Whether to test each component, which takes one more fit for each.
     interval : float, optional
         Confidence level, such as 0.95, of intervals for the proportions: all values that the
-        restricted likelihood-ratio test does not reject. They take two to five times as long as
-        the rest.
+        restricted likelihood-ratio test does not reject, its critical value being larger where a
+        kinship has few contrasts. They take two to five times as long as the rest.
     tol : float
         Largest last step in any component, as a part of the trait's variance.
     max_steps : int

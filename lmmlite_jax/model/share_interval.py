@@ -73,7 +73,9 @@ def contrasts(K: Float[Array, "n n"], X: Float[Array, "n p"]) -> Float[Array, ""
     Q = jnp.linalg.qr(X)[0]
     beside = K - Q @ (Q.T @ K)
     beside = beside - (beside @ Q) @ Q.T
-    return jnp.trace(beside) ** 2 / jnp.sum(beside**2)
+    squares = jnp.sum(beside**2)
+    # A kinship of nobody observed has no contrast, and no interval that could be widened.
+    return jnp.where(squares > 0, jnp.trace(beside) ** 2 / squares, jnp.inf)
 
 
 def few_contrasts(count: Float[Array, ""], level: Float[Array, ""]) -> Float[Array, ""]:

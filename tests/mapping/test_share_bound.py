@@ -158,3 +158,14 @@ def test_cosines_in_a_cell_are_hardly_above_those_at_points(decades):
         above = (atanh_cosine(delta) - of_cell[number]) / cells.radius[number]
         largest_part = max(largest_part, above.max())
     assert 0.1 < largest_part <= 1
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-6, 1e-3, 0.5, 8.0])
+def test_points_are_few_and_no_further_apart_than_cells_are_long(width):
+    values = np.geomspace(10.0**-width, 1.0, 50)
+    skeleton = interval_skeleton(values[0], 1.0)
+    cells = cells_of_spectrum(values, values > 0, skeleton, values[0], 49.0, 50)
+    assert cells.hsq.size < 1000
+    delta = 1 / cells.hsq[1:-1] - 1
+    change = np.abs(np.diff(np.log((1 + delta) / (values[0] + delta))))
+    assert change.max() <= cells.width * (1 + 1e-6)

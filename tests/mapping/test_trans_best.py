@@ -69,6 +69,33 @@ def test_markers_near_are_left_out_in_data_and_permutations(planted, monkeypatch
             assert getattr(in_blocks, name)[trait] == pytest.approx(expected, rel=1e-3), name
 
 
+class Reader:
+    """Counts how often markers are read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.count = values, values.shape, 0
+
+    def __getitem__(self, key):
+        self.count += 1
+        return self.values[key]
+
+    def in_turn(self, markers, width):
+        raise NotImplementedError("markers are read where they are needed")
+
+
+def test_markers_are_read_once_for_all_patterns_of_missing_values(planted):
+    K, Y, G, X, _ = planted
+    Y = Y.copy()
+    Y[np.arange(8), np.arange(8)] = np.nan
+    once = Reader(G)
+    found = lmm.map_trans_best(lmm.NullModel(K, Y, X), once, permutations=50)
+    assert once.count == 1
+    assert found.marker[2] == 50
+    once.count = 0
+    lmm.permutation_threshold(lmm.NullModel(K, Y, X), once, permutations=50)
+    assert once.count == 1
+
+
 def test_a_kinship_for_each_chromosome_and_traits_without_a_fit(planted):
     K, Y, G, X, _ = planted
     Y = Y.copy()
