@@ -44,7 +44,10 @@ GENES_AT_ONCE = 32
 FEWEST_MARKERS = 256
 """Smallest padded number of markers, and how many are multiplied together."""
 
-USUAL_MARKERS = 4096
+FEW_SIZES = 4096
+"""Padded number of markers up to which sizes are four times one another, and beyond it twice."""
+
+USUAL_MARKERS = 8192
 """Markers of neighbouring genes that are rotated together; more where one window is wider."""
 
 A = TypeVar("A")
@@ -292,5 +295,8 @@ def _neighbours(
 
 
 def padded_size(count: int) -> int:
-    """Size of an array for so many markers: the fewest times a power of four."""
-    return FEWEST_MARKERS * 4 ** max(0, int(np.ceil(np.log2(count / FEWEST_MARKERS) / 2)))
+    """Size of an array for so many markers: few sizes where they are small, as padding is then."""
+    size = FEWEST_MARKERS
+    while size < count:
+        size *= 4 if size < FEW_SIZES else 2
+    return size
