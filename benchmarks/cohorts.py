@@ -245,6 +245,19 @@ def simulated_traits(K: np.ndarray, m: int, rng: Generator) -> np.ndarray:
     return np.sqrt(hsq) * g + np.sqrt(1 - hsq) * e
 
 
+def marker_groups(C: int, m: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Kinships (C, n, n) of 100 markers each, and traits (n, m).
+
+    Every second kinship has a share of the half of the variance that is not noise.
+    """
+    G = np.random.default_rng(C).binomial(2, 0.3, (C, n, 100)).astype(float)
+    G = (G - G.mean(axis=1, keepdims=True)) / G.std(axis=1, keepdims=True)
+    K = G @ np.swapaxes(G, 1, 2) / 100
+    shares = np.arange(C) % 2 == 0
+    V = 0.5 * np.tensordot(shares / shares.sum(), K, 1) + 0.5 * np.eye(n)
+    return K, np.linalg.cholesky(V) @ np.random.default_rng(1).standard_normal((n, m))
+
+
 def _as_many(columns: np.ndarray, count: int, rng: Generator) -> np.ndarray:
     """So many columns: the first times as they are, after that a little changed."""
     there = columns.shape[1]

@@ -18,8 +18,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from cohorts import marker_groups
 from common import median_ratio, side_by_side, write_result
 from jax import lax
 
@@ -30,24 +30,9 @@ from lmmlite_jax.model.threads import few_blas_threads
 N, TRAITS = 200, 20
 
 
-def kinships(C: int) -> np.ndarray:
-    """Of C groups of 100 markers each."""
-    rng = np.random.default_rng(C)
-    G = rng.binomial(2, 0.3, (C, N, 100)).astype(float)
-    G = (G - G.mean(axis=1, keepdims=True)) / G.std(axis=1, keepdims=True)
-    return G @ np.swapaxes(G, 1, 2) / 100
-
-
-def traits(K: np.ndarray, m: int) -> np.ndarray:
-    """Every second kinship has a share of the half of the variance that is not noise."""
-    shares = np.arange(len(K)) % 2 == 0
-    V = 0.5 * np.tensordot(shares / shares.sum(), K, 1) + 0.5 * np.eye(N)
-    return np.linalg.cholesky(V) @ np.random.default_rng(1).standard_normal((N, m))
-
-
 def in_bulk(m: int, rounds: int) -> dict[str, Any]:
-    K = list(kinships(2))
-    Y = traits(np.array(K), m)
+    matrices, Y = marker_groups(2, m, N)
+    K = list(matrices)
     rivals: dict[str, Callable[[], Any]] = {
         "bulk": lambda: lmm.fit_components(K, Y).loglik,
         "loop": lambda: [lmm.fit_components(K, Y[:, j]).loglik for j in range(m)],
@@ -90,8 +75,7 @@ def by_lbfgs(data: TraitData, start: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def many_kinships(C: int, rounds: int) -> dict[str, Any]:
-    K = kinships(C)
-    Y = traits(K, TRAITS)
+    K, Y = marker_groups(C, TRAITS, N)
     K, X = jnp.concatenate([K, jnp.eye(N)[None]]), jnp.ones((N, 1))
 
     def data(y: jax.Array) -> TraitData:
