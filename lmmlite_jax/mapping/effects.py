@@ -111,7 +111,6 @@ def best_of_block(markers: Markers, traits: Traits) -> BestOfBlock:
     return BestOfBlock(share, marker, take(b), take(d), varies, traits.rss)
 
 
-@jax.jit
 def largest_share(markers: Markers, traits: Traits) -> Float[Array, " T"]:
     """Largest share of a block of markers for each trait; NaN where none of them varies."""
     b, d = _sums(markers, traits)
