@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-from lmmlite_jax.mapping.alleles import common
 from lmmlite_jax.mapping.blocks import Tile, every, markers_of_kinships, tiles
 from lmmlite_jax.mapping.cis.best_marker import (
     Candidates,
@@ -18,7 +17,12 @@ from lmmlite_jax.mapping.cis.best_marker import (
 )
 from lmmlite_jax.mapping.cis.best_result import TransResult, over_all
 from lmmlite_jax.mapping.cis.groups import BestOfGroups, Strongest, finished_of
-from lmmlite_jax.mapping.cis.near import Neighbourhood, as_windows, padded_size
+from lmmlite_jax.mapping.cis.near import (
+    Neighbourhood,
+    as_windows,
+    neighbourhood_of,
+    padded_size,
+)
 from lmmlite_jax.mapping.genotypes import DosageReader, Genotypes, as_dosages
 from lmmlite_jax.mapping.permuted_block import PermutedBlock, traits_at_once
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -166,21 +170,15 @@ class _Search(NamedTuple):
     def _candidates(self, tile: Tile, permuted: PermutedBlock) -> Candidates:
         """Best markers of a tile; numbers of markers are places in it."""
         block, size = tile.block, tile.numbers.size
-        of_everyone = tile.dosages[:, :size, self.genotypes.dosage_column]
-        kept = np.arange(tile.dosages.shape[1]) < size
-        if self.maf_threshold > 0:
-            kept[:size] = common(of_everyone[block.individuals.numbers], self.maf_threshold)
         there = block.traits >= 0
+        own = np.column_stack([np.zeros(there.size, int), np.where(there, size, 0)])
+        area = neighbourhood_of(tile, self.genotypes, 0, own, self.maf_threshold)
         left_out = None
         if self.near is not None:
             first, after = self.near[block.traits].T
-            left_out = np.zeros((kept.size, there.size), dtype=bool)
+            left_out = np.zeros((area.kept.size, there.size), dtype=bool)
             numbers = tile.numbers[:, None]
             left_out[:size] = (numbers >= first) & (numbers < after)
-        stop = np.where(there, size, 0)
-        area = Neighbourhood(
-            block, tile.markers, kept, 0, size, np.zeros_like(stop), stop, of_everyone
-        )
 
         def shares(near: Neighbourhood, tested: Bool[np.ndarray, "S T"]) -> np.ndarray:
             found = np.full((there.size, self.chance.number), np.nan)

@@ -259,7 +259,8 @@ class TestIntervals:
             few = student.ppf(0.975, contrasts) / norm.ppf(0.975)
             roots.append(np.sqrt(2 * (float(fit.loglik[j]) + best)) / few)
         assert len(roots) >= 6
-        # From that of the mixture at zero to that of χ², which is reached far from it.
+        # From that of the mixture at zero to that of χ², which is reached far from it; Student's
+        # quantile is an expansion.
         assert norm.ppf(0.95) - 1e-5 < min(roots) < max(roots) < norm.ppf(0.975) + 1e-3
         assert max(roots) > norm.ppf(0.975) - 0.02
 

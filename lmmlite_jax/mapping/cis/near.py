@@ -33,6 +33,7 @@ __all__ = [
     "as_windows",
     "each_neighbourhood",
     "genes_of_kinships",
+    "neighbourhood_of",
     "neighbourhoods",
     "padded_size",
     "pairs_nearby",
@@ -238,11 +239,24 @@ def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
 def _neighbourhood(
     tile: Tile, genotypes: Genotypes, windows: Windows, maf_threshold: float
 ) -> Neighbourhood:
-    block, size, first = tile.block, tile.numbers.size, int(tile.numbers[0])
+    first, traits = int(tile.numbers[0]), tile.block.traits
+    own = np.where((traits >= 0)[:, None], windows[traits] - first, 0)
+    return neighbourhood_of(tile, genotypes, first, own, maf_threshold)
+
+
+def neighbourhood_of(
+    tile: Tile,
+    genotypes: Genotypes,
+    first: int,
+    own: Int[np.ndarray, "T 2"],
+    maf_threshold: float,
+) -> Neighbourhood:
+    """The markers of a tile with its traits, whose windows are ``own``, counted from ``first``."""
+    size = tile.numbers.size
     of_everyone = tile.dosages[:, :size, genotypes.dosage_column]
-    own = np.where((block.traits >= 0)[:, None], windows[block.traits] - first, 0)
     kept = np.arange(tile.dosages.shape[1]) < size
-    near = Neighbourhood(block, tile.markers, kept, first, size, own[:, 0], own[:, 1], of_everyone)
+    start, stop = own.T
+    near = Neighbourhood(tile.block, tile.markers, kept, first, size, start, stop, of_everyone)
     if maf_threshold > 0:
         kept[:size] = common(near.dosages, maf_threshold)
     return near
