@@ -33,6 +33,7 @@ from lmmlite_jax.model.trait_block import TraitBlock
 __all__ = [
     "All",
     "Best",
+    "BestOfEvery",
     "Hits",
     "Keeper",
     "Numbers",
@@ -75,6 +76,8 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
     m, best = null.m, keep == "best"
     if keep == "all":
         return All(M, m, method)
+    if method.variance == "refit" and method.columns > 1:
+        return BestOfEvery(m, method) if best else Hits(float(keep), method)
     if method.variance == "refit":
         if m * M <= PAIRS_ALL_REFITTED:
             return OfAll(keep, M, m, method)
@@ -118,7 +121,7 @@ def traits_at_once(kept: Keeper, variance: str) -> int:
     """Traits worked on together."""
     if variance == "null":
         return at_once().traits
-    return REFIT_TRAITS if isinstance(kept, All | OfAll) else SCREENED_TRAITS
+    return SCREENED_TRAITS if isinstance(kept, BestRefit | RefitHits) else REFIT_TRAITS
 
 
 class _Computed(NamedTuple):
@@ -247,6 +250,39 @@ class Best:
         """Shapes (m,)."""
         found = effects_of_best(self.best, self.dof)
         return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
+
+
+class BestOfEvery:
+    """The best marker of each trait, all pairs of every tile being tested."""
+
+    def __init__(self, m: int, method: Method) -> None:
+        self.method = method
+        self.best = empty_pairs((m,), method)
+        self.marker = np.full(m, -1)
+
+    def add(self, tile: Tile) -> None:
+        """Compare the best of a tile with the best before: of a tie the first marker."""
+        block, size = tile.block, tile.numbers.size
+        used = np.flatnonzero(block.traits >= 0)
+        traits = block.traits[used]
+        every = pair_statistics(tile.markers, block, self.method)
+        every = every.map(lambda values: np.asarray(values)[:size, used])
+        score, before = (
+            np.where(np.isnan(found.log10p), -1.0, found.log10p)
+            for found in (every, self.best.map(lambda values: values[traits]))
+        )
+        top = score.max(axis=0)
+        first = np.argmax(score >= top * (1 - TIE), axis=0)
+        better = np.flatnonzero(top > before * (1 + TIE))
+        to, first = traits[better], first[better]
+        self.marker[to] = tile.numbers[first]
+        for kept, values in zip(self.best, every, strict=True):
+            if kept is not None and values is not None:
+                np.asarray(kept)[to] = values[first, better]
+
+    def pairs(self) -> tuple[Pairs, Numbers, None]:
+        """Shapes (m,)."""
+        return self.best, self.marker, None
 
 
 class Hits:

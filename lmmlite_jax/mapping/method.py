@@ -24,7 +24,7 @@ class Method(NamedTuple):
         return self.test == "wald" or not self.asymptotic
 
 
-def check_choices(variance: str, test: str, keep: str | float, columns: int) -> None:
+def check_choices(variance: str, test: str, keep: str | float) -> None:
     """Refuse what a scan cannot do."""
     if variance not in ("null", "refit"):
         raise ValueError(f"variance must be 'null' or 'refit', got {variance!r}.")
@@ -32,8 +32,6 @@ def check_choices(variance: str, test: str, keep: str | float, columns: int) -> 
     if test not in tests:
         hint = ": the score test fits no pair, use variance='null'" if test == "score" else ""
         raise ValueError(f"test must be one of {', '.join(tests)} here, got {test!r}{hint}.")
-    if variance == "refit" and columns > 1:
-        raise ValueError("variance='refit' is for markers of one column: use variance='null'.")
     if isinstance(keep, str) and keep not in ("all", "best"):
         raise ValueError(f"keep must be 'all', 'best' or the least -log10 p, got {keep!r}.")
     if not isinstance(keep, str) and not keep > 0:

@@ -91,7 +91,8 @@ class ScanResult:
     def log10p_columns(self) -> AnyArray:
         """-log10 p of each column's own effect, shaped like ``beta``: Wald's F test given the rest.
 
-        With ``interaction``, the tests of g and of g·e, where ``log10p`` tests both.
+        With ``interaction``, the tests of g and of g·e, where ``log10p`` tests both. h² is taken
+        as known.
         """
         beta, se, log10p = (jnp.asarray(x) for x in (self.beta, self.se, self.log10p))
         several = beta.ndim > log10p.ndim
@@ -152,8 +153,8 @@ def scan(
         -127 in int8, is replaced by the marker's mean.
     variance : "null" or "refit"
         Heritability of each trait estimated once, without markers (EMMAX, FaST-LMM, R/qtl2); or
-        again for every pair (GEMMA), for markers of one column. The likelihood is the null model's
-        for "null"; for "refit" the test decides. ML underestimates variances where covariates are
+        again for every pair (GEMMA). The likelihood is the null model's for "null"; for "refit" the
+        test decides. ML underestimates variances where covariates are
         many, and all tests then reject too often.
     test : "wald", "lrt" or "score"
         With ``variance="null"`` three statistics of the same share of variance, and hence one
@@ -206,7 +207,7 @@ def scan(
     [7 7 7 7] (4,)
     """
     genotypes = as_genotypes(G, null, interaction)
-    check_choices(variance, test, keep, genotypes.columns)
+    check_choices(variance, test, keep)
     every_column = genotypes.columns
     if not (null.is_traced or is_traced(G, interaction)):
         genotypes = genotypes.independent(null.design)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit import Refit, refit_block
+from lmmlite_jax.mapping.refit_columns import ColumnsRefit, refit_columns
 from lmmlite_jax.mapping.refit_maximum import HowToRefit, points_of_pairs
 from lmmlite_jax.mapping.share_tests import (
     LN10,
@@ -37,6 +38,7 @@ __all__ = [
     "pair_statistics",
     "refit_scores",
     "refit_tile",
+    "tests_of_columns",
     "tests_of_effects",
     "tests_of_refits",
 ]
@@ -90,6 +92,10 @@ class PairsFound:
 
 def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pairs:
     """Test all markers with all traits of a block."""
+    if method.variance == "refit" and method.columns > 1:
+        how = how_to_refit(block, method)
+        columns = refit_columns(markers, block.for_refit, method.tol, how=how)
+        return tests_of_columns(columns, float(block.dof), float(block.n), method)
     if method.variance == "refit":
         refit = refit_tile(markers, block, method)
         return tests_of_refits(refit, float(block.dof), float(block.n), method)
@@ -136,6 +142,22 @@ def tests_of_refits(refit: Refit, dof: Number, n: Number, method: Method) -> Pai
     """LOD scores and p-values of pairs whose h² was estimated."""
     lod, log10p = _refit_tests(refit, dof, n, method)
     return Pairs(refit.beta, refit.se, lod, log10p, refit.hsq)
+
+
+@partial(jax.jit, static_argnames="method")
+def tests_of_columns(found: ColumnsRefit, dof: Number, n: Number, method: Method) -> Pairs:
+    """As `tests_of_refits`, of markers of several columns."""
+    ratio, rank = found.ratio / found.expected, found.rank
+    if method.test == "wald":
+        lod = n / 2 * jnp.log1p(found.explained) / LN10
+        log10p = log10p_f(found.wald, rank, found.left)
+    else:
+        lod = found.ratio / (2 * LN10)
+        if method.asymptotic:
+            log10p = log10p_chi2(ratio, rank)
+        else:
+            log10p = log10p_f(jnp.expm1(ratio / dof), rank, dof - rank)
+    return Pairs(found.beta, found.se, lod, jnp.asarray(log10p), found.hsq)
 
 
 @partial(jax.jit, static_argnames="method")

@@ -119,7 +119,7 @@ def map_trans(
     [40 80] [1 2]
     """
     genotypes = as_dosages(G, null)
-    check_choices(variance, test, "all", 1)
+    check_choices(variance, test, "all")
     least, near = as_least(threshold), as_near(windows, null, genotypes)
     method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
     null = null.with_likelihood(reml=method.reml(null.reml))

@@ -107,6 +107,11 @@ CALLS = {
     "refit all": Call(scan("null", variance="refit"), traits=REFIT_TRAITS),
     "founders": Call(lambda of: lmm.scan(of.null, of.founders), columns=8),
     "founders best": Call(lambda of: lmm.scan(of.null, of.founders, keep="best"), columns=8),
+    "refit founders": Call(
+        lambda of: lmm.scan(of.null, of.founders, variance="refit"),
+        columns=8,
+        traits=REFIT_TRAITS,
+    ),
     "permutations": Call(lambda of: lmm.permutation_threshold(of.null, of.G, permutations=20)),
     "cis": Call(lambda of: lmm.map_cis(of.null, of.G, of.windows, permutations=20)),
     "cis susie": Call(lambda of: lmm.map_cis_susie(of.with_gaps, of.G, of.windows)),

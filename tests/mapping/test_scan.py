@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
-from helpers import centred, dense_loglik, random_kinship, with_variance
+from helpers import dense_loglik, problem, slow, with_variance
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -11,37 +11,6 @@ import lmmlite_jax as lmm
 from lmmlite_jax.mapping import keep
 from lmmlite_jax.mapping.genotypes import as_genotypes
 from lmmlite_jax.model.individuals import Individuals
-
-
-def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
-    rng = np.random.default_rng(seed)
-    K = random_kinship(rng, n, n // 3 if kinship == "singular" else None)
-    if kinship == "centred":
-        K = centred(K)
-    X = np.column_stack([np.ones(n), rng.standard_normal((n, p - 1))])
-    G = rng.binomial(2, 0.4, (n, M)).astype(float) if k == 1 else rng.random((n, M, k))
-    Y = with_variance(rng, K, 0.5, m) + 0.3 * G.reshape(n, -1)[:, [0]]
-    return K, Y, G, X
-
-
-def slow(K, y, columns, X, hsq):
-    """β and se of a marker's columns, and the residual squares without and with them.
-
-    The variance that X X' adds lies in the covariates: it changes none of them, and makes V regular
-    where h² = 1 and the covariates absorb the null space of K.
-    """
-    n, p = X.shape
-    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n) + X @ X.T)
-
-    def fit(design):
-        gram = design.T @ inverse @ design
-        beta = np.linalg.solve(gram, design.T @ inverse @ y)
-        return beta, (y - design @ beta) @ inverse @ (y - design @ beta), np.linalg.inv(gram)
-
-    _, rss0, _ = fit(X)
-    beta, rss1, variance = fit(np.column_stack([X, columns]))
-    dof = n - p - columns.shape[1]
-    return beta[p:], np.sqrt(rss1 / dof * np.diag(variance)[p:]), rss0, rss1
 
 
 def assert_pair(result, j, t, K, y, columns, X, hsq, rtol=1e-8):

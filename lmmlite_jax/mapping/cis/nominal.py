@@ -68,7 +68,7 @@ def map_cis_nominal(
     """
     genotypes = as_dosages(G, null)
     of_genes = as_windows(windows, null.m, genotypes.markers)
-    check_choices(variance, test, "all", 1)
+    check_choices(variance, test, "all")
     method = Method(variance, test, 1, null.dtype, null.tol, asymptotic)
     null = null.with_likelihood(reml=method.reml(null.reml))
     work = partial(pairs_of, method=method, markers=genotypes.names, traits=null.traits)
