@@ -40,7 +40,10 @@ TESTS: dict[str, dict[str, Any]] = {
     "score": {"test": "score"},
     "wald, refit": {"variance": "refit"},
     "lrt, refit": {"variance": "refit", "test": "lrt"},
+    "wald, refit, 3 columns": {"variance": "refit", "columns": 3},
+    "lrt, refit, 3 columns": {"variance": "refit", "test": "lrt", "columns": 3},
 }
+"""Options of a scan, and the columns of a marker where these are several: neighbours."""
 PASSES = 0.99
 """Probability that a table of correct tests passes."""
 
@@ -126,7 +129,10 @@ def check(case: Case, hsq: float, rng: np.random.Generator) -> dict[str, list[Ra
         tests |= {f"{name}, asymptotic": o | {"asymptotic": True} for name, o in TESTS.items()}
     found, null = {}, lmm.NullModel(case.kinship, Y, X)
     for name, options in tests.items():
-        log10p = np.asarray(lmm.scan(null, G, **options).log10p)
+        k = options.get("columns", 1)
+        markers = G if k == 1 else G[:, : G.shape[1] // k * k].reshape(len(G), -1, k)
+        scanned = {option: value for option, value in options.items() if option != "columns"}
+        log10p = np.asarray(lmm.scan(null, markers, **scanned).log10p)
         if not np.isfinite(log10p).all():
             raise SystemExit(f"{case.name}, {name}: pairs without a p-value.")
         found[name] = rates(log10p)
