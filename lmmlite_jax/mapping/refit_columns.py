@@ -239,7 +239,8 @@ def _profile(
     unit = jnp.sqrt(jnp.where(markers.varies & (whole > 0), whole, 1.0))
     squares = jnp.moveaxis(markers.squares.astype(float), -1, 0) / unit / unit[:, None]
     # Weights are positive: columns are as independent at any heritability as at 0.
-    _, _, independent = _inverted(jnp.sum(squares, axis=0), DEPENDENT_TOLERANCE["float64"])
+    tolerance = DEPENDENT_TOLERANCE[markers.values.dtype.name]
+    _, _, independent = _inverted(jnp.sum(squares, axis=0), tolerance)
     kept = independent & markers.varies
     squares = jnp.where(kept & kept[:, None], squares, 0.0)
     weighted = traits.rows[:, None] * traits.values
@@ -278,9 +279,12 @@ def _small_sample(
 
     Kenward and Roger (1997): the variance of the effects, σ² d⁻¹, is to first order too small by
     2 v d⁻¹ u d⁻¹ σ² with u = d''/2 - d' d⁻¹ d' and v the variance of the estimate of h²; it varies
-    by v m² of itself with m = d⁻¹ d' - (log rss)', and with that of σ². One column, and v, are as
-    in `refit`. The ratio of likelihoods is on average its rank and v (tr(d⁻¹ u) + tr(m²)/2 +
-    tr(m)²/4).
+    by v m² of itself with m = d⁻¹ d' - (log rss)', and with that of σ². F is on average that of
+    2/(2/dof + v tr(m²)/k) degrees of freedom; their own, which match its variance as well, are
+    negative for few individuals. The ratio of likelihoods is on average its k and
+    v (tr(d⁻¹ u) + tr(m²)/2 + tr(m)²/4). One column is as in `refit`, and v as well; its bound for
+    the ratio grows to that for F as columns take up degrees of freedom: an h² of 0 or 1 is then
+    often an overfit.
     """
     _, b, d, inverse, _ = sums
     rank = jnp.sum(profile.kept, axis=0)
@@ -294,7 +298,9 @@ def _small_sample(
     squares = -trace1 - _trace(inverse, d.second) + _trace(growth, growth)
     information = (squares - trace**2 / dof) / 2
     h = hsq.reshape(profile.shape)
-    most = jnp.where(profile.restricted > 0, 0.25, h * (1 - h))
+    own = h * (1 - h)
+    shared = jnp.minimum((rank - 1) / dof, 1.0)
+    most = jnp.where(profile.restricted > 0, 0.25, own + (0.25 - own) * shared)
     v = jnp.where(information * most > 1, 1 / information, most)
     m = growth + _unit(profile.kept) * (trace / dof)  # (log rss)' is -trace / dof at the maximum
     within = d.second / 2 - _product(d.first, growth)
@@ -304,23 +310,8 @@ def _small_sample(
     corrected, _, _ = _inverted(d.value + 2 * v * within + _unit(~profile.kept), 0.0)
     rss = jnp.maximum(sums.a.value - sums.explained, 0.0)
     explained = _dot(b.value, _times(corrected, b.value))
-    scale, left = _kenward_roger(2 * rank**2 / dof + v * one, 2 * rank / dof + v * two, rank)
-    return scale * explained * (dof / left) / rss, left, expected
-
-
-def _kenward_roger(a1: Array, a2: Array, rank: Array) -> tuple[Array, Array]:
-    """Factor of F, and its second degrees of freedom, from their A₁ and A₂."""
-    a2 = jnp.where(rank > 0, a2, 1.0)
-    b = (a1 + 6 * a2) / (2 * jnp.maximum(rank, 1))
-    g = ((rank + 1) * a1 - (rank + 4) * a2) / ((rank + 2) * a2)
-    bottom = 3 * rank + 2 * (1 - g)
-    mean = 1 / (1 - a2 / jnp.maximum(rank, 1))
-    spread = (1 + g * b / bottom) / (
-        (1 - (rank - g) * b / bottom) ** 2 * (1 - (rank + 2 - g) * b / bottom)
-    )
-    rho = spread / (jnp.maximum(rank, 1) * mean**2)
-    left = 4 + (rank + 2) / (rank * rho - 1)
-    return left / (mean * (left - 2)), left
+    left = 1 / (1 / dof + v * two / (2 * jnp.maximum(rank, 1)))
+    return explained * (dof / left) / rss, left, expected
 
 
 def _node_by_node(
