@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 REFIT_TRAITS = 32
-"""Traits whose pairs with a block of markers have their likelihoods maximised together."""
+"""Traits whose pairs with markers of several columns have their likelihoods maximised together."""
 
 PAIRS_ALL_REFITTED = 2**17
 """Pairs of which all are fitted, whatever is kept: a bound that spares most of them has programs of
@@ -117,11 +117,11 @@ def joined_pairs(
     return pairs, marker[order], trait[order]
 
 
-def traits_at_once(kept: Keeper, variance: str) -> int:
+def traits_at_once(method: Method) -> int:
     """Traits worked on together."""
-    if variance == "null":
+    if method.variance == "null":
         return at_once().traits
-    return SCREENED_TRAITS if isinstance(kept, BestRefit | RefitHits) else REFIT_TRAITS
+    return SCREENED_TRAITS if method.columns == 1 else REFIT_TRAITS
 
 
 class _Computed(NamedTuple):

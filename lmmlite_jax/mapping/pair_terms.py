@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 
-__all__ = ["NOTHING", "PairProfile", "PairTerms", "newton_step", "over_nodes", "sums_at"]
+__all__ = ["NOTHING", "PairProfile", "PairSums", "PairTerms", "PairValues", "pair_sums"]
 
 NOTHING = 1e-12
 """Part of a sum of squares that is rounding."""
@@ -110,78 +109,91 @@ class PairTerms(NamedTuple):
     restricted: Float[Array, ""]
     absorbed: Bool[Array, "..."]
 
-    def single(self) -> PairTerms:
-        """In single precision."""
-        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(jnp.float32), self)
-
     def some(self, pairs: Int[Array, " P"]) -> PairTerms:
-        """Some pairs, by their numbers among all."""
-        axes = jnp.unravel_index(pairs, self.b.shape[1:])
+        """Some of P pairs, by their numbers."""
+        own = (values[:, pairs] for values in (self.a, self.b, self.d))
+        a, b, d = own
+        return self._replace(a=a, b=b, d=d, absorbed=self.absorbed[pairs])
 
-        def take(values: Array, leading: tuple[slice, ...]) -> Array:
-            shape = values.shape[len(leading) :]
-            at = (jnp.minimum(axis, size - 1) for axis, size in zip(axes, shape, strict=True))
-            return values[*leading, *at]
 
-        every = (slice(None),)
-        return self._replace(
-            a=take(self.a, every),
-            b=take(self.b, every),
-            d=take(self.d, every),
-            absorbed=take(self.absorbed, ()),
+class PairSums(NamedTuple):
+    """Sums over the nodes at the heritabilities of pairs, and how they change with these.
+
+    Σ c w sʲ for j = 0 to 3, where w is the weight of a node and s = d log w / dh: the sum itself,
+    its derivative, and its derivatives over j!. Those of ``a``, ``b``, ``d`` and of the slope of
+    log|V|, ``trace``; of d alone for j = 3.
+    """
+
+    value: tuple[Array, Array, Array, Array]
+    first: tuple[Array, Array, Array, Array]
+    second: tuple[Array, Array, Array, Array]
+    third: Array
+
+    def newton_step(self, terms: PairTerms) -> Array:
+        """Newton's step to the maximum in h; infinite where the likelihood is convex."""
+        (a, b, d, logdet), (a1, b1, d1, logdet1) = self.value, self.first
+        a2, b2, d2 = (2 * half for half in self.second[:3])
+        effect, growth = b / d, d1 / d
+        effect1 = (b1 - effect * d1) / d
+        rss = a - effect * b
+        rss1 = a1 - 2 * effect * b1 + effect**2 * d1
+        rss2 = a2 - 2 * effect * b2 - 2 * effect1 * b1 + 2 * effect * effect1 * d1 + effect**2 * d2
+        slope = logdet + terms.restricted * growth + terms.dof * rss1 / rss
+        curvature = logdet1 + terms.restricted * (d2 / d - growth**2)
+        curvature = curvature + terms.dof * (rss2 / rss - (rss1 / rss) ** 2)
+        return jnp.where(curvature > 0, -slope / curvature, jnp.inf)
+
+    def after(self, step: Array) -> PairValues:
+        """What they are after a step in h that is short: its cube is left out of values."""
+        a, b, d, trace = (
+            value + step * (first + step * second)
+            for value, first, second in zip(self.value, self.first, self.second, strict=True)
+        )
+        (_, _, d1, trace1), (_, _, d2, trace2) = self.first, self.second
+        return PairValues(
+            a=a,
+            b=b,
+            d=d,
+            d1=d1 + step * (2 * d2 + 3 * step * self.third),
+            half_d2=d2 + 3 * step * self.third,
+            trace=trace,
+            trace1=trace1 + 2 * step * trace2,
         )
 
 
-def sums_at(
-    terms: PairTerms, hsq: Float[Array, "*pairs"]
-) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"], Float[Array, "*pairs"]]:
-    """Sums a, b and d at the heritabilities of pairs."""
+class PairValues(NamedTuple):
+    """Of pairs at their heritabilities: sums, and derivatives of d and of the slope of log|V|."""
 
-    def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        weight = 1 / (hsq * terms.nodes[k] + (1 - hsq))
-        rows = (terms.a[k], terms.b[k], terms.d[k])
-        return tuple(total + row * weight for total, row in zip(sums, rows, strict=True))
-
-    a, b, d = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 3)
-    return a, b, d
+    a: Float[Array, "*pairs"]
+    b: Float[Array, "*pairs"]
+    d: Float[Array, "*pairs"]
+    d1: Float[Array, "*pairs"]
+    half_d2: Float[Array, "*pairs"]
+    trace: Float[Array, "*pairs"]
+    trace1: Float[Array, "*pairs"]
 
 
-def over_nodes(
-    terms: PairTerms,
-    add: Callable[[Array, tuple[Array, ...]], tuple[Array, ...]],
-    start: tuple[Array, ...],
-) -> tuple[Array, ...]:
-    """Sum over the nodes, some at a time.
+def pair_sums(terms: PairTerms, hsq: Float[Array, "*pairs"]) -> PairSums:
+    """`PairSums` at the heritabilities of pairs.
 
-    In a loop, through which XLA cannot fuse: it would repeat all that led to h² for every node, and
-    take long to compile all nodes at once.
+    In a loop over the nodes, through which XLA cannot fuse: it would repeat all that led to h² for
+    every node, and take long to compile all nodes at once.
     """
-    together = 1 if terms.b[0].size <= FEW_PAIRS else NODES_AT_ONCE
-    return lax.fori_loop(0, len(terms.nodes), add, start, unroll=together)
-
-
-def newton_step(terms: PairTerms, hsq: Array) -> Array:
-    """Newton's step to the maximum in h; infinite where the likelihood is convex."""
 
     def add(k: Array, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         node = terms.nodes[k]
-        weight = 1 / (hsq * node + (1 - hsq))
+        # A regular fit has h² = 1 only where no eigenvalue is zero: there is nothing to weigh then.
+        variance = hsq * node + (1 - hsq)
+        weight = jnp.where(variance > 0, 1 / variance, 0.0)
         slope = -weight * (node - 1)  # of log weight
-        first = [row * weight for row in (terms.a[k], terms.b[k], terms.d[k], terms.slopes[k])]
+        rows = (terms.a[k], terms.b[k], terms.d[k], terms.slopes[k])
+        first = [row * weight for row in rows]
         second = [x * slope for x in first]
-        third = [x * slope for x in second[:3]]
-        terms_of_node = (*first, *second, *third)
-        return tuple(total + x for total, x in zip(sums, terms_of_node, strict=True))
+        third = [x * slope for x in second]
+        of_node = (*first, *second, *third, third[2] * slope)
+        return tuple(total + x for total, x in zip(sums, of_node, strict=True))
 
-    sums = over_nodes(terms, add, (jnp.zeros_like(hsq),) * 11)
-    (a, b, d, logdet), (a1, b1, d1, logdet1), halves = sums[:4], sums[4:8], sums[8:]
-    a2, b2, d2 = (2 * half for half in halves)
-    effect, growth = b / d, d1 / d
-    effect1 = (b1 - effect * d1) / d
-    rss = a - effect * b
-    rss1 = a1 - 2 * effect * b1 + effect**2 * d1
-    rss2 = a2 - 2 * effect * b2 - 2 * effect1 * b1 + 2 * effect * effect1 * d1 + effect**2 * d2
-    slope = logdet + terms.restricted * growth + terms.dof * rss1 / rss
-    curvature = logdet1 + terms.restricted * (d2 / d - growth**2)
-    curvature = curvature + terms.dof * (rss2 / rss - (rss1 / rss) ** 2)
-    return jnp.where(curvature > 0, -slope / curvature, jnp.inf)
+    together = 1 if terms.b[0].size <= FEW_PAIRS else NODES_AT_ONCE
+    start = (jnp.zeros_like(hsq),) * 13
+    sums = lax.fori_loop(0, len(terms.nodes), add, start, unroll=together)
+    return PairSums(sums[:4], sums[4:8], sums[8:12], sums[12])

@@ -1,8 +1,10 @@
 """Maxima of the likelihoods of pairs, each over its own h².
 
 The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
-show that, and the cell of the grid it is in, and a fixed number of Newton steps finds it there, or
-a few more. Pairs for which any of this is in doubt are left to `global_maximum`.
+show that, and the cell of the grid it is in. Through the slopes around goes a polynomial, at whose
+root a Newton step in double precision is the last. Of pairs for which any of this is in doubt, the
+grid is looked at in double precision, and more steps are taken; where doubt remains, they are left
+to `global_maximum`.
 
 Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below the positive ones, and
 `_no_turn_beyond` shows that no maximum is between that and h = 1.
@@ -12,13 +14,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, newton_step, sums_at
+from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, PairValues, pair_sums
+from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.maximum import (
     GRID_POINTS,
     REGULAR_RANGE,
@@ -31,29 +33,29 @@ from lmmlite_jax.model.profile import Profile
 __all__ = [
     "HowToRefit",
     "PairMaxima",
+    "any_maximum",
     "points_of_pairs",
-    "settle_doubts",
     "single_maximum",
 ]
 
 DOUBTFUL_AT_ONCE = 128
 """Pairs that `global_maximum` takes together."""
 
-DOUBT = 1e-5
-"""Part of the terms of a slope below which single precision may have its sign wrong."""
+DOUBT = {"float32": 1e-5, "float64": 1e-9}
+"""Part of the terms of a slope below which rounding, or the skeleton, may have its sign wrong."""
 
 SINGULAR_RANGE = 1e4
 """How far below the smallest positive eigenvalue the grid goes where others are zero."""
 
-POLISHED_AT_ONCE = 256
-"""Pairs that take more steps together."""
-
 MORE_STEPS = 4
-"""Newton steps in double precision that they take."""
+"""Newton steps before the last one for pairs whose slopes are known in double precision."""
 
-SINGLE_STEPS = 3
-"""Newton steps from the middle of a cell until single precision has no more to say; a last one in
-double precision leaves an error of the square of what is left."""
+AROUND = 10
+"""Points of the grid that the polynomial goes through. The slope is analytic in log δ in a strip of
+half-width π, and these are a ninth of that apart: the polynomial leaves some 1e-7 of it."""
+
+ROOT_STEPS = 4
+"""Newton steps from the middle of a cell to the root of the polynomial."""
 
 
 class HowToRefit(NamedTuple):
@@ -71,24 +73,27 @@ class HowToRefit(NamedTuple):
 
 
 class PairMaxima(NamedTuple):
-    """Of pairs: h² at the maximum, a, b and d there, the log likelihood, whether all is sure."""
+    """Of pairs: h² at the maximum, sums there, the log likelihood, whether all is sure."""
 
     hsq: Float[Array, "*pairs"]
-    a: Float[Array, "*pairs"]
-    b: Float[Array, "*pairs"]
-    d: Float[Array, "*pairs"]
+    values: PairValues
     loglik: Float[Array, "*pairs"]
     sure: Bool[Array, "*pairs"]
 
 
-def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit) -> PairMaxima:
+def single_maximum(
+    terms: PairTerms, null: Profile, tol: Array, how: HowToRefit, *, careful: bool = False
+) -> PairMaxima:
     """Fits of pairs whose likelihood has one maximum, and which those are.
 
-    Where no eigenvalue is zero, h = 1 is a point like any other.
+    In double precision if ``careful``. Where no eigenvalue is zero, h = 1 is a point like any
+    other.
     """
     reach = SINGULAR_RANGE if how.singular else REGULAR_RANGE
     grid = search_grid(null.skeleton.nodes, 0.0, how.points, reach=reach)
-    slope = lax.optimization_barrier(_slopes_on_grid(terms, grid[:-1] if how.singular else grid))
+    dtype = "float64" if careful else "float32"
+    slope = _slopes_on_grid(terms, grid[:-1] if how.singular else grid, how, dtype)
+    slope = lax.optimization_barrier(slope)
     last = len(slope) - 1
     # One number a pair: how often the slope turns from up to down, where, and whether in doubt.
     turns = sum(
@@ -109,30 +114,33 @@ def single_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit)
     if how.singular:
         single = single & _no_turn_beyond(terms, grid[-2])
     inside = single & inside
-    low, high = (grid[jnp.where(inside, turns - last + i, i)] for i in (0, 1))
-    delta = jnp.sqrt((1 - low) / jnp.where(low > 0, low, 1.0) * (1 - high) / high)
-    hsq = jnp.where(low > 0, 1 / (1 + delta), high / 2)
-    hsq = jnp.where(high < 1, hsq, (low + 1) / 2)
-    single_terms = terms.single()
+    cell = jnp.where(inside, turns - last, 0)
+    low, high = grid[cell], grid[cell + 1]
+    root = jnp.clip(_root(slope, grid, cell), low, high)
+    # XLA would repeat what led there for every sum.
+    hsq = lax.optimization_barrier(jnp.where(inside, root, jnp.where(at_one, 1.0, 0.0)))
 
     def move(_: int | Array, hsq: Array) -> Array:
-        step = newton_step(single_terms, hsq.astype(jnp.float32)).astype(float)
-        return jnp.clip(hsq + step, low, high)
+        step = pair_sums(terms, hsq).newton_step(terms)
+        return jnp.where(inside, jnp.clip(hsq + step, low, high), hsq)
 
-    hsq = lax.fori_loop(0, SINGLE_STEPS, move, hsq)
-    cell = _Cell(low, high, 0.1 * jnp.sqrt(tol), grid[1])
-    hsq, found = cell.last_step(terms, hsq)
-    hsq, found = _polish(terms, cell, hsq, found, inside & ~found)
-    sure = single & (found | ~inside)
-    hsq = jnp.where(inside & sure, hsq, jnp.where(at_one & sure, 1.0, 0.0))
-    a, b, d = sums_at(terms, hsq)
+    if careful:
+        hsq = lax.fori_loop(0, MORE_STEPS, move, hsq)
+    sums = pair_sums(terms, hsq)
+    # The last step leaves an error of its square.
+    accuracy = 0.1 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
+    step = lax.optimization_barrier(jnp.where(inside, sums.newton_step(terms), 0.0))
+    found = (jnp.abs(step) <= accuracy) & (hsq + step >= low) & (hsq + step <= high)
+    step = jnp.where(found, step, 0.0)
+    hsq, values = lax.optimization_barrier((hsq + step, sums.after(step)))
     loglik = jnp.zeros(())
     if not how.restricted:
         # A trait at a time: XLA takes long to compile this for all.
         of_pairs = null.log_determinant
         logdet = of_pairs(hsq) if hsq.ndim == 1 else lax.map(of_pairs, hsq)
-        loglik = -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
-    return PairMaxima(hsq, a, b, d, jnp.broadcast_to(loglik, hsq.shape), sure)
+        loglik = -0.5 * (logdet + terms.dof * jnp.log(values.a - values.b**2 / values.d))
+    sure = single & (found | ~inside)
+    return PairMaxima(hsq, values, jnp.broadcast_to(loglik, hsq.shape), sure)
 
 
 def points_of_pairs(nodes: Float[np.ndarray, " r"], singular: bool) -> int:
@@ -140,51 +148,26 @@ def points_of_pairs(nodes: Float[np.ndarray, " r"], singular: bool) -> int:
     return grid_points(nodes, SINGULAR_RANGE if singular else REGULAR_RANGE)
 
 
-class _Cell(NamedTuple):
-    """Where the maxima of pairs are: between ``low`` and ``high``."""
-
-    low: Float[Array, "*pairs"]
-    high: Float[Array, "*pairs"]
-    tol: Array
-    first: Float[Array, ""]
-
-    def at(self, pairs: Int[Array, " P"]) -> _Cell:
-        """Those of some pairs, by their numbers among all."""
-        return self._replace(low=self.low.ravel()[pairs], high=self.high.ravel()[pairs])
-
-    def last_step(self, terms: PairTerms, hsq: Array) -> tuple[Array, Array]:
-        """h² after a step in double precision, and whether that was short enough to be the last."""
-        accuracy = self.tol * (hsq + self.first) * (1 - hsq)
-        step = lax.optimization_barrier(newton_step(terms, hsq))
-        hsq = hsq + step
-        return hsq, (jnp.abs(step) <= accuracy) & (hsq >= self.low) & (hsq <= self.high)
-
-
-def _polish(
-    terms: PairTerms, cell: _Cell, hsq: Array, found: Array, left: Bool[Array, "*pairs"]
-) -> tuple[Array, Array]:
-    """More steps for the pairs that are left, to which single precision did not come close."""
-    shape, size = left.shape, min(POLISHED_AT_ONCE, left.size)
-
-    def some(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        left, hsq, found = state
-        (pairs,) = jnp.nonzero(left, size=size, fill_value=left.size)
-        own, own_cell = terms.some(pairs), cell.at(jnp.minimum(pairs, left.size - 1))
-
-        def move(_: int | Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-            return own_cell.last_step(own, jnp.clip(state[0], own_cell.low, own_cell.high))
-
-        start = hsq[pairs], jnp.zeros(pairs.shape, bool)
-        own_hsq, own_found = lax.fori_loop(0, MORE_STEPS, move, start)
-        return (
-            left.at[pairs].set(False, mode="drop"),
-            hsq.at[pairs].set(own_hsq, mode="drop"),
-            found.at[pairs].set(own_found, mode="drop"),
-        )
-
-    start = left.ravel(), hsq.ravel(), found.ravel()
-    _, hsq, found = lax.while_loop(lambda state: jnp.any(state[0]), some, start)
-    return hsq.reshape(shape), found.reshape(shape)
+def _root(slope: Array, grid: Array, cell: Int[Array, "*pairs"]) -> Float[Array, "*pairs"]:
+    """Heritability in a cell of the grid at which the slope is zero, by a polynomial in log δ."""
+    middle = (AROUND - 1) / 2
+    first = jnp.clip(cell - (AROUND // 2 - 1), 1, len(grid) - 1 - AROUND)
+    places = first + np.arange(AROUND).reshape(-1, *(1,) * cell.ndim)
+    around = jnp.take_along_axis(slope, places, axis=0, mode="promise_in_bounds")
+    of_powers = np.linalg.inv(np.vander(np.arange(AROUND) - middle, increasing=True))
+    powers = jnp.asarray(of_powers, slope.dtype) @ around.reshape(AROUND, -1)
+    powers = lax.optimization_barrier(powers.reshape(around.shape))
+    low = (cell - first - middle).astype(slope.dtype)
+    at = low + 0.5
+    for _ in range(ROOT_STEPS):
+        value = change = jnp.zeros_like(at)
+        for power in powers[::-1]:
+            change = change * at + value
+            value = value * at + power
+        at = jnp.clip(at - value / change, low, low + 1)
+    delta = (1 - grid[1:3]) / grid[1:3]
+    logarithm = jnp.log(delta[0]) + jnp.log(delta[1] / delta[0]) * (at + middle + (first - 1))
+    return 1 / (1 + jnp.exp(logarithm))
 
 
 def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pairs"]:
@@ -197,66 +180,61 @@ def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pa
     by no more than 1 + ε towards h = 1: if the likelihood falls by this at h², it falls from there
     to 1. Where the covariates absorb the null space, s is at most ε, and it rises if z > ε dof.
     """
-    epsilon = 1.1 * (1 - hsq) / hsq / jnp.min(terms.nodes[:-1])
+    positive = terms.nodes[:-1]
+    epsilon = 1.1 * (1 - hsq) / hsq / jnp.min(positive)
     zeros, most = -terms.slopes[-1], epsilon * (terms.dof + 1)
-    at = jnp.broadcast_to(hsq, terms.b.shape[1:])
-    a, b, d = sums_at(terms, at)
+    weights = 1 / (hsq * positive + (1 - hsq))
+    a, b, d = (jnp.tensordot(weights, rows[:-1], 1) for rows in (terms.a, terms.b, terms.d))
     in_null = 1 / (1 - hsq)
     a0, b0, d0 = (rows[-1] * in_null for rows in (terms.a, terms.b, terms.d))
     some = terms.d[-1] > NOTHING
     effect = jnp.where(some, b0 / jnp.where(some, d0, 1.0), 0.0)
     left = a0 - effect * b0
     left = jnp.where(left > NOTHING * a0, left, 0.0)
-    rest = (a - a0) - effect * (2 * (b - b0) - effect * (d - d0))
+    rest = a - effect * (2 * b - effect * d)
     falls = terms.dof * left > (zeros + most) * (left + (1 + epsilon) * rest)
     return jnp.where(terms.absorbed, zeros > most, falls)
 
 
-def _slopes_on_grid(terms: PairTerms, grid: Array) -> Array:
-    """-2 rss · d loglik/dh (g, *pairs) in single precision; NaN where its sign is in doubt."""
+def _slopes_on_grid(terms: PairTerms, grid: Array, how: HowToRefit, dtype: str) -> Array:
+    """-2 rss/a · d loglik/dh (g, *pairs), times 1-h where that is large; NaN where in doubt.
+
+    In doubt is its sign. It is of one size at both ends, and has no pole in the strip of `AROUND`.
+    """
     weights = 1 / (grid[:, None] * terms.nodes + (1 - grid[:, None]))
     both = jnp.concatenate([weights, -(weights**2) * (terms.nodes - 1)])
 
     def at(rows: Array) -> tuple[Array, Array]:
         values = both.astype(rows.dtype) @ rows.reshape(len(rows), -1)
-        first, second = values.reshape(2, len(grid), *rows.shape[1:]).astype(jnp.float32)
+        first, second = values.reshape(2, len(grid), *rows.shape[1:])
         return first, second
 
-    a, a_slope = at(terms.a)
-    d, d_slope = at(terms.d)
-    b, b_slope = at(terms.b.astype(jnp.float32))
-    logdet = (weights @ terms.slopes).reshape(-1, *(1,) * (b.ndim - 1)).astype(jnp.float32)
-    dof = terms.dof.astype(jnp.float32)
-    of_markers = logdet + terms.restricted.astype(jnp.float32) * d_slope / d
-    effect = b * (1 / d)
-    rss_slope = a_slope - 2 * effect * b_slope + effect**2 * d_slope
-    slope = -(of_markers * (a - effect * b) + dof * rss_slope)
-    scale = jnp.abs(of_markers) * a + dof * jnp.abs(a_slope)
-    return jnp.where(jnp.abs(slope) > DOUBT * scale, slope, jnp.nan)
+    a, a1 = at(terms.a)
+    d, d1 = at(terms.d)
+    b, b1 = at(terms.b.astype(dtype))
+    logdet = (weights @ terms.slopes).reshape(-1, *(1,) * (b.ndim - 1))
+    log_d1 = d1 / d
+    of_marker = (logdet + terms.restricted * log_d1, 1 / d, terms.dof * log_d1)
+    trace, inverse, fall = (x.astype(dtype) for x in of_marker)
+    gap = (1 - grid if how.singular else jnp.ones_like(grid)).reshape(-1, *(1,) * (b.ndim - 1))
+    size = (gap / a).astype(dtype)
+    a, a1 = a.astype(dtype), (terms.dof * a1).astype(dtype)
+    twice = (2 * terms.dof).astype(dtype)
+    # rss = a - b²/d, and b²/d changes by (2 b b' - b² d'/d) / d.
+    slope = b * inverse * (b * (trace - fall) + twice * b1) - (trace * a + a1)
+    scale = jnp.abs(trace) * a + jnp.abs(a1)
+    return jnp.where(jnp.abs(slope) > DOUBT[dtype] * scale, slope * size, jnp.nan)
 
 
-def settle_doubts(
-    fits: PairMaxima,
-    doubtful: Bool[Array, "*pairs"],
-    terms: PairTerms,
-    null: Profile,
-    tol: Array,
-    how: HowToRefit,
-) -> PairMaxima:
-    """Fit the doubtful pairs, as many at a time as `DOUBTFUL_AT_ONCE`."""
-    shape = doubtful.shape
-    size = min(DOUBTFUL_AT_ONCE, doubtful.size)
-    flat = jax.tree.map(jnp.ravel, fits)
-
-    def settle(state: tuple[Array, PairMaxima]) -> tuple[Array, PairMaxima]:
-        doubtful, fits = state
-        (pairs,) = jnp.nonzero(doubtful, size=size, fill_value=0)
-        found = _global_maximum(terms.some(pairs), null, tol, how)
-        fits = jax.tree.map(lambda all, some: all.at[pairs].set(some), fits, found)
-        return doubtful.at[pairs].set(False), fits
-
-    _, flat = lax.while_loop(lambda state: jnp.any(state[0]), settle, (doubtful.ravel(), flat))
-    return jax.tree.map(lambda x: x.reshape(shape), flat)
+def any_maximum(terms: PairTerms, null: Profile, tol: Array, how: HowToRefit) -> PairMaxima:
+    """Fits of some pairs (P,), whatever their likelihoods: none is sure that has no maximum."""
+    fits = single_maximum(terms, null, tol, how, careful=True)
+    return replaced(
+        fits,
+        ~fits.sure,
+        DOUBTFUL_AT_ONCE,
+        lambda pairs: _global_maximum(terms.some(pairs), null, tol, how),
+    )
 
 
 def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit) -> PairMaxima:
@@ -284,4 +262,5 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
     points = GRID_POINTS if how.singular else how.points
     top = global_maximum(profile, tol, spike=pairs.absorbed, check_boundary=True, points=points)
     hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
-    return PairMaxima(top.hsq, *profile.sums(hsq), profile.loglik(hsq), ~top.unbounded)
+    values = pair_sums(pairs, hsq).after(jnp.zeros(()))
+    return PairMaxima(top.hsq, values, profile.loglik(hsq), ~top.unbounded)

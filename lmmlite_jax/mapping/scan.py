@@ -258,7 +258,7 @@ def _search(
         pieces = every(blocks_on(batch.blocks, device), batch.markers, width)
         return collect(kept[k], genotypes, islice(pieces, k, None, count))
 
-    most = traits_at_once(kept[0], method.variance)
+    most = traits_at_once(method)
     for batch in fits.note(batches(null.batches, served, most)):
         for of_part in spread(partial(collected, batch), range(count)):
             missing = np.maximum(missing, of_part)

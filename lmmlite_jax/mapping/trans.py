@@ -137,7 +137,7 @@ class _Pairs(TransSearch):
 
     @property
     def traits_at_once(self) -> int:
-        return traits_at_once(self._keeper(), self.method.variance)
+        return traits_at_once(self.method)
 
     def _keeper(self) -> Keeper:
         return keeper(self.least, self.genotypes.markers, self.null, self.method)

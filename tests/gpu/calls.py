@@ -104,7 +104,7 @@ CALLS = {
     "refit best, lrt": Call(
         scan("null", "best", variance="refit", test="lrt"), traits=SCREENED_TRAITS
     ),
-    "refit all": Call(scan("null", variance="refit"), traits=REFIT_TRAITS),
+    "refit all": Call(scan("null", variance="refit"), traits=SCREENED_TRAITS),
     "founders": Call(lambda of: lmm.scan(of.null, of.founders), columns=8),
     "founders best": Call(lambda of: lmm.scan(of.null, of.founders, keep="best"), columns=8),
     "refit founders": Call(

@@ -20,10 +20,13 @@ def terms_of_pairs(K, Y, G, X, test):
     method = {"variance": "refit", "test": test}
 
     def outside_of_a_trace(markers, traits, tol, *, how):
-        return refit.refit_block.__wrapped__(markers, traits, jnp.asarray(tol), how=how)
+        trait, marker = jnp.divmod(jnp.arange(len(traits.values) * markers.values.shape[1]), 16)
+        tol = jnp.asarray(tol)
+        fit = refit.refit_pairs.__wrapped__(markers, traits, marker, trait, tol, how=how)
+        return fit._replace(**{name: x.reshape(-1, 16).T for name, x in fit._asdict().items()})
 
     with (
-        patch.object(refit, "single_maximum", wraps=refit.single_maximum) as search,
+        patch.object(refit, "any_maximum", wraps=refit.any_maximum) as search,
         patch("lmmlite_jax.mapping.statistics.refit_block", outside_of_a_trace),
     ):
         lmm.scan(lmm.NullModel(K, Y, X, reml=test == "wald"), G, **method)
@@ -44,7 +47,8 @@ def test_where_it_says_so_the_slope_keeps_its_sign_up_to_heritability_one(test):
     X = np.column_stack([np.ones(N), rng.standard_normal(N)])
     terms = terms_of_pairs(K, Y, G, X, test)
     with double_precision():
-        sure = np.asarray(_no_turn_beyond(terms, jnp.asarray(AT)))[: Y.shape[1], : G.shape[1]]
+        sure = np.asarray(_no_turn_beyond(terms, jnp.asarray(AT))).reshape(-1, 16)
+    sure = sure[: Y.shape[1], : G.shape[1]]
 
     # The sums, and d log|V| / d log δ, of the eigenvalues themselves.
     complement = np.linalg.qr(X, mode="complete")[0][:, X.shape[1] :]
