@@ -26,7 +26,7 @@ from lmmlite_jax.model.tested_traits import RefitTraits
 
 __all__ = ["Refit", "refit_block", "refit_pairs"]
 
-TRAITS_AT_ONCE = 32
+TRAITS_AT_ONCE = 8
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
 DOUBTFUL_AT_ONCE = 512
