@@ -28,6 +28,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -141,6 +142,7 @@ class All:
         self._waiting: list[Tile] = []
         self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None
+        self._compiled = False
 
     def add(self, tile: Tile) -> None:
         """Test all pairs of a tile, together with those that share a rotation with it."""
@@ -159,8 +161,16 @@ class All:
                 self._keep(waiting[0].numbers, traits, pairs)
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
-        for tile in waiting:
-            self._keep(tile.numbers, tile.block.traits, self._tests(tile))
+        # A program of refits keeps little more than one core busy. The first is alone: several
+        # threads would each compile it.
+        at_a_time = cores() if on_cpu() and self.method.variance == "refit" else 1
+        while waiting:
+            some = waiting[: at_a_time if self._compiled else 1]
+            waiting, self._compiled = waiting[len(some) :], True
+            alone = len(some) == 1
+            found = [self._tests(*some)] if alone else side_by_side(self._tests, some)
+            for tile, pairs in zip(some, found, strict=True):
+                self._keep(tile.numbers, tile.block.traits, pairs)
 
     def _tests(self, tile: Tile) -> Pairs:
         block, method = tile.block, self.method
