@@ -4,12 +4,24 @@ During imports an interrupt (Ctrl-C) may come where Python ignores exceptions, a
 `lmmlite_jax.interrupts`. As nothing is read or written by then, it may end the process.
 """
 
+import gc
 import os
 import signal
+from importlib.metadata import version
 
-__all__ = ["main"]
+__all__ = ["main", "start_soon"]
 
 _INTERRUPTED = 130
+
+_OLDER_LOOPS = "--xla_cpu_use_fusion_emitters=false"
+"""XLA writes loops by its older emitter, in whose programs LLVM has half as much to compile."""
+
+_UNTRIED = (0, 11)
+"""First version of jaxlib with which it was not tried: XLA ends a process whose flag it does not
+know."""
+
+_MOST_NEW_OBJECTS = 100_000
+"""New objects after which garbage is looked for. Imports and traces make many, and hardly any."""
 
 
 def main() -> None:
@@ -17,6 +29,7 @@ def main() -> None:
     # Not where interrupts are ignored, as in jobs that a shell has put into the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    start_soon()
     from lmmlite_jax.cli import app
 
     try:
@@ -27,6 +40,14 @@ def main() -> None:
             # a process that they outlive ends late, or in a segmentation fault.
             os._exit(_INTERRUPTED)
         raise
+
+
+def start_soon() -> None:
+    """Set what lets a process come to its first result sooner, before JAX is imported."""
+    gc.set_threshold(_MOST_NEW_OBJECTS)
+    jaxlib = tuple(map(int, version("jaxlib").split(".")[:2]))
+    if "XLA_FLAGS" not in os.environ and jaxlib < _UNTRIED:
+        os.environ["XLA_FLAGS"] = _OLDER_LOOPS
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Shapes and types of every annotated array are checked while the tests run."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,23 +14,13 @@ install_import_hook("lmmlite_jax", "beartype.beartype")
 
 MOST_MAPS = 20_000
 
-CHEAP_LOOPS = "--xla_cpu_use_fusion_emitters=false"
-"""XLA writes loops by its older emitter, in whose programs LLVM has half as much to compile."""
-
-
-def _xla_knows(flag: str) -> bool:
-    """Whether this version of XLA has a flag: it ends the process that gives it another."""
-    ask = "from jaxlib import xla_client as x; x.CompileOptions().executable_build_options"
-    command = [sys.executable, "-c", f"{ask}.debug_options"]
-    asked = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flag}, capture_output=True)
-    return asked.returncode == 0
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile fast, and share compiled programs between processes: that is most of the time."""
+    from lmmlite_jax.__main__ import start_soon
+
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if "XLA_FLAGS" not in os.environ and _xla_knows(CHEAP_LOOPS):
-        os.environ["XLA_FLAGS"] = CHEAP_LOOPS
+    start_soon()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = TemporaryDirectory(prefix="lmmlite-jax-programs-")
         config.add_cleanup(folder.cleanup)

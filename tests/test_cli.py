@@ -11,7 +11,7 @@ from genotype_files import SAMPLES, example_dosages, example_variants, write_pli
 from typer.testing import CliRunner
 
 import lmmlite_jax as lmm
-from lmmlite_jax import cli
+from lmmlite_jax import __main__, cli
 from lmmlite_jax.data import read_kinship, read_loco_kinship, simulate_cohort, write_table
 
 COHORT = simulate_cohort(60, 5, seed=3).to_pandas()
@@ -383,6 +383,24 @@ def test_a_demo_folder_that_is_a_file_is_one_sentence(tmp_path):
     outcome = run("demo", "--out", tmp_path / "taken")
     assert outcome.exit_code == 2
     assert outcome.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "jaxlib", "then"),
+    [
+        (None, "0.10.2", "--xla_cpu_use_fusion_emitters=false"),
+        (None, "0.11.0", None),  # it may not know the flag, and end the process
+        ("--xla_cpu_max_isa=AVX2", "0.10.2", "--xla_cpu_max_isa=AVX2"),
+        ("", "0.10.2", ""),
+    ],
+)
+def test_programs_compile_soon_unless_the_user_has_flags_of_xla(flags, jaxlib, then, monkeypatch):
+    monkeypatch.setattr(__main__, "version", lambda _: jaxlib)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if flags is not None:
+        monkeypatch.setenv("XLA_FLAGS", flags)
+    __main__.start_soon()
+    assert os.environ.get("XLA_FLAGS") == then
 
 
 def test_help_does_not_wait_for_jax():
