@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-__all__ = ["FREQUENCY_TOLERANCE", "Alleles", "allele_statistics", "common"]
+__all__ = ["FREQUENCY_TOLERANCE", "Alleles", "allele_frequency", "allele_statistics", "common"]
 
 FREQUENCY_TOLERANCE = 1e-7
 """By which a frequency may miss a threshold that it is meant to equal."""
@@ -25,10 +25,14 @@ class Alleles(NamedTuple):
     ma_count: Int[np.ndarray, " M"]
 
 
+def allele_frequency(dosages: Float[np.ndarray, "n M"]) -> Float[np.ndarray, " M"]:
+    """Frequency of the counted allele from dosages (n, M) of 0 to 2 copies."""
+    return dosages.sum(axis=0) / (2 * len(dosages))
+
+
 def allele_statistics(dosages: Float[np.ndarray, "n M"]) -> Alleles:
     """Frequencies and counts from dosages (n, M) of 0 to 2 copies."""
-    n = len(dosages)
-    af = dosages.sum(axis=0) / (2 * n)
+    n, af = len(dosages), allele_frequency(dosages)
     minor = af <= 0.5
     counted = dosages > 0.5
     copies = np.where(counted, dosages, 0.0).sum(axis=0).astype(np.int64)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-from lmmlite_jax.mapping.alleles import allele_statistics, common
+from lmmlite_jax.mapping.alleles import allele_frequency, common
 from lmmlite_jax.mapping.blocks import Batch, Fits, Piece, batches, block_width, every
 from lmmlite_jax.mapping.cis.near import as_windows
 from lmmlite_jax.mapping.genotypes import Genotypes
@@ -256,6 +256,6 @@ class TransSearch(ABC):
             )
             rows = np.isin(found.trait, of_these)
             seen = dosages[individuals.numbers]
-            af[rows] = allele_statistics(seen).af[back[rows]]
+            af[rows] = allele_frequency(seen)[back[rows]]
             frequent[rows] = self.frequent(seen, individuals.numbers)[back[rows]]
         return af, frequent
