@@ -60,7 +60,8 @@ def write_frame(frame: pd.DataFrame, path: Path, *, indexed: bool) -> None:
         if path.suffix == ".parquet":
             frame.to_parquet(stream, index=indexed)
             return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+        # Level 6 is gzip's own: Python's 9 takes four times as long for a fiftieth of the size.
+        with gzip.GzipFile("", "wb", 6, stream, mtime=0) as packed:
             frame.to_csv(packed, sep="\t", index=indexed, float_format="%.6g", lineterminator="\n")
 
 
