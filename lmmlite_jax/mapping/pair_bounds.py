@@ -19,22 +19,25 @@ from jaxtyping import Array, Float, Int, Shaped
 from lmmlite_jax.mapping.share_bound import (
     SINGLE,
     SLACK,
+    MarkersInCells,
     cell_before,
     log_squares,
+    markers_in_cells,
     most_of_neighbours,
 )
-from lmmlite_jax.model.cells import Cells, TraitsInCells
+from lmmlite_jax.model.cells import Cells, CellTraits, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = [
+    "CellMarkers",
     "Level",
     "PairCells",
     "PairMarkers",
     "PairTraits",
+    "cell_markers",
     "largest_shares",
     "pair_cells",
-    "pair_markers",
     "pair_traits",
 ]
 
@@ -88,6 +91,13 @@ class Level(NamedTuple):
     traits: PairTraits
 
 
+class CellMarkers(NamedTuple):
+    """B markers for all pairs, and for some of them in the usual cells and in the fine ones."""
+
+    usual: MarkersInCells
+    levels: tuple[PairMarkers, PairMarkers]
+
+
 class _Bounds(NamedTuple):
     """Of pairs in cells: log likelihood at least and, with its slack, at most; share at most."""
 
@@ -103,8 +113,13 @@ def pair_cells(cells: Cells) -> PairCells:
 
 
 @jax.jit
-def pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
-    """Markers of one column for `largest_shares`."""
+def cell_markers(markers: Markers, cells: Cells, fine: Cells) -> CellMarkers:
+    """Markers of one column, for all pairs and for some of them."""
+    levels = _pair_markers(markers, cells), _pair_markers(markers, fine)
+    return CellMarkers(markers_in_cells(markers, cells), levels)
+
+
+def _pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
     log_d, there, _ = log_squares(markers, cells)
     scale = jnp.where(there, jnp.exp(-log_d / 2), 0.0)
     half = log_d[cell_before(cells)] / 2
@@ -112,8 +127,17 @@ def pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
 
 
 @partial(jax.jit, static_argnames="restricted")
-def pair_traits(traits: TraitsInCells, cells: Cells, dof: Array, *, restricted: bool) -> PairTraits:
-    """Traits for `largest_shares`."""
+def pair_traits(
+    traits: CellTraits, cells: Cells, fine: Cells, dof: Array, *, restricted: bool
+) -> tuple[PairTraits, PairTraits]:
+    """Traits for `largest_shares`, in the usual cells and in the fine ones."""
+    return (
+        _pair_traits(traits.usual, cells, dof, restricted),
+        _pair_traits(traits.fine, fine, dof, restricted),
+    )
+
+
+def _pair_traits(traits: TraitsInCells, cells: Cells, dof: Array, restricted: bool) -> PairTraits:
     scale = jnp.where(traits.squares > 0, 1 / jnp.sqrt(traits.squares), 0.0)
     least, most, factor = traits.middle, -traits.loss, traits.dof / 2
     if restricted:

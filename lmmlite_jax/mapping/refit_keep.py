@@ -14,40 +14,31 @@ from functools import cached_property
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_bounds import (
+    CellMarkers,
     Level,
-    PairMarkers,
+    cell_markers,
     largest_shares,
     pair_cells,
-    pair_markers,
     pair_traits,
 )
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
-from lmmlite_jax.mapping.share_bound import (
-    MarkersInCells,
-    could_matter,
-    markers_in_cells,
-    most_promising,
-    products,
-    share_of_score,
-)
+from lmmlite_jax.mapping.share_bound import could_matter, most_promising, share_of_score
 from lmmlite_jax.mapping.share_tests import least_share
 from lmmlite_jax.mapping.statistics import (
     Pairs,
     PairsFound,
+    empty_pairs,
     how_to_refit,
     refit_scores,
     tests_of_refits,
 )
 from lmmlite_jax.model.at_once import at_once
-from lmmlite_jax.model.cells import Cells
-from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
@@ -91,12 +82,9 @@ class _Waiting:
         self.markers: list[_InCells] = []
         self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
         self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
-        levels = _levels(block.individuals)
+        levels = block.individuals.cells, block.individuals.fine_cells
         self._cells = [pair_cells(cells) for cells in levels]
-        self._traits = [
-            pair_traits(own, cells, self._dof, restricted=self._restricted)
-            for own, cells in zip((block.in_cells, block.in_fine_cells), levels, strict=True)
-        ]
+        self._traits = pair_traits(block.in_cells, *levels, self._dof, restricted=self._restricted)
         self._compiled = False
 
     def most_promising(self) -> _Some:
@@ -105,8 +93,7 @@ class _Waiting:
         top, found = np.zeros(block.traits.size), np.full((2, block.traits.size), -1)
         for number, markers in enumerate(self.markers):
             cosine, place = map(
-                np.asarray,
-                most_promising(markers.usual, block.in_products, block.in_cells, cells),
+                np.asarray, most_promising(markers.in_cells.usual, block.in_cells, cells)
             )
             better = self.used & (cosine > top) & (place < markers.numbers.size)
             top[better], found[0, better], found[1, better] = cosine[better], number, place[better]
@@ -124,10 +111,8 @@ class _Waiting:
 
     def _survivors(self, number: int, share: Float[np.ndarray, " T"]) -> _Some:
         block, markers = self.block, self.markers[number]
-        found = products(markers.usual, block.in_products)
-        mask = could_matter(
-            found,
-            markers.usual,
+        found, mask = could_matter(
+            markers.in_cells.usual,
             block.in_cells,
             block.individuals.cells,
             share,
@@ -137,7 +122,7 @@ class _Waiting:
         mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
         trait, marker = np.divmod(np.flatnonzero(mask), mask.shape[1])
         left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
-        for level in map(Level, self._cells, markers.levels, self._traits):
+        for level in map(Level, self._cells, markers.in_cells.levels, self._traits):
             most = largest_shares(
                 found, left.marker, left.trait, level, restricted=self._restricted
             )
@@ -187,7 +172,7 @@ class _Waiting:
             squares[own] = np.asarray(markers.squares)[0, 0, places]
             varies[own] = np.asarray(markers.varies)[0, places]
         of_pairs = values[None], squares[None, None], varies[None]
-        return Markers(*map(jnp.asarray, of_pairs))
+        return Markers(*jax.device_put(of_pairs))  # which compiles nothing
 
 
 @jax.jit
@@ -206,19 +191,10 @@ class _InCells:
         self.block, self.numbers = block, block.numbers
 
     @cached_property
-    def usual(self) -> MarkersInCells:
-        """For all pairs."""
-        return markers_in_cells(self.block.rotated, self.block.individuals.cells)
-
-    @cached_property
-    def levels(self) -> list[PairMarkers]:
-        """For pairs that are looked at one by one, in the usual cells and in the fine ones."""
-        levels = _levels(self.block.individuals)
-        return [pair_markers(self.block.rotated, cells) for cells in levels]
-
-
-def _levels(individuals: Individuals) -> list[Cells]:
-    return [individuals.cells, individuals.fine_cells]
+    def in_cells(self) -> CellMarkers:
+        """What bounds need of the markers."""
+        own = self.block.individuals
+        return cell_markers(self.block.rotated, own.cells, own.fine_cells)
 
 
 class _Refits(ABC):
@@ -258,10 +234,9 @@ class BestRefit(_Refits):
 
     def __init__(self, m: int, method: Method) -> None:
         super().__init__(method)
-        self.best = Refit(*np.full((len(Refit._fields), m), np.nan))
+        self.best = empty_pairs((m,), method)
         self.marker = np.full(m, -1)
         self.score = np.full(m, -1.0)
-        self.dof, self.n = np.full((2, m), 2.0)
 
     def _fit_what_matters(self, waiting: _Waiting) -> None:
         self._fit(waiting, waiting.most_promising())
@@ -278,21 +253,22 @@ class BestRefit(_Refits):
     def _share(self, block: TraitBlock) -> Float[np.ndarray, " T"]:
         """Least share that matters for each trait of a block."""
         score = np.where(block.traits >= 0, self.score[block.traits], 0.0)
-        return share_of_score(score, block.in_cells, float(block.dof), self.method)
+        return share_of_score(score, block.in_cells.usual, float(block.dof), self.method)
 
     def _fit(self, waiting: _Waiting, pairs: _Some) -> None:
-        block, dof = waiting.block, float(waiting.block.dof)
+        block = waiting.block
         for some, found in waiting.fit(pairs):
-            scores = np.asarray(refit_scores(found, dof, self.method))[: some.trait.size]
-            self._compare(block, block.traits[some.trait], waiting.numbers(some), scores, found)
+            found = Refit(*map(np.asarray, found))
+            tests = tests_of_refits(found, float(block.dof), float(block.n), self.method)
+            scores = np.asarray(refit_scores(found, tests, self.method))[: some.trait.size]
+            self._compare(block.traits[some.trait], waiting.numbers(some), scores, tests)
 
     def _compare(
         self,
-        block: TraitBlock,
         trait: Int[np.ndarray, " pairs"],
         marker: Int[np.ndarray, " pairs"],
         score: Float[np.ndarray, " pairs"],
-        found: Refit,
+        tests: Pairs,
     ) -> None:
         """Compare pairs with the best before: of a tie the first marker."""
         score = np.where(score >= 0, score, -1.0)
@@ -307,14 +283,13 @@ class BestRefit(_Refits):
         winners = winners[first]
         to = trait[winners]
         self.score[to], self.marker[to] = score[winners], marker[winners]
-        self.dof[to], self.n[to] = block.dof, block.n
-        for kept, values in zip(self.best, found, strict=True):
-            kept[to] = np.asarray(values)[winners]
+        for kept, values in zip(self.best, tests, strict=True):
+            np.asarray(kept)[to] = np.asarray(values)[winners]
 
     def pairs(self) -> tuple[Pairs, Numbers, None]:
         """Shapes (m,)."""
         self._look()
-        return tests_of_refits(self.best, self.dof, self.n, self.method), self.marker, None
+        return self.best, self.marker, None
 
 
 class RefitHits(_Refits):

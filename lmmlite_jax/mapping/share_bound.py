@@ -30,7 +30,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.tails import log10p_f
-from lmmlite_jax.model.cells import Cells, TraitsInCells
+from lmmlite_jax.model.cells import Cells, CellTraits, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "markers_in_cells",
     "most_of_neighbours",
     "most_promising",
-    "products",
     "share_of_score",
 ]
 
@@ -72,7 +71,6 @@ class MarkersInCells(NamedTuple):
     least: Float[Array, "C C"]
 
 
-@jax.jit
 def markers_in_cells(markers: Markers, cells: Cells) -> MarkersInCells:
     """Markers of one column in the cells."""
     log_d, there, unit = log_squares(markers, cells)
@@ -100,12 +98,10 @@ def log_squares(markers: Markers, cells: Cells) -> tuple[Array, Array, Array]:
 
 @jax.jit
 def most_promising(
-    markers: MarkersInCells,
-    products: Float[Array, "J T q"],
-    traits: TraitsInCells,
-    cells: Cells,
+    markers: MarkersInCells, of_traits: CellTraits, cells: Cells
 ) -> tuple[Float[Array, " T"], Int[Array, " T"]]:
     """Largest |cos θ| in the cell of each trait's own heritability, and whose it is."""
+    traits, products = of_traits.usual, of_traits.products
     factors = jnp.asarray(cells.factors)[traits.own]
     weighted = jnp.einsum("tj,jtq->tq", factors, products, precision=lax.Precision.HIGHEST)
     scale = markers.scale[traits.own] / jnp.sqrt(
@@ -116,40 +112,36 @@ def most_promising(
     return jnp.take_along_axis(cosine, place[:, None], axis=1)[:, 0], place
 
 
-@jax.jit
-def products(markers: MarkersInCells, products: Float[Array, "J T q"]) -> Float[Array, "J T B"]:
-    """Products of which all cells' are made."""
-    J, T, q = products.shape
-    return _product(products.reshape(J * T, q), markers.values).reshape(J, T, -1)
-
-
 def _product(traits: Float[Array, "T q"], markers: Float[Array, "B q"]) -> Float[Array, "T B"]:
     return jnp.matmul(traits, markers.T, precision=lax.Precision.HIGHEST)
 
 
 @partial(jax.jit, static_argnames="restricted")
 def could_matter(
-    found: Float[Array, "J T B"],
     markers: MarkersInCells,
-    traits: TraitsInCells,
+    of_traits: CellTraits,
     cells: Cells,
     share: Float[Array, " T"],
     dof: Array,
     *,
     restricted: bool,
-) -> Bool[Array, "T B"]:
-    """Pairs that may explain a share, other things equal, as `share_of_score` has it."""
+) -> tuple[Float[Array, "J T B"], Bool[Array, "T B"]]:
+    """Pairs that may explain a share, other things equal, as `share_of_score` has it.
+
+    Beside them the products of which all cells' are made.
+    """
+    traits, (J, T, q) = of_traits.usual, of_traits.products.shape
+    found = _product(of_traits.products.reshape(J * T, q), markers.values).reshape(J, T, -1)
     least = _least_cosines(markers, traits, cells, share, dof, restricted)
     everything = jnp.any(least <= 0, axis=0)
     least = jnp.where(least > 0, least, 1.0)
     scale = ((1 + SINGLE) / (least * jnp.sqrt(traits.squares))).astype(jnp.float32)
     factors = jnp.asarray(cells.factors)
-    J = len(found)
     top = jnp.zeros(found.shape[1:], jnp.float32)
     for i in range(len(factors)):
         cosine = sum(factors[i, j] * found[j] for j in range(J))
         top = jnp.maximum(top, jnp.abs(cosine) * (markers.scale[i] * scale[i][:, None]))
-    return (top >= 1) | everything[:, None]
+    return found, (top >= 1) | everything[:, None]
 
 
 def _least_cosines(
@@ -209,4 +201,4 @@ def share_of_score(
 @lru_cache(maxsize=64)
 def _table_of_f(dof: float) -> Float[np.ndarray, " points"]:
     """-log10 p of the plain F test at the cosines of the table."""
-    return np.asarray(log10p_f(np.sinh(_TABLE) ** 2, 1, dof - 1))
+    return np.asarray(log10p_f(np.sinh(_TABLE) ** 2, 1.0, dof - 1))

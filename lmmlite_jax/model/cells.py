@@ -31,15 +31,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import Skeleton, interval_skeleton
+from lmmlite_jax.model.tested_traits import RefitTraits
 
 __all__ = [
+    "CellTraits",
     "Cells",
     "TraitsInCells",
     "cells_of_spectrum",
     "traits_in_cells",
-    "traits_in_products",
 ]
 
 WIDEST = 0.5
@@ -136,6 +136,17 @@ class TraitsInCells(NamedTuple):
     middle: Float[Array, "C T"]
     own: Int[Array, " T"]
     dof: Float[Array, ""]
+
+
+class CellTraits(NamedTuple):
+    """T traits in the usual cells and in the fine ones, and times the weights of J products.
+
+    products (J, T, q): in single precision.
+    """
+
+    usual: TraitsInCells
+    fine: TraitsInCells
+    products: Float[Array, "J T q"]
 
 
 def cells_of_spectrum(
@@ -266,21 +277,19 @@ def _margins(
 
 
 @jax.jit
-def traits_in_products(values: Float[Array, "T q"], cells: Cells) -> Float[Array, "J T q"]:
-    """Traits ỹ times the weights of each product, in single precision."""
-    return (jnp.asarray(cells.sources)[:, None] * values).astype(jnp.float32)
-
-
-@jax.jit
 def traits_in_cells(
-    squares: Float[Array, "r_and_1 T"],
-    profile: Profile,
-    loglik: Float[Array, " T"],
-    absorbed: Bool[Array, " T"],
-    hsq: Float[Array, " T"],
-    cells: Cells,
-) -> TraitsInCells:
-    """Traits, as `RefitTraits` has them, in the cells, with their null's heritabilities."""
+    traits: RefitTraits, hsq: Float[Array, " T"], cells: Cells, fine: Cells
+) -> CellTraits:
+    """Traits in the cells, with their null's heritabilities."""
+    return CellTraits(
+        _in_cells(traits, hsq, cells),
+        _in_cells(traits, hsq, fine),
+        (jnp.asarray(cells.sources)[:, None] * traits.values).astype(jnp.float32),
+    )
+
+
+def _in_cells(traits: RefitTraits, hsq: Float[Array, " T"], cells: Cells) -> TraitsInCells:
+    squares, profile, loglik = traits.squares, traits.profile, traits.loglik
     singular = cells.tail.size > 0
     count = len(cells.factors) - (2 if singular else 0)
     dof, zeros = jnp.asarray(profile.dof), profile.zeros[0]
@@ -291,7 +300,7 @@ def traits_in_cells(
         rss = jnp.concatenate([profile.skeleton.weights(h), in_null[None]]).T @ squares
         value = -0.5 * (profile.log_determinant(h)[:, None] + dof * jnp.log(rss))
         # On the way up to a spike there is no maximum.
-        spike = absorbed & ((1 - h) < cells.still * zeros / dof * h)[:, None]
+        spike = traits.absorbed & ((1 - h) < cells.still * zeros / dof * h)[:, None]
         return jnp.where(spike, -jnp.inf, value), rss, in_null
 
     at_points, rss, in_null = known(jnp.asarray(cells.hsq))

@@ -11,12 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.model.cells import (
-    Cells,
-    TraitsInCells,
-    traits_in_cells,
-    traits_in_products,
-)
+from lmmlite_jax.model.cells import CellTraits, traits_in_cells
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group
 from lmmlite_jax.model.fitted_blocks import Rotated
@@ -171,25 +166,10 @@ class TraitBlock:
         )
 
     @cached_property
-    def in_cells(self) -> TraitsInCells:
+    def in_cells(self) -> CellTraits:
         """The traits in the cells of the heritability that their individuals have."""
-        return self._in(self.individuals.cells)
-
-    @cached_property
-    def in_fine_cells(self) -> TraitsInCells:
-        """The traits in the fine cells."""
-        return self._in(self.individuals.fine_cells)
-
-    @cached_property
-    def in_products(self) -> Float[Array, "J T q"]:
-        """The traits times the weights of each product of the cells, in single precision."""
-        return traits_in_products(self.for_refit.values, self.individuals.cells)
-
-    def _in(self, cells: Cells) -> TraitsInCells:
-        traits, hsq = self.for_refit, np.nan_to_num(self.hsq)
-        return traits_in_cells(
-            traits.squares, traits.profile, traits.loglik, traits.absorbed, hsq, cells
-        )
+        own, hsq = self.individuals, np.nan_to_num(self.hsq)
+        return traits_in_cells(self.for_refit, hsq, own.cells, own.fine_cells)
 
     @cached_property
     def whitened(self) -> Whitened:
