@@ -18,7 +18,7 @@ from lmmlite_jax.data._names import counted
 from lmmlite_jax.data.tables import whole_file
 from lmmlite_jax.pipeline.inputs import Inputs, Kinship, read_inputs
 from lmmlite_jax.pipeline.lock import one_run
-from lmmlite_jax.pipeline.modes import MODES
+from lmmlite_jax.pipeline.modes import MODES, mode_of
 from lmmlite_jax.pipeline.output import beside, described, folder_of, write_frame
 from lmmlite_jax.pipeline.parts import Parts
 from lmmlite_jax.pipeline.plan import VARIANTS_OF_A_KINSHIP, Planner, elsewhere
@@ -205,7 +205,7 @@ def _at_work(order: _Order, prefix: Path, teller: _Teller) -> Iterator[Run]:
 def _write(run: Run, prefix: Path, output_text: bool) -> dict[Path, int]:
     """Write all tables of a run and then move them to their places; rows of each file."""
     rows = {}
-    for table in MODES[run.settings.mode](run):
+    for table in mode_of(run.settings.mode)(run):
         ending = table.ending.replace(".parquet", ".txt.gz") if output_text else table.ending
         target = beside(prefix, ending)
         write_frame(
