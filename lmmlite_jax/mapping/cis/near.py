@@ -51,6 +51,9 @@ FEW_SIZES = 4096
 USUAL_MARKERS = 8192
 """Markers of neighbouring genes that are rotated together; more where one window is wider."""
 
+LESS_THAN_A_PROGRAM = 2**31
+"""Multiplications that take less time than to compile, or to load, the programs of another size."""
+
 A = TypeVar("A")
 
 Batches = Callable[[str, Int[np.ndarray, " genes"]], Iterator[list[TraitBlock]]]
@@ -211,18 +214,25 @@ def neighbourhoods(
     def worked_on(
         blocks: Callable[[jax.Device | None], Sequence[TraitBlock]],
         device: jax.Device | None,
-        run: _Run,
+        run_and_size: tuple[_Run, int],
     ) -> tuple[Neighbourhood, A]:
+        run, size = run_and_size
         part = blocks(device)[run.block].part(run.places)
-        piece = Piece([part], run.markers, padded_size(run.markers.size))
+        piece = Piece([part], np.asarray(run.markers), size)
         (tile,) = tiles(genotypes, [piece])
         near = _neighbourhood(tile, genotypes, windows, maf_threshold)
         return near, work(near)
 
     for blocks in batches:
         on_device = cache(partial(blocks_on, blocks))
-        runs = _runs(blocks, windows, chosen, wanted)
-        yield from spread(partial(worked_on, on_device), runs, overlapping=True)
+        runs = list(_runs(blocks, windows, chosen))
+        sizes = _sizes([len(run.markers) for run in runs], genotypes.values.shape[0])
+        pieces = (
+            (run, size)
+            for run, size in zip(runs, sizes, strict=True)
+            if wanted is None or np.asarray(wanted)[run.genes].any()
+        )
+        yield from spread(partial(worked_on, on_device), pieces, overlapping=True)
 
 
 def pairs_nearby(near: Neighbourhood, method: Method) -> Pairs:
@@ -263,18 +273,16 @@ def neighbourhood_of(
 
 
 class _Run(NamedTuple):
-    """Neighbouring genes: number of their block, places there (-1 for none), and their markers."""
+    """Neighbouring genes: their block, places there (-1 for none), their numbers, their markers."""
 
     block: int
     places: Int[np.ndarray, " T"]
-    markers: Int[np.ndarray, " S"]
+    genes: Int[np.ndarray, " genes"]
+    markers: range
 
 
 def _runs(
-    blocks: Sequence[TraitBlock],
-    windows: Windows,
-    chosen: Bool[np.ndarray, " m"],
-    wanted: Bool[AnyArray, " m"] | None,
+    blocks: Sequence[TraitBlock], windows: Windows, chosen: Bool[np.ndarray, " m"]
 ) -> Iterator[_Run]:
     """Runs of neighbouring genes of each block."""
     for number, block in enumerate(blocks):
@@ -284,11 +292,9 @@ def _runs(
         width = min(GENES_AT_ONCE, block.traits.size)
         for run in _neighbours(places, windows[block.traits[places]]):
             genes = block.traits[run]
-            if wanted is not None and not np.asarray(wanted)[genes].any():
-                continue
             first, last = windows[genes, 0].min(), windows[genes, 1].max()
             empty = np.full(width - run.size, -1)
-            yield _Run(number, np.concatenate([run, empty]), np.arange(first, last))
+            yield _Run(number, np.concatenate([run, empty]), genes, range(first, last))
 
 
 def _neighbours(
@@ -306,6 +312,14 @@ def _neighbours(
             last, high = joined, high + 1
         yield places[low:high]
         low = high
+
+
+def _sizes(counts: Sequence[int], n: int) -> list[int]:
+    """Padded sizes of runs of so many markers: one for all where padding is the lesser work."""
+    sizes = [padded_size(count) for count in counts]
+    largest = max(sizes, default=0)
+    padding = sum(largest - size for size in sizes)
+    return [largest] * len(sizes) if padding * n**2 <= LESS_THAN_A_PROGRAM else sizes
 
 
 def padded_size(count: int) -> int:
