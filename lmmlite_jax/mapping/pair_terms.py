@@ -12,7 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 
-__all__ = ["NOTHING", "PairProfile", "PairSums", "PairTerms", "PairValues", "pair_sums"]
+__all__ = [
+    "FEW_PAIRS",
+    "NOTHING",
+    "PairProfile",
+    "PairSums",
+    "PairTerms",
+    "PairValues",
+    "pair_sums",
+]
 
 NOTHING = 1e-12
 """Part of a sum of squares that is rounding."""
@@ -21,7 +29,7 @@ NODES_AT_ONCE = 4
 """Nodes of a skeleton whose terms are added in one pass over the pairs."""
 
 FEW_PAIRS = 512
-"""Pairs up to which a pass takes one node: their sums stay in cache, and less is compiled."""
+"""Pairs up to which less is compiled: a pass takes one node, whose sums stay in cache."""
 
 
 @jax.tree_util.register_dataclass

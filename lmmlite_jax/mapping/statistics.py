@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
 from lmmlite_jax.mapping.method import Method
-from lmmlite_jax.mapping.refit import Refit, refit_block
+from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
+from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
 from lmmlite_jax.mapping.refit_columns import ColumnsRefit, refit_columns
 from lmmlite_jax.mapping.refit_maximum import HowToRefit, points_of_pairs
 from lmmlite_jax.mapping.share_tests import (
@@ -105,7 +106,20 @@ def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pair
 
 def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
     """Fit all markers with all traits of a block, h² estimated for every pair."""
-    return refit_block(markers, block.for_refit, method.tol, how=how_to_refit(block, method))
+    traits, how = block.for_refit, how_to_refit(block, method)
+    if markers.varies.size * block.traits.size > FEW_PAIRS:
+        return refit_block(markers, traits, method.tol, how=how)
+    found, doubtful = refit_few(markers, traits, method.tol, how=how)
+    pairs = np.nonzero(np.asarray(doubtful))
+    count = pairs[0].size
+    if count == 0:
+        return found
+    padded = (np.pad(of_pairs, (0, FEW_PAIRS - count)) for of_pairs in pairs)
+    settled = refit_pairs(markers, traits, *padded, method.tol, how=how)
+    whole = Refit(*map(np.array, found))
+    for values, some in zip(whole, settled, strict=True):
+        values[pairs] = np.asarray(some)[:count]
+    return whole
 
 
 def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:

@@ -37,6 +37,7 @@ FEW_PAIRS.remove("founders best")
 """Calls that never hold all pairs of markers and traits in double precision."""
 
 INSIDE = {
+    "mapping.refit.refit_few",
     "mapping.share_tests.tabulated_share_tests",
     "model.fit._null_directions",
     "model.fit._without_absorbed",

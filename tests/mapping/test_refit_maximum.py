@@ -28,6 +28,7 @@ def terms_of_pairs(K, Y, G, X, test):
     with (
         patch.object(refit, "any_maximum", wraps=refit.any_maximum) as search,
         patch("lmmlite_jax.mapping.statistics.refit_block", outside_of_a_trace),
+        patch("lmmlite_jax.mapping.statistics.FEW_PAIRS", 0),
     ):
         lmm.scan(lmm.NullModel(K, Y, X, reml=test == "wald"), G, **method)
     (call,) = search.call_args_list

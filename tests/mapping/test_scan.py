@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import keep
+from lmmlite_jax.mapping import keep, statistics
 from lmmlite_jax.mapping.genotypes import as_genotypes
 from lmmlite_jax.model.individuals import Individuals
 
@@ -95,9 +95,18 @@ def test_hsq_is_that_of_the_fit_without_markers():
         np.testing.assert_allclose(lmm.scan(null, G).hsq, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("kinship", ["regular", "singular"])
-@pytest.mark.parametrize("test", ["wald", "lrt"])
-def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test):
+@pytest.mark.parametrize(
+    ("kinship", "test", "few"),
+    [
+        *((kinship, test, True) for kinship in ("regular", "singular") for test in ("wald", "lrt")),
+        ("regular", "wald", False),
+        ("singular", "lrt", False),
+    ],
+)
+def test_refit_finds_the_largest_likelihood_of_each_pair(kinship, test, few, monkeypatch):
+    """By the program for few pairs, and by that for many."""
+    if not few:
+        monkeypatch.setattr(statistics, "FEW_PAIRS", 0)
     K, Y, G, X = problem(2, kinship=kinship, M=6)
     options = {"variance": "refit", "test": test, "asymptotic": test == "lrt"}
     result = lmm.scan(lmm.NullModel(K, Y, X), G, **options)
