@@ -95,13 +95,14 @@ def single_maximum(
     slope = _slopes_on_grid(terms, grid[:-1] if how.singular else grid, how, dtype)
     slope = lax.optimization_barrier(slope)
     last = len(slope) - 1
-    # One number a pair: how often the slope turns from up to down, where, and whether in doubt.
-    turns = sum(
-        jnp.where((slope[i] > 0) & ~(slope[i + 1] > 0), np.int32(last + i), np.int32(0))
-        + jnp.where(jnp.isnan(slope[i]), np.int32(2 * last), np.int32(0))
-        for i in range(last)
-    )
-    turns = lax.optimization_barrier(turns)
+
+    def turn(i: Array, turns: Array) -> Array:
+        """One number a pair: how often the slope turns from up to down, where, and its doubts."""
+        down = (slope[i] > 0) & ~(slope[i + 1] > 0)
+        return turns + jnp.where(down, last + i, 0) + jnp.where(jnp.isnan(slope[i]), 2 * last, 0)
+
+    start = jnp.zeros(slope.shape[1:], np.int32)
+    turns = lax.fori_loop(np.int32(0), np.int32(last), turn, start)
     rises, ends_rising = slope[0] > 0, slope[-1] > 0
     once = (turns >= last) & (turns < 2 * last)
     inside = rises & once & ~ends_rising
