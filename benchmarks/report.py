@@ -45,6 +45,11 @@ OTHER_SHAPES = {
     "one trait, 100,000 markers": "n = 500, 100,000 markers × one trait",
 }
 
+OF_FOUNDERS = {
+    "null": "8 founders, 6,025 markers × 26 traits, 19 kinships, missing values: all pairs",
+    "refit": "the same, h² estimated for every pair",
+}
+
 ON_GPU = {
     "null scan, best": "1,000,000 markers (`int8`) × 20,000 traits, best marker of each trait",
     "null scan, p < 1e-6": "the same, pairs of p < 1e-6",
@@ -136,6 +141,10 @@ def scan_other_shapes() -> str:
     warm = statistics.median(strains["warm"])
     what = "79 strains, 7,321 markers × 35,554 traits"
     rows.append([what, "", f"{warm:.2f}", f"{strains['first']:.1f}"])
+    alleles = found["founders"]
+    for variance, what in OF_FOUNDERS.items():
+        warm = statistics.median(alleles["warm"][variance])
+        rows.append([what, "", f"{warm:.2f}", f"{alleles['first'][variance]:.1f}"])
     return table(["best marker of each trait", "times the product", "seconds", "first"], rows)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,20 @@ def bulklmms_case(rounds: int) -> dict[str, Any]:
     return {"first": first, "warm": warm, "bulklmm_seconds_16_threads": 2.1}
 
 
+def alleles_of_founders(rounds: int) -> dict[str, Any]:
+    """8 founders at recla's shape: all pairs, h² fixed and estimated for every pair."""
+    cohort = COHORTS["founders"](6025, 26)
+    labels = [str(c) for c in range(len(cohort.K))]
+    chromosome = np.array(labels)[cohort.chromosome]
+
+    def scan(variance: str) -> lmm.ScanResult:
+        null = lmm.NullModel(dict(zip(labels, cohort.K, strict=True)), cohort.Y, cohort.X)
+        return lmm.scan(null, cohort.G, variance=variance, chromosome=chromosome)
+
+    first, warm = side_by_side({v: partial(scan, v) for v in ("null", "refit")}, rounds)
+    return {"first": first, "warm": warm}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=os.environ.get("LMMLITE_JAX_DATA"))
@@ -126,6 +141,9 @@ def main() -> None:
     results["strains"] = of_strains = bulklmms_case(rounds)
     warm, first = statistics.median(of_strains["warm"]["strains"]), of_strains["first"]["strains"]
     print(f"{'strains':32}{warm:12.2f} s, the first time {first:.1f} s", flush=True)
+    results["founders"] = alleles_of_founders(max(3, rounds // 2))
+    for variance, times in results["founders"]["warm"].items():
+        print(f"{'founders, ' + variance:32}{statistics.median(times):12.2f} s", flush=True)
     write_result("scan", results)
 
 
