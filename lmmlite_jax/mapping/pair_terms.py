@@ -15,6 +15,7 @@ from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 __all__ = [
     "FEW_PAIRS",
     "NOTHING",
+    "MarkerProfile",
     "PairProfile",
     "PairSums",
     "PairTerms",
@@ -32,10 +33,62 @@ FEW_PAIRS = 512
 """Pairs up to which less is compiled: a pass takes one node, whose sums stay in cache."""
 
 
+CLOSE_TO_ONE = 1e-5
+"""δ = (1-h)/h, over the smallest positive eigenvalue, from which a likelihood that is regular at
+h = 1 hardly changes, while the null space's parts of its derivatives, over δ², still cancel."""
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class PairProfile(Profile):
-    """The log likelihood of P pairs: that of the trait, with one more covariate.
+class MarkerProfile(Profile):
+    """The log likelihood of P pairs: that of the trait, with a marker among the covariates.
+
+    Attributes
+    ----------
+    absorbs : (P,)
+        Whether the marker explains all that the trait has in the null space of K. With as many
+        independent columns there as that has dimensions, the restricted likelihood has none of it
+        left: h = 1 is a point like any other, known by one a little before, `CLOSE_TO_ONE`.
+    restricted : () 0 or 1
+        Whether the marker's part of log|X'V⁻¹X| belongs to the likelihood.
+    """
+
+    absorbs: Bool[Array, " P"]
+    restricted: Float[Array, ""]
+
+    @property
+    def spike(self) -> Bool[Array, " P"]:
+        """Whether the likelihood grows without bound towards h = 1 because the marker absorbs."""
+        return self.absorbs & (self.restricted == 0)
+
+    def before_one(self, hsq: Float[Array, "*m"]) -> Float[Array, " P"]:
+        """Heritabilities of the pairs, where a marker absorbs not too close to 1."""
+        last = 1 / (1 + CLOSE_TO_ONE * jnp.min(self.skeleton.nodes))
+        return jnp.where(self.absorbs, jnp.minimum(hsq, last), hsq)
+
+    def loglik(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
+        """Log likelihood, less a constant."""
+        return super().loglik(self.before_one(hsq))
+
+    def slope_and_curvature(
+        self, hsq: Float[Array, "*m"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        """`slope` and `curvature`."""
+        if hsq.ndim:
+            return super().slope_and_curvature(self.before_one(hsq))
+        last = 1 / (1 + CLOSE_TO_ONE * jnp.min(self.skeleton.nodes))
+        beyond = self.absorbs & (hsq > last)
+        pairs = zip(
+            super().slope_and_curvature(last), super().slope_and_curvature(hsq), strict=True
+        )
+        slope, curvature = (jnp.where(beyond, at_last, own) for at_last, own in pairs)
+        return slope, curvature
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, kw_only=True)
+class PairProfile(MarkerProfile):
+    """The log likelihood of P pairs, of a marker of one column.
 
     Attributes
     ----------
@@ -43,8 +96,6 @@ class PairProfile(Profile):
         Parts in the null space of K of a, b and d.
     product, square : (r, P)
         Coefficients of b = Σ w g̃ ỹ and d = Σ w g̃².
-    restricted : () 0 or 1
-        Whether log d belongs to the likelihood.
     """
 
     null_rss: Float[Array, " P"]
@@ -52,7 +103,6 @@ class PairProfile(Profile):
     null_square: Float[Array, " P"]
     product: Float[Array, "r P"]
     square: Float[Array, "r P"]
-    restricted: Float[Array, ""]
 
     def sums_of(self, weights: Weights) -> tuple[Derivatives, Derivatives, Derivatives]:
         """A, b and d."""

@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.mapping.effects import DEPENDENT_TOLERANCE
-from lmmlite_jax.mapping.pair_terms import NOTHING
+from lmmlite_jax.mapping.pair_terms import NOTHING, MarkerProfile
 from lmmlite_jax.mapping.refit_maximum import HowToRefit
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import GRID_POINTS, global_maximum
@@ -70,10 +70,11 @@ def refit_columns(
         jnp.repeat(of_trait, B) for of_trait in (traits.absorbed, traits.fitted, traits.loglik)
     )
     points = GRID_POINTS if how.singular else how.points
-    top = global_maximum(profile, tol, spike=absorbed, check_boundary=True, points=points)
+    spike = absorbed | profile.spike
+    top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     rank = jnp.sum(profile.kept, axis=0)
-    found = fitted & ~top.unbounded & jnp.tile(rank > 0, T)
-    hsq = jnp.where(found & ~top.flat, top.hsq, 0.0)
+    found = fitted & ~top.unbounded & jnp.tile((rank > 0) & (rank < traits.dof), T)
+    hsq = profile.before_one(jnp.where(found & ~top.flat, top.hsq, 0.0))
     sums = profile.sums(profile.weights(hsq))
     beta, a, explained = sums.effects, sums.a.value, sums.explained
     rss = jnp.maximum(a - explained, 0.0)
@@ -96,7 +97,7 @@ def refit_columns(
         return jnp.transpose(values, (2, 1, 0))
 
     return ColumnsRefit(
-        hsq=pairs(jnp.where(top.flat, jnp.nan, hsq)),
+        hsq=pairs(jnp.where(top.flat, jnp.nan, top.hsq)),
         beta=columns(beta),
         se=columns(jnp.sqrt(variance * sums.of_effects)),
         rank=jnp.broadcast_to(rank[:, None], (B, T)),
@@ -140,8 +141,8 @@ class _Sums(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
-class _ColumnsProfile(Profile):
-    """The log likelihood of pairs of T traits and B markers: that of the trait, with k covariates.
+class _ColumnsProfile(MarkerProfile):
+    """The log likelihood of all pairs of T traits and B markers of k columns.
 
     Pairs are numbered by trait and marker. In what follows the last of r + 1 rows is the part in
     the null space of K.
@@ -154,15 +155,12 @@ class _ColumnsProfile(Profile):
         Coefficients of b = Σ w g̃ ỹ and d = Σ w g̃ g̃'; zero for a column that is not kept.
     kept : (k, B)
         Which columns are.
-    restricted : () 0 or 1
-        Whether log det d belongs to the likelihood.
     """
 
     own: Float[Array, "r_and_1 T 1"]
     products: Float[Array, "r_and_1 k T B"]
     squares: Float[Array, "r_and_1 k k 1 B"]
     kept: Bool[Array, "k B"]
-    restricted: Float[Array, ""]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -250,8 +248,8 @@ def _profile(
     a, b, d = traits.squares[-1][:, None], products[-1], squares[-1][:, :, None]
     inverse, _, _ = _inverted(d, NOTHING)
     explained = _dot(b, _times(inverse, b))
-    # Rounding of a difference, where the marker explains all of the trait in the null space.
-    left = jnp.where(explained > a * (1 - NOTHING), 0.0, a - explained)
+    absorbs = (explained > a * (1 - NOTHING)) & (a > 0)
+    left = jnp.where(absorbs, 0.0, a - explained)  # not the rounding of a difference
     null, restricted = traits.profile, 1.0 if how.restricted else 0.0
     dof = jnp.asarray(null.dof) - restricted * jnp.sum(kept, axis=0)
     return (
@@ -266,6 +264,7 @@ def _profile(
             products=products,
             squares=squares[:, :, :, None],
             kept=kept,
+            absorbs=absorbs.reshape(-1),
             restricted=jnp.asarray(restricted),
         ),
         unit,

@@ -250,11 +250,11 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
     if how.singular:
         a, b, d, a0, b0, d0 = a[:-1], b[:-1], d[:-1], a[-1], b[-1], d[-1]
     explained = jnp.where(d0 > 0, b0**2 / jnp.where(d0 > 0, d0, 1.0), 0.0)
+    absorbs = (explained > a0 * (1 - NOTHING)) & (a0 > 0)
     profile = PairProfile(
         null.skeleton,
         a,
-        # Rounding of a difference, where the marker explains all of the trait in the null space.
-        jnp.where(explained > a0 * (1 - NOTHING), 0.0, a0 - explained),
+        jnp.where(absorbs, 0.0, a0 - explained),  # not the rounding of a difference
         null.logdet,
         null.zeros,
         dof=pairs.dof,
@@ -263,10 +263,12 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         null_square=d0,
         product=b,
         square=d,
+        absorbs=absorbs,
         restricted=pairs.restricted,
     )
     points = GRID_POINTS if how.singular else how.points
-    top = global_maximum(profile, tol, spike=pairs.absorbed, check_boundary=True, points=points)
-    hsq = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)
+    spike = pairs.absorbed | profile.spike
+    top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
+    hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     values = pair_sums(pairs, hsq).after(jnp.zeros(()))
     return PairMaxima(top.hsq, values, profile.loglik(hsq), ~top.unbounded)
