@@ -283,7 +283,7 @@ class BestOfEvery:
         )
         top = score.max(axis=0)
         first = np.argmax(score >= top * (1 - TIE), axis=0)
-        better = np.flatnonzero(top > before * (1 + TIE))
+        better = np.flatnonzero((top >= 0) & (top > before * (1 + TIE)))
         to, first = traits[better], first[better]
         self.marker[to] = tile.numbers[first]
         for kept, values in zip(self.best, every, strict=True):

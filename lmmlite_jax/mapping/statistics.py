@@ -28,6 +28,7 @@ from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.tested_traits import Traits
+from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -107,7 +108,8 @@ def pair_statistics(markers: Markers, block: TraitBlock, method: Method) -> Pair
 def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
     """Fit all markers with all traits of a block, h² estimated for every pair."""
     traits, how = block.for_refit, how_to_refit(block, method)
-    if markers.varies.size * block.traits.size > FEW_PAIRS:
+    # An accelerator would have to be asked for the doubts.
+    if markers.varies.size * block.traits.size > FEW_PAIRS or not on_cpu():
         return refit_block(markers, traits, method.tol, how=how)
     found, doubtful = refit_few(markers, traits, method.tol, how=how)
     pairs = np.nonzero(np.asarray(doubtful))

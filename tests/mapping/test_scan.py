@@ -247,13 +247,19 @@ def test_without_kinship_it_is_ordinary_regression():
 
 
 def test_pairs_of_more_traits_than_are_refitted_together_come_once(monkeypatch):
+    """All of them by several threads."""
     monkeypatch.setattr(keep, "PAIRS_ALL_REFITTED", 0)
+    monkeypatch.setattr(keep, "SCREENED_TRAITS", 32)
     K, Y, G, X = problem(9, n=24, m=100, M=4)
-    hits = lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit", keep=1e-9)
+    null = lmm.NullModel(K, Y, X)
+    hits = lmm.scan(null, G, variance="refit", keep=1e-9)
     assert {*zip(hits.marker.tolist(), hits.trait.tolist(), strict=True)} == {
         (j, t) for j in range(4) for t in range(100)
     }
     assert hits.marker.size == 400
+    every = lmm.scan(null, G, variance="refit")
+    np.testing.assert_allclose(np.asarray(every.log10p).ravel(), hits.log10p, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(every.beta).ravel(), hits.beta, rtol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{}, {"keep": "best"}, {"variance": "refit"}])
