@@ -44,6 +44,7 @@ def profiles(zero):
         null_square=null,
         product=0.2 * positive[1],
         square=positive[1],
+        absorbs=jnp.zeros(m, bool),
         restricted=jnp.asarray(1.0),
         **common,
     )
