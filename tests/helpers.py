@@ -54,9 +54,13 @@ def with_variance(rng, K, hsq, m):
 
 
 def dense_pair(hsq, K, y, columns, X):
-    """β and standard errors of a marker's columns, and both residual sums of squares, from V."""
+    """β and standard errors of a marker's columns, and both residual sums of squares, from V.
+
+    The variance that X X' adds lies in the covariates: it changes none of them, and makes V regular
+    where h² = 1 and the covariates absorb the null space of K.
+    """
     n, p = X.shape
-    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n))
+    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n) + X @ X.T)
 
     def fit(design):
         gram = design.T @ inverse @ design
@@ -102,23 +106,3 @@ def problem(seed, n=40, p=2, M=15, m=3, k=1, kinship="regular"):
     G = rng.binomial(2, 0.4, (n, M)).astype(float) if k == 1 else rng.random((n, M, k))
     Y = with_variance(rng, K, 0.5, m) + 0.3 * G.reshape(n, -1)[:, [0]]
     return K, Y, G, X
-
-
-def slow(K, y, columns, X, hsq):
-    """β and se of a marker's columns, and the residual squares without and with them.
-
-    The variance that X X' adds lies in the covariates: it changes none of them, and makes V regular
-    where h² = 1 and the covariates absorb the null space of K.
-    """
-    n, p = X.shape
-    inverse = np.linalg.inv(hsq * K + (1 - hsq) * np.eye(n) + X @ X.T)
-
-    def fit(design):
-        gram = design.T @ inverse @ design
-        beta = np.linalg.solve(gram, design.T @ inverse @ y)
-        return beta, (y - design @ beta) @ inverse @ (y - design @ beta), np.linalg.inv(gram)
-
-    _, rss0, _ = fit(X)
-    beta, rss1, variance = fit(np.column_stack([X, columns]))
-    dof = n - p - columns.shape[1]
-    return beta[p:], np.sqrt(rss1 / dof * np.diag(variance)[p:]), rss0, rss1

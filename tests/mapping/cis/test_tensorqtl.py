@@ -243,7 +243,7 @@ def test_groups_and_their_signals(problem):
         signals = cis.map_independent(*files, theirs, *expression, fdr=0.01, **options)
     # Both have nothing between the largest p-value that is significant there, 0.0013, and 0.01.
     null = lmm.NullModel(None, Y, problem.X)
-    mapped = lmm.map_cis(null, problem.G, windows, groups=groups, permutations=1000)
+    mapped = lmm.map_cis(null, problem.G, windows, groups=groups, permutations=20_000)
     ours = mapped.to_pandas(position=problem.position, start=start, end=start)
     assert set(theirs.columns) - {"qval"} <= set(ours.columns)
     assert [f"g{t}" for t in ours.index] == list(theirs.index)
@@ -254,8 +254,7 @@ def test_groups_and_their_signals(problem):
         np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-4)
     for name in ("pval_beta", "beta_shape2"):
         ratio = np.log(ours[name].to_numpy(float) / theirs[name].to_numpy(float))
-        # 1,000 permutations of each: laws fitted to them leave a third of the smallest p-values.
-        assert np.abs(ratio).max() < 0.8
+        assert np.abs(ratio).max() < 0.5  # 1,000 permutations of theirs
     found = lmm.map_cis_independent(
         null, problem.G, windows, mapped, threshold=0.003, groups=groups, permutations=1000
     ).to_pandas()
