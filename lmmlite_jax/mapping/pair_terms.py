@@ -32,7 +32,6 @@ NODES_AT_ONCE = 4
 FEW_PAIRS = 512
 """Pairs up to which less is compiled: a pass takes one node, whose sums stay in cache."""
 
-
 CLOSE_TO_ONE = 1e-5
 """δ = (1-h)/h, over the smallest positive eigenvalue, from which a likelihood that is regular at
 h = 1 hardly changes, while the null space's parts of its derivatives, over δ², still cancel."""
@@ -61,10 +60,14 @@ class MarkerProfile(Profile):
         """Whether the likelihood grows without bound towards h = 1 because the marker absorbs."""
         return self.absorbs & (self.restricted == 0)
 
+    @property
+    def last(self) -> Float[Array, ""]:
+        """Heritability that stands for 1 where a marker absorbs."""
+        return 1 / (1 + CLOSE_TO_ONE * jnp.min(self.skeleton.nodes))
+
     def before_one(self, hsq: Float[Array, "*m"]) -> Float[Array, " P"]:
         """Heritabilities of the pairs, where a marker absorbs not too close to 1."""
-        last = 1 / (1 + CLOSE_TO_ONE * jnp.min(self.skeleton.nodes))
-        return jnp.where(self.absorbs, jnp.minimum(hsq, last), hsq)
+        return jnp.where(self.absorbs, jnp.minimum(hsq, self.last), hsq)
 
     def loglik(self, hsq: Float[Array, "*m"]) -> Float[Array, " m"]:
         """Log likelihood, less a constant."""
@@ -76,12 +79,10 @@ class MarkerProfile(Profile):
         """`slope` and `curvature`."""
         if hsq.ndim:
             return super().slope_and_curvature(self.before_one(hsq))
-        last = 1 / (1 + CLOSE_TO_ONE * jnp.min(self.skeleton.nodes))
-        beyond = self.absorbs & (hsq > last)
-        pairs = zip(
-            super().slope_and_curvature(last), super().slope_and_curvature(hsq), strict=True
-        )
-        slope, curvature = (jnp.where(beyond, at_last, own) for at_last, own in pairs)
+        beyond = self.absorbs & (hsq > self.last)
+        of_one, of_all = map(super().slope_and_curvature, (self.last, hsq))
+        pairs = zip(of_one, of_all, strict=True)
+        slope, curvature = (jnp.where(beyond, at_one, own) for at_one, own in pairs)
         return slope, curvature
 
 

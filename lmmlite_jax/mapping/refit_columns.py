@@ -76,14 +76,11 @@ def refit_columns(
     found = fitted & ~top.unbounded & jnp.tile((rank > 0) & (rank < traits.dof), T)
     hsq = profile.before_one(jnp.where(found & ~top.flat, top.hsq, 0.0))
     sums = profile.sums(profile.weights(hsq))
-    beta, a, explained = sums.effects, sums.a.value, sums.explained
-    rss = jnp.maximum(a - explained, 0.0)
-    dof = traits.dof - rank
-    variance = rss / dof
+    share, dof = sums.explained / sums.rss, traits.dof - rank
     if how.corrected:
         wald, left, expected = _small_sample(profile, sums, hsq, traits)
     else:
-        wald, left = explained / rss, jnp.broadcast_to(dof, (T, B))
+        wald, left = share, jnp.broadcast_to(dof, (T, B))
         expected = jnp.ones((T, B))
     gain = profile.loglik(hsq) - null_loglik
     scale = traits.unit[:, None] / unit[:, None]  # (k, T, B)
@@ -98,10 +95,10 @@ def refit_columns(
 
     return ColumnsRefit(
         hsq=pairs(jnp.where(top.flat, jnp.nan, top.hsq)),
-        beta=columns(beta),
-        se=columns(jnp.sqrt(variance * sums.of_effects)),
+        beta=columns(sums.effects),
+        se=columns(jnp.sqrt(sums.rss / dof * sums.of_effects)),
         rank=jnp.broadcast_to(rank[:, None], (B, T)),
-        explained=pairs(explained / rss),
+        explained=pairs(share),
         ratio=pairs(jnp.maximum(2 * gain, 0.0)),
         wald=pairs(wald),
         left=pairs(left),
@@ -136,7 +133,12 @@ class _Sums(NamedTuple):
     @property
     def explained(self) -> Float[Array, "T B"]:
         """Sum of squares that the columns explain."""
-        return jnp.sum(self.b.value * self.effects, axis=0)
+        return _dot(self.b.value, self.effects)
+
+    @property
+    def rss(self) -> Float[Array, "T B"]:
+        """Residual sum of squares with the marker in the model."""
+        return jnp.maximum(self.a.value - self.explained, 0.0)
 
 
 @jax.tree_util.register_dataclass
@@ -219,7 +221,7 @@ class _ColumnsProfile(MarkerProfile):
         growth = _product(inverse, d.first)
         bend = _trace(inverse, d.second) - _trace(growth, growth)
         return (
-            slope + self.restricted * self._of_pairs(_diagonal_sum(growth)),
+            slope + self.restricted * self._of_pairs(jnp.trace(growth)),
             curvature + self.restricted * self._of_pairs(bend),
         )
 
@@ -293,7 +295,7 @@ def _small_sample(
     trace, trace1 = (
         x.reshape(profile.shape) for x in Profile.determinant_of(profile, profile.weights(hsq))
     )
-    trace = trace + _diagonal_sum(growth)
+    trace = trace + jnp.trace(growth)
     squares = -trace1 - _trace(inverse, d.second) + _trace(growth, growth)
     information = (squares - trace**2 / dof) / 2
     h = hsq.reshape(profile.shape)
@@ -304,13 +306,12 @@ def _small_sample(
     m = growth + _unit(profile.kept) * (trace / dof)  # (log rss)' is -trace / dof at the maximum
     within = d.second / 2 - _product(d.first, growth)
 
-    one, two = _diagonal_sum(m) ** 2, _trace(m, m)
+    one, two = jnp.trace(m) ** 2, _trace(m, m)
     expected = 1 + v * (_trace(inverse, within) + two / 2 + one / 4) / jnp.maximum(rank, 1)
     corrected, _, _ = _inverted(d.value + 2 * v * within + _unit(~profile.kept), 0.0)
-    rss = jnp.maximum(sums.a.value - sums.explained, 0.0)
     explained = _dot(b.value, _times(corrected, b.value))
     left = 1 / (1 / dof + v * two / (2 * jnp.maximum(rank, 1)))
-    return explained * (dof / left) / rss, left, expected
+    return explained * (dof / left) / sums.rss, left, expected
 
 
 def _node_by_node(
@@ -385,7 +386,3 @@ def _dot(first: Float[Array, "k ..."], second: Float[Array, "k ..."]) -> Array:
 def _trace(first: Float[Array, "k k ..."], second: Float[Array, "k k ..."]) -> Array:
     """Of their product."""
     return jnp.sum(first * jnp.swapaxes(second, 0, 1), axis=(0, 1))
-
-
-def _diagonal_sum(matrix: Float[Array, "k k ..."]) -> Array:
-    return jnp.trace(matrix)
