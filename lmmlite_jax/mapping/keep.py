@@ -38,7 +38,6 @@ __all__ = [
     "Hits",
     "Keeper",
     "Numbers",
-    "OfAll",
     "joined_pairs",
     "keeper",
     "keepers",
@@ -77,11 +76,9 @@ def keeper(keep: str | float, M: int, null: NullModel, method: Method) -> Keeper
     m, best = null.m, keep == "best"
     if keep == "all":
         return All(M, m, method)
-    if method.variance == "refit" and method.columns > 1:
-        return BestOfEvery(m, method) if best else Hits(float(keep), method)
     if method.variance == "refit":
-        if m * M <= PAIRS_ALL_REFITTED:
-            return OfAll(keep, M, m, method)
+        if method.columns > 1 or m * M <= PAIRS_ALL_REFITTED:
+            return BestOfEvery(m, method) if best else Hits(float(keep), method)
         return BestRefit(m, method) if best else RefitHits(float(keep), method)
     enough = m >= TRAITS_TO_SCREEN * null.patterns or M >= MARKERS_TO_SCREEN
     if enough and method.columns == 1 and method.dtype == "float64":
@@ -202,32 +199,6 @@ class All:
         return self.kept, None, None
 
 
-class OfAll:
-    """The best marker of each trait or the pairs over a threshold, where all pairs are tested."""
-
-    def __init__(self, keep: str | float, M: int, m: int, method: Method) -> None:
-        self.keep, self.every = keep, All(M, m, method)
-
-    def add(self, tile: Tile) -> None:
-        """Test all pairs of a tile."""
-        self.every.add(tile)
-
-    def pairs(self) -> tuple[Pairs, Numbers, Numbers]:
-        """Shapes (m,); or (hits,), by marker and trait."""
-        pairs, *_ = self.every.pairs()
-        if self.keep != "best":
-            marker, trait = np.nonzero(np.asarray(pairs.log10p) >= float(self.keep))
-            return pairs.map(lambda values: values[marker, trait]), marker, trait
-        M, m = np.shape(pairs.log10p)
-        # A row that no marker has: chosen where none has a test.
-        pairs = pairs.map(lambda values: np.concatenate([values, np.full((1, m), np.nan)]))
-        score = np.where(np.isnan(pairs.log10p), -1.0, pairs.log10p)
-        first = np.argmax(score >= score.max(axis=0) * (1 - TIE), axis=0)
-        first = np.where(score.max(axis=0) < 0, M, first)
-        best = pairs.map(lambda values: values[first, np.arange(m)])
-        return best, np.where(first < M, first, -1), None
-
-
 class Best:
     """The best marker of each trait, h² fixed: effects and tests are for the last ones standing."""
 
@@ -314,8 +285,9 @@ class Hits:
     def _promising(self, tile: Tile) -> Iterator[TraitBlock]:
         """Parts of a block with all its traits that can have a hit."""
         block = tile.block
-        # With several columns a smaller share can be more significant: of one column, say.
-        if self.method.columns > 1:
+        # With several columns a smaller share can be more significant: of one column, say. With an
+        # h² of every pair the share is not that under the null.
+        if self.method.columns > 1 or self.method.variance == "refit":
             yield block
             return
         least = least_share(self.threshold, float(block.n), float(block.dof), self.method)
