@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import platform
@@ -45,6 +46,11 @@ def side_by_side(
 def median_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
     """Median of the ratios round by round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def compile_bytecode() -> None:
+    """Leave the package's modules compiled, as pip does when it installs one."""
+    compileall.compile_dir(Path(lmm.__file__).parent, quiet=1)
 
 
 def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:

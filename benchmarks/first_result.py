@@ -20,11 +20,16 @@ import numpy as np
 import pandas as pd
 from bed_reader import to_bed
 from cohorts import strangers
-from common import write_result
+from common import compile_bytecode, write_result
 
 OURS = [sys.executable, "-m", "lmmlite_jax", "map"]
 # What compiles differently, or not at all, where tests run.
-TESTS = ("JAX_COMPILATION_CACHE_DIR", "JAX_DISABLE_MOST_OPTIMIZATIONS", "OPENBLAS_NUM_THREADS")
+TESTS = (
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 def cis(work: Path) -> list[str]:
@@ -77,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
+    compile_bytecode()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         command = cis(work)

@@ -56,7 +56,7 @@ def environment(program: Program, threads: int) -> dict[str, str]:
     kept = {name: x for name, x in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
     if not program.pip:
         kept["PYTHONPATH"] = str(ROOT)
-    return kept | dict.fromkeys(THREADS, str(threads)) | {"PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | dict.fromkeys(THREADS, str(threads))
 
 
 def finished(command: Sequence[str], env: Mapping[str, str], limit: float) -> str | None:
@@ -198,6 +198,7 @@ def run(
     Each task is done on its own cohort, or on those that are named; to `vary` is to do it on other
     cohorts and of other sizes as well. Quickly, each program has one core.
     """
+    common.compile_bytecode()
     versions = {program.name: program.version(settings.cache) for program in programs}
     load = [os.getloadavg()[0]]
     able = {

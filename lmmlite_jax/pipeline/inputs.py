@@ -373,7 +373,7 @@ def _placed(
             f"{genotypes.path}: {counted(len(names), 'variant has', 'variants have')} no position "
             f"in base pairs ({few(names)}), which cis mapping needs: give a physical map."
         )
-    positions, notes = match_chromosomes(genotypes.variants["chrom"], positions)
+    positions, notes = match_chromosomes(genotypes.variants["chrom"].unique(), positions)
     for note in notes:
         log(note)
     without = values.index[~values.index.isin(positions.index)]

@@ -149,7 +149,7 @@ def read_results(prefix: Path, mode: str) -> RunResults:
     else:
         features = read_annotation(command["annotation"])
     if features is not None:
-        features, _ = match_chromosomes(variants["chrom"], features)
+        features, _ = match_chromosomes(variants["chrom"].unique(), features)
     return RunResults(prefix, mode, summary, pairs, variants, features)
 
 

@@ -31,7 +31,7 @@ def _rounds(run: Run) -> list[Int[np.ndarray, "m 2"]]:
     """Windows of the first locus of each feature, of the second, and so on; empty without one."""
     inputs = run.inputs
     assert inputs.loci is not None
-    loci, notes = match_chromosomes(inputs.variants["chrom"], inputs.loci)
+    loci, notes = match_chromosomes(inputs.variants["chrom"].unique(), inputs.loci)
     for note in notes:
         run.log(note.replace("feature is", "locus is").replace("features", "loci"))
     numbers = {name: number for number, name in enumerate(inputs.features)}
