@@ -120,18 +120,27 @@ def _log10p_f(terms: int | None, ratio: Array, df1: Array, df2: Array) -> Array:
     lead = _log_gamma_ratio(b, a) - gammaln(a + 1)
     lead = lead - b * jnp.log1p(ratio) - a * jnp.log1p(1 / ratio)
 
+    unit = 1 / (b + DEPTH)
+
+    def part(k: int | Array) -> Array:
+        """Part of the largest b + k that a level has."""
+        return (b + k) * unit
+
     def level(k: int | Array) -> _Level:
-        below, above = b + jnp.abs(2 * k - 1), b + (2 * k + 1)
-        pull, push = k * (a - k) / below, (b + k) / above
+        # Times (b + |2k - 1|) (b + 2k + 1), over the squared unit: no level divides.
+        below, above = part(jnp.abs(2 * k - 1)), part(2 * k + 1)
+        before = part(jnp.abs(2 * k - 3)) * part(k - 1) * part(a + k - 1)
+        pull, push = k * (a - k) * unit * above, part(k) * below
         return _Level(
-            rate=(b + a + k) / (a + 1 + k),
+            rate=(b + a + k) * (1 / (a + 1 + k)),
             counts=m <= k,
-            numerator=(b + k - 1) * (b + a + k - 1) * pull / below,
-            constant=k + pull + push * (1 - a + k),
+            numerator=before * above * k * (a - k),
+            constant=k * below * above + pull + push * (1 - a + k),
             slope=push * (b + a + k) - pull,
         )
 
-    tail = _log10_tail(lead, y, x**2, y * (b + _SPREAD) < _CENTRE, level, a, m, terms)
+    first = a * part(1) ** 2
+    tail = _log10_tail(lead, y, x**2, b * y, y * (b + _SPREAD) < _CENTRE, level, first, m, terms)
     return jnp.where((ratio >= 0) & (df1 > 0) & (df2 > 0), tail, jnp.nan)
 
 
@@ -158,7 +167,7 @@ def _log10p_chi2(terms: int | None, statistic: Array, df: Array) -> Array:
     def level(k: int | Array) -> _Level:
         return _Level(1 / (a + 1 + k), m <= k, k * (a - k), 2 * k + 1 - a, jnp.ones_like(a + k))
 
-    tail = _log10_tail(lead, half, 1.0, half < _CENTRE, level, a, m, terms)
+    tail = _log10_tail(lead, half, 1.0, half, half < _CENTRE, level, a, m, terms)
     tail = jnp.where(half > _HUGE, half / math.log(10), tail)  # the rest is below its rounding
     return jnp.where((statistic >= 0) & (df > 0), tail, jnp.nan)
 
@@ -212,24 +221,31 @@ def _log10_tail(
     lead: Array,
     argument: Array,
     weight: Array | float,
+    growth: Array,
     central: Array,
     level: Callable[[int | Array], _Level],
-    a: Array,
+    first: Array,
     m: Array,
     terms: int | None,
 ) -> Array:
     """Minus log10 of the upper tail by the module's two formulas.
 
-    Term j + 1 is term j times level j's rate times ``argument``. The fraction is a over
-    d0 + n1/(d1 + n2/(d2 + …)), with d = constant + slope ``argument``, n = numerator ``weight``.
+    Term j + 1 is term j times level j's rate times ``argument``. The fraction is ``first`` over
+    d0 + n1/(d1 + n2/(d2 + …)), with d = constant + slope ``argument``, n = numerator ``weight``: a
+    ratio of two numbers that are carried on in units of the d, which are about as large as
+    ``growth``, for a division a level takes longer than the rest of it.
     """
     levels = _tabulated(level)
     lower = jnp.ones_like(lead)
     for at in reversed(levels[:-1]):
         lower = at.counts + at.rate * argument * lower
-    value = levels[-1].constant + levels[-1].slope * argument
-    for at, after in zip(reversed(levels[:-1]), reversed(levels[1:]), strict=True):
-        value = at.constant + at.slope * argument + after.numerator * weight / value
+    unit = 1 / (DEPTH + growth)
+    argument_in_units, weight_in_units = argument * unit, weight * unit**2
+    above, below = jnp.ones_like(lead), jnp.zeros_like(lead)
+    for at, after in zip(reversed(levels), reversed([*levels[1:], None]), strict=True):
+        d = at.constant * unit + at.slope * argument_in_units
+        rest = 0.0 if after is None else after.numerator * weight_in_units * below
+        above, below = d * above + rest, above
 
     def add(j: int | Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         upper, term, exponent = state
@@ -239,7 +255,7 @@ def _log10_tail(
         scale = jnp.where(large, 1 / _HUGE, 1.0)
         return upper * scale, term * scale, exponent + jnp.where(large, math.log(_HUGE), 0.0)
 
-    state = (a / value, jnp.ones_like(lead), lead)
+    state = (first * unit * below / above, jnp.ones_like(lead), lead)
     if terms is None:
         most = jnp.max(jnp.where(jnp.isfinite(m), m, 0), initial=0).astype(int)
         state = lax.fori_loop(0, most, add, state)
