@@ -3,8 +3,8 @@
 The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
 show that, and the cell of the grid it is in. Through the slopes around goes a polynomial, at whose
 root a Newton step in double precision is the last. Of pairs for which any of this is in doubt, the
-grid is looked at in double precision, and more steps are taken; where doubt remains, they are left
-to `global_maximum`.
+grid is looked at in double precision, more steps are taken, and the maximum is compared with those
+that there may be at 0 and 1; where doubt remains, they are left to `global_maximum`.
 
 Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below the positive ones, and
 `_no_turn_beyond` shows that no maximum is between that and h = 1.
@@ -86,8 +86,8 @@ def single_maximum(
 ) -> PairMaxima:
     """Fits of pairs whose likelihood has one maximum, and which those are.
 
-    In double precision if ``careful``. Where no eigenvalue is zero, h = 1 is a point like any
-    other.
+    If ``careful``, of pairs (P,), in double precision, with maxima at 0 and 1 beside that one as
+    well. Where no eigenvalue is zero, h = 1 is a point like any other.
     """
     reach = SINGULAR_RANGE if how.singular else REGULAR_RANGE
     grid = search_grid(null.skeleton.nodes, 0.0, how.points, reach=reach)
@@ -103,26 +103,26 @@ def single_maximum(
 
     start = jnp.zeros(slope.shape[1:], np.int32)
     turns = lax.fori_loop(np.int32(0), np.int32(last), turn, start)
-    rises, ends_rising = slope[0] > 0, slope[-1] > 0
-    once = (turns >= last) & (turns < 2 * last)
-    inside = rises & once & ~ends_rising
-    at_zero = ~rises & (turns == 0) & ~ends_rising
-    # Where the covariates absorb the null space of K, the way up to h = 1 is no maximum.
-    inside = inside | (rises & once & terms.absorbed)
-    at_zero = at_zero | (~rises & (turns == 0) & terms.absorbed)
-    at_one = rises & (turns == 0) & ends_rising & ~terms.absorbed & (not how.singular)
-    single = (inside | at_zero | at_one) & ~jnp.isnan(slope[-1])
+    # The maxima that there are. Where the covariates absorb the null space of K, the way up to
+    # h = 1 leads to none.
+    at_zero, at_one = ~(slope[0] > 0), (slope[-1] > 0) & ~terms.absorbed
+    inside = (turns >= last) & (turns < 2 * last)
+    maxima = at_zero.astype(np.int8) + inside + at_one
+    single = (turns < 2 * last) & ~jnp.isnan(slope[-1])
+    single = single & ((maxima > 0) if careful else (maxima == 1))
     if how.singular:
-        single = single & _no_turn_beyond(terms, grid[-2])
+        single = single & ~at_one & _no_turn_beyond(terms, grid[-2])
     inside = single & inside
     cell = jnp.where(inside, turns - last, 0)
     hsq = jnp.where(inside, _root(slope, grid, cell), jnp.where(at_one, 1.0, 0.0))
     hsq = lax.optimization_barrier(hsq)  # XLA would repeat what led there for every sum
     if careful:
         hsq = _more_steps(terms, hsq, grid[cell], grid[cell + 1], inside)
+        hsq = _highest(terms, null, hsq, (at_zero, inside, at_one))
+        inside = inside & (hsq > 0) & (hsq < 1)
     sums = pair_sums(terms, hsq)
     # The last step leaves an error of its square.
-    accuracy = 0.1 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
+    accuracy = 0.3 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
     step = lax.optimization_barrier(jnp.where(inside, sums.newton_step(terms), 0.0))
     found = jnp.abs(step) <= accuracy
     step = jnp.where(found, step, 0.0)
@@ -135,6 +135,22 @@ def single_maximum(
         loglik = -0.5 * (logdet + terms.dof * jnp.log(values.a - values.b**2 / values.d))
     sure = single & (found | ~inside)
     return PairMaxima(hsq, values, jnp.broadcast_to(loglik, hsq.shape), sure)
+
+
+def _highest(
+    terms: PairTerms, null: Profile, inside: Array, maxima: tuple[Array, Array, Array]
+) -> Float[Array, " P"]:
+    """Heritabilities (P,) of the highest of the maxima at 0, inside and at 1 that pairs have."""
+
+    def loglik(hsq: Array) -> Array:
+        weights = 1 / (hsq * terms.nodes[:, None] + (1 - hsq))
+        a, b, d = (jnp.sum(weights * rows, axis=0) for rows in (terms.a, terms.b, terms.d))
+        logdet = null.log_determinant(hsq) + terms.restricted * jnp.log(d)
+        return -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
+
+    hsq = jnp.stack([jnp.zeros_like(inside), inside, jnp.ones_like(inside)])
+    values = jnp.where(jnp.stack(maxima), lax.map(loglik, hsq), -jnp.inf)
+    return jnp.take_along_axis(hsq, jnp.argmax(values, axis=0)[None], axis=0)[0]
 
 
 def points_of_pairs(nodes: Float[np.ndarray, " r"], singular: bool) -> int:
