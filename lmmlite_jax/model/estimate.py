@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erfc
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.maximum import GRID_POINTS, LAST, global_maximum
+from lmmlite_jax.model.maximum import FLAT, GRID_POINTS, LAST, global_maximum
 from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
@@ -113,7 +113,7 @@ def estimate(
         prior_squares=prior.variance * prior.size,
     )
     # Its maximum is closer to h = 1 than doubles are: no h tells this trait from one in K's range.
-    beyond = profile.slope(jnp.asarray(LAST)) > 0
+    beyond = profile.slope(jnp.asarray(LAST)) * (1 - LAST) > FLAT * profile.dof
     profile = replace(profile, zero_rss=jnp.where(beyond, 0.0, profile.zero_rss))
     absorbed = (profile.zeros > free_zeros) & (free_zeros == 0) & (profile.zero_rss == 0)
     top = global_maximum(
