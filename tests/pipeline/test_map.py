@@ -343,6 +343,17 @@ def test_genes_without_variants_and_variants_without_calls_are_said(small, tmp_p
     assert "there is no finished run of the mode trans" in never.output
 
 
+def test_a_constant_feature_has_its_reason_where_its_pairs_are_missing(small, tmp_path):
+    bed = pd.read_csv(small / "y.bed", sep="\t")
+    bed.iloc[bed.index[bed["gene_id"] == "b"], 4:] = 3.0
+    bed.to_csv(tmp_path / "y.bed", sep="\t", index=False)
+    files = [small / "g", tmp_path / "y.bed", tmp_path / "run", "--kinship", small / "kinship.csv"]
+    said = succeed("map", *files, "--mode", "cis_nominal")
+    assert "1 feature: the trait is constant, or a linear combination of the covariates (b)" in said
+    pairs = pd.read_parquet(tmp_path / "run.cis_qtl_pairs.1.parquet")
+    assert pairs.loc[pairs["phenotype_id"] == "b", "pval_nominal"].isna().all()
+
+
 SUSIE_FILES = ["features.txt.gz", "lbf.1.parquet", "sets.txt.gz", "summary.parquet"]
 
 

@@ -41,7 +41,7 @@ class CisInteractions(OfInteractions, NearbyPairs):
 
     Attributes
     ----------
-    genes, gene, marker, af, ma_samples, ma_count, markers, traits
+    genes, status, gene, marker, af, ma_samples, ma_count, markers, traits
         As in `CisPairs`.
     pval_g, b_g, b_g_se, pval_i, b_i, b_i_se, pval_gi, b_gi, b_gi_se : (pairs,)
         p-value, effect and standard error of the marker g, the interacting covariate i and their

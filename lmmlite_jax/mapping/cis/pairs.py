@@ -28,6 +28,8 @@ class NearbyPairs:
     ----------
     genes : (genes,)
         Numbers of the genes (columns of Y) that were mapped.
+    status : (genes,)
+        Their `Status` without marker.
     gene, marker : (pairs,)
         Numbers of the gene and the marker.
     af, ma_samples, ma_count : (pairs,)
@@ -38,6 +40,7 @@ class NearbyPairs:
     """
 
     genes: Int[np.ndarray, " genes"]
+    status: Int[np.ndarray, " genes"]
     gene: Int[np.ndarray, " pairs"]
     marker: Int[np.ndarray, " pairs"]
     af: Float[np.ndarray, " pairs"]
@@ -49,7 +52,7 @@ class NearbyPairs:
     def columns(self) -> dict[str, Shaped[np.ndarray, " pairs"]]:
         """Columns of the table, but for the names."""
         names = [item.name for item in fields(self)]
-        beside = {"genes", "gene", "marker", "markers", "traits"}
+        beside = {"genes", "status", "gene", "marker", "markers", "traits"}
         return {name: getattr(self, name) for name in names if name not in beside}
 
     def to_pandas(
@@ -78,6 +81,7 @@ def identity_of(
     alleles = allele_statistics(near.dosages)
     return {
         "genes": near.genes,
+        "status": near.block.status[near.block.traits >= 0],
         "gene": near.block.traits[gene],
         "marker": near.first + marker,
         **{name: values[marker] for name, values in alleles._asdict().items()},
@@ -90,9 +94,9 @@ class CisPairs(NearbyPairs):
 
     Attributes
     ----------
-    genes, gene, marker, af, ma_samples, ma_count, markers, traits
-        As in `NearbyPairs`: numbers of the genes mapped; of the gene and the marker of each pair;
-        allele frequency, carriers and copies of the minor allele; names.
+    genes, status, gene, marker, af, ma_samples, ma_count, markers, traits
+        As in `NearbyPairs`: numbers of the genes mapped, and their `Status`; of the gene and the
+        marker of each pair; allele frequency, carriers and copies of the minor allele; names.
     pval_nominal, log10p : (pairs,)
         p-value of the test, and its -log10, which does not underflow. NaN, like the effects, for a
         marker that is monomorphic or in the span of the covariates.

@@ -87,11 +87,13 @@ def pairs_again(
         windows[traits[rows]] = markers[rows][:, None] + [0, 1]
         fitted = None if given is None else partial(given, chosen[rows])
         nearby = each_neighbourhood(null, genotypes, windows, chromosome, work, batches=fitted)
-        for near, pairs in nearby:
+        for _, pairs in nearby:
             for name, values in pairs.columns().items():
                 getattr(found, name)[place[pairs.gene]] = values
-            status[place[near.genes]] = near.block.status[near.block.traits >= 0]
-    return replace(found, reasons=reasons_of(status, null.covariates, null.p))
+            status[place[pairs.genes]] = pairs.status
+    first = np.unique(traits, return_index=True)[1]
+    reasons = reasons_of(status, null.covariates, null.p)
+    return replace(found, status=status[first], reasons=reasons)
 
 
 def _once_a_trait(traits: Int[np.ndarray, " pairs"]) -> list[Int[np.ndarray, " some"]]:
@@ -111,8 +113,10 @@ def _nothing(
 ) -> Replication:
     """Pairs before they are tested."""
     unknown = ("af", "pval_nominal", "slope", "slope_se", "log10p", "lod", "hsq")
+    genes = np.unique(trait)
     return Replication(
-        genes=np.unique(trait),
+        genes=genes,
+        status=null.status_of_counts()[genes],
         gene=trait,
         marker=marker,
         **{name: np.full(trait.size, np.nan) for name in unknown},

@@ -39,13 +39,16 @@ def map_nominal(run: Run) -> Iterator[Table]:
             ).assign(chrom=chrom[pairs.gene])
             frame = frame[left[pairs.gene]]  # neighbours may be another process's
             tests = _effective_tests(run, pairs) if interacting else {}
-            facts: dict[tuple[int, ...], int | None] = {
-                (gene,): tests.get(gene) for gene in pairs.genes.tolist() if left[gene]
+            fitted = zip(pairs.genes.tolist(), pairs.status.tolist(), strict=True)
+            facts: dict[tuple[int, ...], tuple[int, int | None]] = {
+                (gene,): (int(code), tests.get(gene)) for gene, code in fitted if left[gene]
             }
             run.parts.add("pairs", frame, STAGE, facts)
             advance(pairs.genes.size)
     if not run.parts.gather(STAGE):
         return
+    for (gene,), (code, _) in run.parts.done(STAGE).items():
+        status[gene] = code
     run.note_features(status)
     yield from _tables(run, interacting)
 
@@ -129,7 +132,7 @@ def _top(run: Run, found: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     rows = strongest.groupby(found["gene"].loc[strongest.index]).idxmax()
     of_genes = run.parts.done(STAGE)
     top = table.loc[rows].set_index("phenotype_id")
-    insert_before(top, products[0], "tests_emt", [of_genes[(gene,)] for gene in rows.index])
+    insert_before(top, products[0], "tests_emt", [of_genes[(gene,)][1] for gene in rows.index])
     return top
 
 

@@ -27,7 +27,7 @@ def problem(seed, n=50, M=300, m=5, wide=30):
 def together(batches):
     """One array for each column, by gene and marker."""
     batches = list(batches)
-    names = vars(batches[0]).keys() - {"genes", "markers", "traits", "terms"}
+    names = vars(batches[0]).keys() - {"genes", "status", "markers", "traits", "terms"}
     columns = {
         name: np.concatenate([np.asarray(getattr(one, name)) for one in batches]) for name in names
     }
