@@ -97,7 +97,15 @@ def noted_covariates(
         if levels:
             against = f" against {levels[0]}" if len(levels) > 1 else ", which is constant"
             notes.append(f"{name}: {few(levels[1:] or levels, 10)}{against}")
-    return pd.DataFrame(columns, index=cells.index, dtype=float), notes
+    table = pd.DataFrame(columns, index=cells.index, dtype=float)
+    infinite = np.argwhere(np.isinf(table.to_numpy()))
+    if infinite.size:
+        row, number = infinite[0]
+        raise ValueError(
+            f"{path}: covariate {table.columns[number]!r} is infinite for sample "
+            f"{table.index[row]!r}: give a number, or NA, which leaves the sample out."
+        )
+    return table, notes
 
 
 def _numbers_or_levels(

@@ -233,7 +233,7 @@ def interacting_columns(
     check_same_individuals(
         null=null.names_of_individuals,
         G=Labelled(None, genotypes.individuals),
-        interaction=as_covariates(interaction, null.n),
+        interaction=as_covariates(interaction, null.n, "interaction"),
     )
     return null.covariate_columns(interaction)
 
@@ -250,6 +250,11 @@ def as_dosages(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
 
 
 def _genotypes(G: ArrayOrFrame | DosageReader, null: NullModel) -> Genotypes:
+    if not isinstance(null, NullModel):
+        raise ValueError(
+            f"null must be a NullModel, got {type(null).__name__}: make one of the kinship, the "
+            "traits and the covariates, NullModel(K, Y, X)."
+        )
     n = null.n
     if isinstance(G, DosageReader):
         if G.shape[0] != n:

@@ -28,6 +28,7 @@ __all__ = [
     "check_same_individuals",
     "collinear_column",
     "column_name",
+    "has_intercept",
 ]
 
 ArrayOrFrame: TypeAlias = Any
@@ -125,34 +126,39 @@ def as_traits(name: str, y: ArrayOrFrame, n: int, *, missing: bool = False) -> L
     return table._replace(values=values)
 
 
-def as_covariates(X: ArrayOrFrame | None, n: int) -> Labelled:
-    """Covariates (n, p) in float64; an intercept where ``X`` is None."""
+def as_covariates(X: ArrayOrFrame | None, n: int, name: str = "X") -> Labelled:
+    """Covariates (n, p) in float64; an intercept where there are none."""
     if X is None:
         return Labelled(np.ones((n, 1)), None, ("intercept",))
-    table = _labelled("X", X)
+    table = _labelled(name, X)
     shape = np.shape(table.values)
     if len(shape) == 1:
         table = table._replace(values=table.values[:, None])
         shape = (*shape, 1)
     if len(shape) != 2 or shape[0] != n:
         raise ValueError(
-            f"X must have shape ({n}, p), one row for each of the {n} individuals of the kinship "
-            f"matrix, got shape {shape}."
+            f"{name} must have shape ({n}, p), one row for each of the {n} individuals of the "
+            f"kinship matrix, got shape {shape}."
         )
     if shape[1] == 0:
-        raise ValueError("X has no columns: leave it out (X=None) for an intercept.")
+        raise ValueError(f"{name} has no columns: leave it out (None).")
     if is_traced(table.values):
         return table
     values = np.asarray(table.values)
-    _refuse_missing("X", values, "drop those individuals or impute the covariate")
-    _refuse_sizes("X", table)
+    _refuse_missing(name, values, "drop those individuals or impute the covariate")
+    _refuse_sizes(name, table)
     culprit = collinear_column(values)
     if culprit is not None:
         raise ValueError(
-            f"X is rank-deficient: column {column_name(table.columns, culprit)} is a linear "
+            f"{name} is rank-deficient: column {column_name(table.columns, culprit)} is a linear "
             "combination of the columns before it; leave it out."
         )
     return table._replace(values=values)
+
+
+def has_intercept(X: Float[np.ndarray, "n p"]) -> bool:
+    """Whether the columns of ``X`` span a constant."""
+    return collinear_column(np.column_stack([X, np.ones(len(X))])) is not None
 
 
 def as_weights(weights: ArrayOrFrame | None, n: int) -> Labelled:

@@ -290,7 +290,7 @@ class NullModel:
 
     def covariate_columns(self, covariates: ArrayOrFrame) -> list[int]:
         """Numbers of the covariates that have these values; ``ValueError`` if one is not there."""
-        table = as_covariates(covariates, self.n)
+        table = as_covariates(covariates, self.n, "interaction")
         found = []
         for k, values in enumerate(np.asarray(table.values).T):
             same = np.all(np.asarray(self._study.covariates) == values[:, None], axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from lmmlite_jax.model.inputs import (
     as_traits,
     as_weights,
     check_same_individuals,
+    has_intercept,
 )
 from lmmlite_jax.model.precision import AnyArray, double_precision, is_traced
 from lmmlite_jax.model.rotation import (
@@ -105,6 +107,11 @@ def as_study(
     p = covariates.values.shape[1]
     if n < p + 2:
         raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    if not (is_traced(covariates.values) or has_intercept(covariates.values)):
+        warnings.warn(
+            "X has no intercept: add a column of ones, unless the traits have mean zero.",
+            stacklevel=2,
+        )
     kinships = {}
     labels = [str(label) for label in K] if isinstance(K, Mapping) else [ALL_CHROMOSOMES]
     for label, matrix in zip(labels, _matrices(tables, n), strict=True):

@@ -223,6 +223,7 @@ def test_covariates_of_text_become_columns_of_their_levels(tmp_path, transposed)
     [
         ([*"56x879"], "column 'age' holds 'x' for sample 's3': numbers are expected"),
         ([*"abcdaa"], "covariate 'age' holds 4 different texts for 6 samples"),
+        ([5.0, 6.0, np.inf, 8.0, 7.0, 9.0], "covariate 'age' is infinite for sample 's3'"),
     ],
 )
 def test_covariates_of_text_that_are_no_factors_are_refused(tmp_path, column, message):

@@ -473,6 +473,7 @@ def test_one_marker_one_trait_and_names():
         ({"G": np.full((40, 3), np.inf)}, "G has infinite values"),
         ({"G": np.zeros((39, 3))}, r"G must have shape \(40,\)"),
         ({"interaction": np.ones((40, 2))}, "rank-deficient|one covariate"),
+        ({"interaction": "sex"}, "interaction must hold numbers"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):

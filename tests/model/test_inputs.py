@@ -1,5 +1,7 @@
 """Bad input gets one clear sentence, and one bad trait does not touch its neighbours."""
 
+import warnings
+from functools import partial
 from itertools import combinations
 
 import jax
@@ -10,6 +12,7 @@ import pytest
 from helpers import random_kinship, with_variance
 
 import lmmlite_jax as lmm
+from lmmlite_jax.model.study import as_study
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,16 @@ def test_covariates_without_columns(good):
     K, Y, X = good
     for message in both_doors(K, Y, X[:, :0]):
         assert "X has no columns" in message
+
+
+def test_covariates_without_an_intercept_are_said(good):
+    K, Y, X = good
+    study = partial(as_study, K, Y, weights=None, clip_negative=False, scale_kinship=False)
+    with pytest.warns(UserWarning, match="X has no intercept: add a column of ones"):
+        study(X[:, 1:])
+    with warnings.catch_warnings(action="error"):
+        study(X)
+        study(np.column_stack([X[:, 2], 1 - X[:, 2]]))
 
 
 def test_rank_deficient_covariates_name_the_column(good):
