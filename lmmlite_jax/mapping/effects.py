@@ -32,6 +32,7 @@ __all__ = [
     "effects_of_block",
     "effects_of_sums",
     "largest_share",
+    "ranks_of_block",
 ]
 
 DEPENDENT_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
@@ -94,10 +95,21 @@ def effects_among_more(markers: Markers, traits: AmongMore) -> tuple[Effects, Bo
 
 
 @jax.jit
-def best_of_block(markers: Markers, traits: Traits) -> BestOfBlock:
+def ranks_of_block(markers: Markers) -> Int[Array, " B"]:
+    """Independent columns: weights are positive, so that they are as many at any heritability."""
+    d = jnp.sum(markers.squares, axis=-1)[..., None]
+    return _rank(_eliminate(jnp.zeros_like(d[0]), d, markers.varies[:, :, None]))[:, 0]
+
+
+@jax.jit
+def best_of_block(
+    markers: Markers, traits: Traits, among: Bool[AnyArray, " B"] | None = None
+) -> BestOfBlock:
     """Best marker of a block for each trait; nothing of the size of the block leaves the cache."""
     b, d = _sums(markers, traits)
     score = _explained(_eliminate(b, d, markers.varies[:, :, None]))
+    if among is not None:
+        score = jnp.where(among[:, None], score, -1.0)
     top = jnp.max(score, axis=0)
     index = lax.broadcasted_iota(jnp.int32, score.shape, 0)
     marker = jnp.min(jnp.where(score >= top, index, len(score) - 1), axis=0)
@@ -177,11 +189,16 @@ def _explained(found: _Elimination) -> Array:
     return reduce(add, (score**2 / left for score, left in found.scores))
 
 
+def _rank(found: _Elimination) -> Array:
+    """How many columns are used, (B, 1 or T)."""
+    return reduce(add, (jnp.where(keep, 1, 0) for keep in found.kept))
+
+
 def effects_of_sums(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -> Effects:
     """Coefficients and their standard errors, NaN for columns left out."""
     found = _eliminate(b, d, varies, inverse=True)
     scores, inverse, kept = found
-    rank = sum(jnp.where(keep, 1, 0) for keep in kept)
+    rank = _rank(found)
     share = jnp.where(rank > 0, _explained(found) / rss.astype(b.dtype), 0.0)
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
     used = jnp.stack([jnp.broadcast_to(keep, share.shape) for keep in kept])

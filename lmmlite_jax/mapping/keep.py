@@ -7,10 +7,15 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Bool, Int, Shaped
 
 from lmmlite_jax.mapping.blocks import Tile
-from lmmlite_jax.mapping.effects import BestOfBlock, best_of_block, effects_of_best
+from lmmlite_jax.mapping.effects import (
+    BestOfBlock,
+    best_of_block,
+    effects_of_best,
+    ranks_of_block,
+)
 from lmmlite_jax.mapping.genotypes import as_run
 from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
 from lmmlite_jax.mapping.method import Method
@@ -200,28 +205,43 @@ class All:
 
 
 class Best:
-    """The best marker of each trait, h² fixed: effects and tests are for the last ones standing."""
+    """The best marker of each trait, h² fixed: effects and tests are for the last ones standing.
+
+    Of several columns, the best of each rank stands until then: a smaller share of fewer columns
+    can be more significant.
+    """
 
     def __init__(self, m: int, method: Method) -> None:
         k = method.columns
-        self.method = method
+        self.m, self.method = m, method
         self.best = BestOfBlock(
-            share=np.full(m, -1.0),
-            marker=np.full(m, -1),
-            b=np.ones((k, m), method.dtype),
-            d=np.ones((k, k, m), method.dtype),
-            varies=np.zeros((k, m), bool),
-            rss=np.ones(m),
+            share=np.full(k * m, -1.0),
+            marker=np.full(k * m, -1),
+            b=np.ones((k, k * m), method.dtype),
+            d=np.ones((k, k, k * m), method.dtype),
+            varies=np.zeros((k, k * m), bool),
+            rss=np.ones(k * m),
         )
-        self.dof, self.n = np.ones((2, m))
+        self.dof, self.n = np.ones((2, k * m))
 
     def add(self, tile: Tile) -> None:
         """Compare the best of a tile with the best before."""
+        if self.method.columns == 1:
+            self._compare(tile, 1)
+            return
+        ranks = np.asarray(ranks_of_block(tile.markers))
+        found = np.unique(ranks[ranks > 0])
+        for rank in found:
+            self._compare(tile, int(rank), ranks == rank if found.size > 1 else None)
+
+    def _compare(self, tile: Tile, rank: int, among: Bool[np.ndarray, " B"] | None = None) -> None:
+        """Compare the best markers of one rank."""
         block, numbers = tile.block, tile.numbers
-        best = BestOfBlock(*map(np.asarray, best_of_block(tile.markers, block.at_null)))
+        best = BestOfBlock(*map(np.asarray, best_of_block(tile.markers, block.at_null, among)))
         used = (block.traits >= 0) & (best.marker < numbers.size)
-        better = used & (best.share > self.best.share[np.where(used, block.traits, 0)])
-        to = block.traits[better]
+        place = np.where(used, block.traits + (rank - 1) * self.m, 0)
+        better = used & (best.share > self.best.share[place])
+        to = place[better]
         self.dof[to], self.n[to] = block.dof, block.n
         best = best._replace(marker=numbers[np.where(used, best.marker, 0)])
         for kept, values in zip(self.best, best, strict=True):
@@ -230,7 +250,10 @@ class Best:
     def pairs(self) -> tuple[Pairs, Numbers, None]:
         """Shapes (m,)."""
         found = effects_of_best(self.best, self.dof)
-        return tests_of_effects(found, self.dof, self.n, self.method), self.best.marker, None
+        tests = tests_of_effects(found, self.dof, self.n, self.method)
+        score = np.where(self.best.marker < 0, -1.0, np.nan_to_num(np.asarray(tests.log10p)))
+        own = np.argmax(score.reshape(-1, self.m), axis=0) * self.m + np.arange(self.m)
+        return tests.map(lambda values: np.asarray(values)[own]), self.best.marker[own], None
 
 
 class BestOfEvery:

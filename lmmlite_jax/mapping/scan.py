@@ -168,7 +168,8 @@ def scan(
         1 and n - p - 1 degrees of freedom of n times the share (GEMMA's own with a null model of
         ``reml=False``); "wald" is as before, or with "refit" F with n - p - 1 degrees of freedom.
     keep : "all", "best" or float
-        Everything; the best marker of each trait; or the pairs with -log10 p at least this.
+        Everything; the most significant marker of each trait; or the pairs with -log10 p at least
+        this.
         The last two never hold M × m numbers.
     chromosome : (M,), optional
         Chromosome of each marker, for a dict of kinships.
