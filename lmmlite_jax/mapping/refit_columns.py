@@ -73,7 +73,8 @@ def refit_columns(
     spike = absorbed | profile.spike
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     rank = jnp.sum(profile.kept, axis=0)
-    found = fitted & ~top.unbounded & jnp.tile((rank > 0) & (rank < traits.dof), T)
+    found = fitted & (top.flat | ~jnp.isnan(top.hsq))
+    found = found & jnp.tile((rank > 0) & (rank < traits.dof), T)
     hsq = profile.before_one(jnp.where(found & ~top.flat, top.hsq, 0.0))
     sums = profile.sums(profile.weights(hsq))
     share, dof = sums.explained / sums.rss, traits.dof - rank

@@ -287,4 +287,4 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     values = pair_sums(pairs, hsq).after(jnp.zeros(()))
-    return PairMaxima(top.hsq, values, profile.loglik(hsq), ~top.unbounded)
+    return PairMaxima(top.hsq, values, profile.loglik(hsq), top.flat | ~jnp.isnan(top.hsq))

@@ -52,8 +52,8 @@ class ScanResult:
     ----------
     beta, se : (M, m), (M, m, k), or as ``marker`` says
         Effects and standard errors, NaN where there is no test: a monomorphic marker, one in the
-        span of the covariates, a trait without a fit. A standard error takes h² as known; with
-        ``variance="refit"`` the p-value does not.
+        span of the covariates, a trait without a fit, a pair whose likelihood has no maximum.
+        A standard error takes h² as known; with ``variance="refit"`` the p-value does not.
     lod, log10p : (M, m), or as ``marker`` says
         LOD score and -log10 p of the test asked for.
     hsq : (m,), (C, m) or (M, m)

@@ -141,3 +141,21 @@ def test_a_marker_may_absorb_the_null_space_of_the_kinship(k):
         np.testing.assert_allclose(result.beta[j].reshape(-1, k), fit.beta[-k:].T, rtol=1e-4)
     assert (np.asarray(result.hsq) > 0.999).any()
     assert (np.asarray(result.hsq) < 0.9).any()
+
+
+def test_a_pair_whose_maximum_is_closer_to_one_than_doubles_has_no_test():
+    """The trait is all but in the range of K, and the marker explains nearly all that is not."""
+    K, Y, G, X = problem(1, n=N, M=6, m=6)
+    for values in (K, K.T, X, G):
+        values[1], values[3] = values[0], values[2]
+    Y[:] = K @ Y
+    Y[:4] += 1e-7 * np.array([[1], [-1], [1], [-1]])
+    G[:4, :3] = [[1.01, 1.1, 2], [-1.01, -1.1, 0], [0.99, 0.9, 0.5], [-0.99, -0.9, -0.5]]
+    null = lmm.NullModel(K, Y, X)
+    assert not any(null.fit.reasons)
+    result = lmm.scan(null, G, variance="refit")
+    missing = np.isnan(result.hsq)
+    for name in ("beta", "se", "lod", "log10p"):
+        np.testing.assert_array_equal(np.isnan(getattr(result, name)), missing)
+    assert missing[0].all()
+    assert not missing[1:].any()
