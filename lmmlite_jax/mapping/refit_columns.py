@@ -73,17 +73,20 @@ def refit_columns(
     spike = absorbed | profile.spike
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     rank = jnp.sum(profile.kept, axis=0)
-    found = fitted & (top.flat | ~jnp.isnan(top.hsq))
-    found = found & jnp.tile((rank > 0) & (rank < traits.dof), T)
-    hsq = profile.before_one(jnp.where(found & ~top.flat, top.hsq, 0.0))
+    hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     sums = profile.sums(profile.weights(hsq))
+    # Rounding is all that a marker leaves of a trait that it explains: no h² is the most likely.
+    exact = jnp.isnan(top.hsq) & (sums.rss <= NOTHING * sums.a.value).reshape(-1)
+    found = fitted & (top.flat | exact | ~jnp.isnan(top.hsq))
+    found = found & jnp.tile((rank > 0) & (rank < traits.dof), T)
     share, dof = sums.explained / sums.rss, traits.dof - rank
     if how.corrected:
         wald, left, expected = _small_sample(profile, sums, hsq, traits)
     else:
         wald, left = share, jnp.broadcast_to(dof, (T, B))
         expected = jnp.ones((T, B))
-    gain = profile.loglik(hsq) - null_loglik
+    loglik = profile.loglik(hsq)
+    gain = jnp.where(exact | jnp.isnan(loglik), jnp.inf, loglik) - null_loglik
     scale = traits.unit[:, None] / unit[:, None]  # (k, T, B)
     known = found.reshape(T, B)
 

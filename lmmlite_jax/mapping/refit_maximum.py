@@ -132,7 +132,8 @@ def single_maximum(
         # A trait at a time: XLA takes long to compile this for all.
         of_pairs = null.log_determinant
         logdet = of_pairs(hsq) if hsq.ndim == 1 else lax.map(of_pairs, hsq)
-        loglik = -0.5 * (logdet + terms.dof * jnp.log(values.a - values.b**2 / values.d))
+        residual = jnp.maximum(values.a - values.b**2 / values.d, 0.0)
+        loglik = -0.5 * (logdet + terms.dof * jnp.log(residual))
     sure = single & (found | ~inside)
     return PairMaxima(hsq, values, jnp.broadcast_to(loglik, hsq.shape), sure)
 
@@ -287,4 +288,8 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     values = pair_sums(pairs, hsq).after(jnp.zeros(()))
-    return PairMaxima(top.hsq, values, profile.loglik(hsq), top.flat | ~jnp.isnan(top.hsq))
+    # Rounding is all that a marker leaves of a trait that it explains: no h² is the most likely.
+    exact = jnp.isnan(top.hsq) & (values.a - values.b**2 / values.d <= NOTHING * values.a)
+    loglik = profile.loglik(hsq)
+    loglik = jnp.where(exact | jnp.isnan(loglik), jnp.inf, loglik)
+    return PairMaxima(top.hsq, values, loglik, top.flat | exact | ~jnp.isnan(top.hsq))

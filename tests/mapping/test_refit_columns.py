@@ -159,3 +159,13 @@ def test_a_pair_whose_maximum_is_closer_to_one_than_doubles_has_no_test():
         np.testing.assert_array_equal(np.isnan(getattr(result, name)), missing)
     assert missing[0].all()
     assert not missing[1:].any()
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_marker_that_explains_a_trait_is_no_gap(k):
+    """All that is left is rounding, of either sign."""
+    K, _, G, X = problem(1, n=N, M=6, k=k)
+    null = lmm.NullModel(K, 2 * G.reshape(N, -1)[:, ::k] + 1, X)
+    for test in ("wald", "lrt"):
+        result = lmm.scan(null, G, variance="refit", test=test)
+        assert np.all(np.diag(result.log10p) > 50)
