@@ -166,7 +166,8 @@ def _fit(
     residual = jnp.maximum(values.a - values.b**2 / values.d, 0.0)
     bias = spread = jnp.zeros(known.shape)
     if how.corrected:
-        bias, spread = _small_sample(values, fits.hsq, traits.dof - 1, how)
+        hsq = jnp.where(jnp.isnan(fits.hsq), 0.0, fits.hsq)
+        bias, spread = _small_sample(values, hsq, traits.dof - 1, how)
     scale = traits.unit[trait] / markers.unit
     found = Refit(
         hsq=fits.hsq,
