@@ -147,7 +147,7 @@ def _highest(
         weights = 1 / (hsq * terms.nodes[:, None] + (1 - hsq))
         a, b, d = (jnp.sum(weights * rows, axis=0) for rows in (terms.a, terms.b, terms.d))
         logdet = null.log_determinant(hsq) + terms.restricted * jnp.log(d)
-        return -0.5 * (logdet + terms.dof * jnp.log(a - b**2 / d))
+        return -0.5 * (logdet + terms.dof * jnp.log(jnp.maximum(a - b**2 / d, 0.0)))
 
     hsq = jnp.stack([jnp.zeros_like(inside), inside, jnp.ones_like(inside)])
     values = jnp.where(jnp.stack(maxima), lax.map(loglik, hsq), -jnp.inf)
