@@ -252,7 +252,8 @@ class Best:
         found = effects_of_best(self.best, self.dof)
         tests = tests_of_effects(found, self.dof, self.n, self.method)
         score = np.where(self.best.marker < 0, -1.0, np.nan_to_num(np.asarray(tests.log10p)))
-        own = np.argmax(score.reshape(-1, self.m), axis=0) * self.m + np.arange(self.m)
+        rank = np.argmax(score.reshape(self.method.columns, self.m), axis=0)
+        own = rank * self.m + np.arange(self.m)
         return tests.map(lambda values: np.asarray(values)[own]), self.best.marker[own], None
 
 

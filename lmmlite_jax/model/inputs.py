@@ -95,10 +95,12 @@ def as_kinship(K: ArrayOrFrame) -> Labelled:
     scale = np.max(np.abs(values), initial=0.0)
     gap = np.abs(values - values.T)
     if np.max(gap, initial=0.0) > SYMMETRY_TOLERANCE * scale:
-        i, j = np.unravel_index(np.argmax(gap), gap.shape)
+        i, j = map(int, np.unravel_index(np.argmax(gap), gap.shape))
+        first, second = (i, j) if table.rows is None else (table.rows[i], table.rows[j])
         raise ValueError(
-            f"K is not symmetric: K[{i}, {j}] = {values[i, j]:.6g} but K[{j}, {i}] = "
-            f"{values[j, i]:.6g}; give the full symmetric matrix, not one triangle of it."
+            f"K is not symmetric: K[{first!r}, {second!r}] = {values[i, j]:.6g} but "
+            f"K[{second!r}, {first!r}] = {values[j, i]:.6g}; give the full symmetric matrix, not "
+            "one triangle of it."
         )
     return table._replace(values=values)
 

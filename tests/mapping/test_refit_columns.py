@@ -121,7 +121,7 @@ def test_an_interaction_may_have_a_heritability_of_its_own(refits):
     np.testing.assert_allclose(found.beta, both.beta, rtol=1e-7)
 
 
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_marker_may_absorb_the_null_space_of_the_kinship(k):
     """Twins alone make K singular; their genotypes, or what these were multiplied with, differ."""
     rng = np.random.default_rng(1)
@@ -161,7 +161,7 @@ def test_a_pair_whose_maximum_is_closer_to_one_than_doubles_has_no_test():
     assert not missing[1:].any()
 
 
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_marker_that_explains_a_trait_is_no_gap(k):
     """All that is left is rounding, of either sign."""
     K, _, G, X = problem(1, n=N, M=6, k=k)

@@ -116,7 +116,7 @@ def test_each_chromosome_has_its_own_kinship():
     assert_kept(null, G, lmm.scan(null, G, **options), options)
 
 
-@pytest.mark.parametrize("kinship", ["regular", "singular"])
+@pytest.mark.parametrize("kinship", [pytest.param("regular", marks=pytest.mark.long), "singular"])
 def test_few_pairs_need_a_fit(kinship, monkeypatch):
     K, Y, G, X = problem(7, kinship)
     fitted = 0

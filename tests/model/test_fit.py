@@ -285,7 +285,7 @@ def test_standard_error_is_the_curvature_of_the_log_likelihood(fit_all):
         assert float(fit.hsq_se[j]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("reml", [True, False], ids=["REML", "ML"])
+@pytest.mark.parametrize("reml", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_under_jit_and_vmap(reml):
     cohort = lmm.simulate_cohort(50, 6, seed=3)
     rot = lmm.eigen_rotation(cohort.kinship, cohort.pheno, cohort.covar)

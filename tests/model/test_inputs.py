@@ -50,6 +50,9 @@ def test_kinship_that_is_not_symmetric(good):
     for message in both_doors(np.tril(K), Y):
         assert "K is not symmetric: K[" in message
         assert "not one triangle" in message
+    names = [f"id{i}" for i in range(30)]
+    for message in both_doors(pd.DataFrame(np.tril(K), names, names), Y):
+        assert "K is not symmetric: K['id" in message
 
 
 def test_kinship_with_missing_values(good):
