@@ -146,7 +146,7 @@ def parse(text: str, names: Sequence[str], delimiter: str, path: Path) -> Any:
         raise ValueError(
             f"{path}: the header has {len(names)} cells and the row of "
             f"{row.text.partition(delimiter)[0]!r} has {row.actual_columns}: every row needs as "
-            "many cells as the header, whose first cell stands above the ids (write.table of R with "
+            "many cells as the header, whose first cell stands above the ids (write.table in R: "
             "col.names=NA)."
         ) from error
 
