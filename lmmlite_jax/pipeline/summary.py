@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def _samples(inputs: Inputs) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Of what results depend on, as the packages say: reading their metadata takes 0.1 s."""
+    """Of what results depend on, as the packages say: reading all metadata takes 0.1 s."""
     packages = (jax, jaxlib, np, scipy, require("pandas", "io"), require("pyarrow", "io"))
-    return {package.__name__: package.__version__ for package in packages}
+    others = {package.__name__: package.__version__ for package in packages}
+    return {"lmmlite-jax": version("lmmlite-jax"), **others}

@@ -69,6 +69,7 @@ def test_cis_and_trans_of_geuvadis_and_their_pictures(geuvadis):
     assert best["qval"].between(0, 1).all()
     summary = json.loads(prefix.with_name("run.cis.summary.json").read_text())
     assert summary["samples"]["kept"] == 90
+    assert {"lmmlite-jax", "jax", "jaxlib", "numpy", "scipy"} <= summary["versions"].keys()
     assert summary["results"]["significant"] == (best["qval"] <= 0.05).sum()
     said = succeed("map", *arguments, "--mode", "trans", "--pval-threshold", 1e-4)
     assert "5,000,000 base pairs are left out" in said
