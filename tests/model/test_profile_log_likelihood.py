@@ -12,8 +12,8 @@ import lmmlite_jax as lmm
 N, M = 24, 15
 X = np.column_stack([np.ones(N), np.random.default_rng(8).standard_normal((N, 2))])
 
-EPS = 1e-6
-"""Step of central differences: rounding leaves 1e-14 over it."""
+EPS = 3e-4
+"""Step of central differences: a skeleton leaves 1e-11 of a value."""
 
 PLACES = np.sort(np.random.default_rng(3).uniform(0, 5, N))
 
