@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from lmmlite_jax.mapping.genotypes import Genotypes, without_gaps
+from lmmlite_jax.mapping.pair_bounds import CellMarkers, rotate_into_cells
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.individuals import Individuals
 from lmmlite_jax.model.inputs import ArrayOrFrame
@@ -119,7 +120,20 @@ class MarkerBlock:
     @cached_property
     def rotated(self) -> Markers:
         """The markers as tests need them, padded to the width."""
+        if "_rotated_into_cells" in vars(self):
+            return self._rotated_into_cells[0]
         return self.individuals.rotate_markers(self._on_device)
+
+    @property
+    def in_cells(self) -> CellMarkers:
+        """Markers of one column in the cells of the heritability that the individuals have."""
+        return self._rotated_into_cells[1]
+
+    @cached_property
+    def _rotated_into_cells(self) -> tuple[Markers, CellMarkers]:
+        own = self.individuals
+        cells = own.cells, own.fine_cells
+        return rotate_into_cells(own.rotation, self._on_device, *cells, dtype=own.dtype)
 
     def screened(self, double: bool) -> ScreenMarkers:
         """Markers of one column in single precision, rotated in ``double`` precision or in it."""

@@ -14,19 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Real, Shaped
 
 from lmmlite_jax.mapping.share_bound import (
     SINGLE,
     SLACK,
     MarkersInCells,
-    cell_before,
     log_squares,
     markers_in_cells,
     most_of_neighbours,
 )
-from lmmlite_jax.model.cells import Cells, CellTraits, TraitsInCells
-from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.cells import Cells, PairTraits
+from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, rotate_markers
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = [
@@ -34,11 +33,9 @@ __all__ = [
     "Level",
     "PairCells",
     "PairMarkers",
-    "PairTraits",
-    "cell_markers",
     "largest_shares",
     "pair_cells",
-    "pair_traits",
+    "rotate_into_cells",
 ]
 
 PAIRS_AT_ONCE = 512
@@ -67,20 +64,6 @@ class PairMarkers(NamedTuple):
 
     scale: Float[AnyArray, "B C"]
     half_log_d: Float[AnyArray, "B C"]
-
-
-class PairTraits(NamedTuple):
-    """T traits in C cells, in single precision.
-
-    scale (T, C): 1/√a; least, most (T, C): log likelihoods with a marker, in the middle of each
-    cell, and at most anywhere in it, without what is the marker's own or the pair's; dof (): the
-    factor of -log(1 - cos² θ) in the latter.
-    """
-
-    scale: Float[AnyArray, "T C"]
-    least: Float[AnyArray, "T C"]
-    most: Float[AnyArray, "T C"]
-    dof: Float[AnyArray, ""]
 
 
 class Level(NamedTuple):
@@ -112,40 +95,21 @@ def pair_cells(cells: Cells) -> PairCells:
     return PairCells(*(np.asarray(values, dtype=np.float32) for values in of_cells))
 
 
-@jax.jit
-def cell_markers(markers: Markers, cells: Cells, fine: Cells) -> CellMarkers:
-    """Markers of one column, for all pairs and for some of them."""
+@partial(jax.jit, static_argnames="dtype")
+def rotate_into_cells(
+    by: MarkerRotation, G: Real[Array, "1 B n"], cells: Cells, fine: Cells, *, dtype: str
+) -> tuple[Markers, CellMarkers]:
+    """Markers of one column, rotated, and what the cells have of them: one program for both."""
+    markers = rotate_markers(by, G, dtype=dtype)
     levels = _pair_markers(markers, cells), _pair_markers(markers, fine)
-    return CellMarkers(markers_in_cells(markers, cells), levels)
+    return markers, CellMarkers(markers_in_cells(markers, cells), levels)
 
 
 def _pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
     log_d, there, _ = log_squares(markers, cells)
     scale = jnp.where(there, jnp.exp(-log_d / 2), 0.0)
-    half = log_d[cell_before(cells)] / 2
+    half = log_d[cells.before] / 2
     return PairMarkers(*(of_cells.T.astype(jnp.float32) for of_cells in (scale, half)))
-
-
-@partial(jax.jit, static_argnames="restricted")
-def pair_traits(
-    traits: CellTraits, cells: Cells, fine: Cells, dof: Array, *, restricted: bool
-) -> tuple[PairTraits, PairTraits]:
-    """Traits for `largest_shares`, in the usual cells and in the fine ones."""
-    return (
-        _pair_traits(traits.usual, cells, dof, restricted),
-        _pair_traits(traits.fine, fine, dof, restricted),
-    )
-
-
-def _pair_traits(traits: TraitsInCells, cells: Cells, dof: Array, restricted: bool) -> PairTraits:
-    scale = jnp.where(traits.squares > 0, 1 / jnp.sqrt(traits.squares), 0.0)
-    least, most, factor = traits.middle, -traits.loss, traits.dof / 2
-    if restricted:
-        log_a = jnp.log(traits.squares)[cell_before(cells)]
-        least, most = least + log_a / 2, most + log_a / 2 + cells.width / 4
-        factor = (dof - 1) / 2
-    scale, least, most = (x.T.astype(jnp.float32) for x in (scale, least, most))
-    return PairTraits(scale, least, most, factor.astype(jnp.float32))
 
 
 def largest_shares(
@@ -156,7 +120,7 @@ def largest_shares(
     *,
     restricted: bool,
 ) -> Float[np.ndarray, " P"]:
-    """What some pairs of a tile explain at most, as `share_of_score` has it."""
+    """What some pairs of a tile explain at most, as `statistics.share_of_score` has it."""
     largest = [
         _largest_shares(found, *piece, level, restricted=restricted)
         for piece in _pieces((marker, trait), PAIRS_AT_ONCE)

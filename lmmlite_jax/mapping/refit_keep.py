@@ -1,7 +1,7 @@
 """Best markers and hits where h² is estimated for every pair, of which few need the estimate.
 
 Tiles wait until their genotypes are many. Of those of a block of traits, the pairs that the bounds
-of `share_bound` do not rule out are fitted, as many at a time as `PAIRS_AT_ONCE`; for the best
+of `share_bound` do not rule out are fitted, as many at a time as `REFITS_AT_ONCE`; for the best
 marker, each trait's most promising pair first, then in order of the bounds, as long as these are
 not below what was found. What is kept is what fitting every pair would keep.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -20,22 +19,21 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_bounds import (
-    CellMarkers,
     Level,
-    cell_markers,
     largest_shares,
     pair_cells,
-    pair_traits,
 )
 from lmmlite_jax.mapping.refit import Refit, refit_pairs
-from lmmlite_jax.mapping.share_bound import could_matter, most_promising, share_of_score
+from lmmlite_jax.mapping.share_bound import could_matter, most_promising
 from lmmlite_jax.mapping.share_tests import least_share
 from lmmlite_jax.mapping.statistics import (
+    REFITS_AT_ONCE,
     Pairs,
     PairsFound,
     empty_pairs,
     how_to_refit,
     refit_scores,
+    share_of_score,
     tests_of_refits,
 )
 from lmmlite_jax.model.at_once import at_once
@@ -48,9 +46,6 @@ __all__ = ["SCREENED_TRAITS", "BestRefit", "RefitHits"]
 
 SCREENED_TRAITS = 256
 """Traits whose pairs with a block of markers are screened together."""
-
-PAIRS_AT_ONCE = 1024
-"""Pairs that are fitted together."""
 
 TIE = 1e-10
 """Part by which scores may differ for rounding alone: the first marker wins."""
@@ -79,12 +74,12 @@ class _Waiting:
 
     def __init__(self, block: TraitBlock, method: Method) -> None:
         self.block, self.method = block, method
-        self.markers: list[_InCells] = []
-        self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
+        self.markers: list[MarkerBlock] = []
         self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
         levels = block.individuals.cells, block.individuals.fine_cells
         self._cells = [pair_cells(cells) for cells in levels]
-        self._traits = pair_traits(block.in_cells, *levels, self._dof, restricted=self._restricted)
+        self._traits = block.in_cells(restricted=self._restricted)
+        self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
         self._compiled = False
 
     def most_promising(self) -> _Some:
@@ -93,7 +88,7 @@ class _Waiting:
         top, found = np.zeros(block.traits.size), np.full((2, block.traits.size), -1)
         for number, markers in enumerate(self.markers):
             cosine, place = map(
-                np.asarray, most_promising(markers.in_cells.usual, block.in_cells, cells)
+                np.asarray, most_promising(markers.in_cells.usual, self._traits, cells)
             )
             better = self.used & (cosine > top) & (place < markers.numbers.size)
             top[better], found[0, better], found[1, better] = cosine[better], number, place[better]
@@ -113,7 +108,7 @@ class _Waiting:
         block, markers = self.block, self.markers[number]
         found, mask = could_matter(
             markers.in_cells.usual,
-            block.in_cells,
+            self._traits,
             block.individuals.cells,
             share,
             self._dof,
@@ -122,7 +117,7 @@ class _Waiting:
         mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
         trait, marker = np.divmod(np.flatnonzero(mask), mask.shape[1])
         left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
-        for level in map(Level, self._cells, markers.in_cells.levels, self._traits):
+        for level in map(Level, self._cells, markers.in_cells.levels, self._traits.levels):
             most = largest_shares(
                 found, left.marker, left.trait, level, restricted=self._restricted
             )
@@ -132,14 +127,14 @@ class _Waiting:
     def fit(self, pairs: _Some) -> Iterator[tuple[_Some, Refit]]:
         """Fit pairs, some at a time."""
         parts = [
-            pairs.at(slice(start, start + PAIRS_AT_ONCE))
-            for start in range(0, pairs.trait.size, PAIRS_AT_ONCE)
+            pairs.at(slice(start, start + REFITS_AT_ONCE))
+            for start in range(0, pairs.trait.size, REFITS_AT_ONCE)
         ]
         how, traits = how_to_refit(self.block, self.method), self.block.for_refit
 
         def fit_some(some: _Some) -> Refit:
-            markers, trait = self._rotated(some), _padded(some.trait, PAIRS_AT_ONCE)
-            every = np.arange(PAIRS_AT_ONCE)
+            markers, trait = self._rotated(some), _padded(some.trait, REFITS_AT_ONCE)
+            every = np.arange(REFITS_AT_ONCE)
             return refit_pairs(markers, traits, every, trait, self.method.tol, how=how)
 
         # A program of so few numbers keeps one core busy.
@@ -157,14 +152,14 @@ class _Waiting:
 
     def _rotated(self, pairs: _Some) -> Markers:
         """The marker of each pair, rotated."""
-        first = self.markers[0].block.rotated
+        first = self.markers[0].rotated
         values, squares, varies = (
-            np.zeros((PAIRS_AT_ONCE, *like.shape[axes:]), like.dtype)
+            np.zeros((REFITS_AT_ONCE, *like.shape[axes:]), like.dtype)
             for like, axes in ((first.values, 2), (first.squares, 3), (first.varies, 2))
         )
         for number in np.unique(pairs.block):
             (own,) = np.nonzero(pairs.block == number)
-            markers, places = self.markers[number].block.rotated, pairs.marker[own]
+            markers, places = self.markers[number].rotated, pairs.marker[own]
             if not on_cpu():  # there these arrays are NumPy's as well
                 size = 1 << (own.size - 1).bit_length()
                 markers, places = _taken(markers, _padded(places, size)), np.arange(own.size)
@@ -184,39 +179,26 @@ def _padded(places: Int[np.ndarray, " some"], size: int) -> Int[np.ndarray, " si
     return np.pad(places, (0, size - places.size))
 
 
-class _InCells:
-    """A block of markers in the cells of its individuals."""
-
-    def __init__(self, block: MarkerBlock) -> None:
-        self.block, self.numbers = block, block.numbers
-
-    @cached_property
-    def in_cells(self) -> CellMarkers:
-        """What bounds need of the markers."""
-        own = self.block.individuals
-        return cell_markers(self.block.rotated, own.cells, own.fine_cells)
-
-
 class _Refits(ABC):
     """Lets tiles wait, and fits the pairs of many that can matter."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
         self._waiting: dict[int, _Waiting] = {}  # by block of traits
-        self._blocks: dict[int, _InCells] = {}  # of markers
+        self._blocks: dict[int, MarkerBlock] = {}  # of markers
 
     def add(self, tile: Tile) -> None:
         """Let a tile wait."""
         own = id(tile.marker_block)
         if own not in self._blocks:
-            sizes = (one.block.stored.size for one in self._blocks.values())
+            sizes = (one.stored.size for one in self._blocks.values())
             if self._blocks and sum(sizes) + tile.marker_block.stored.size > at_once().waiting:
                 self._look()
-            self._blocks[own] = _InCells(tile.marker_block)
+            self._blocks[own] = tile.marker_block
         block = tile.block
         if id(block) not in self._waiting:
             self._waiting[id(block)] = _Waiting(block, self.method)
-        self._waiting[id(block)].markers.append(self._blocks[own])
+        self._waiting[id(block)].markers.append(tile.marker_block)
 
     def _look(self) -> None:
         """Fit the pairs that can matter of all tiles that wait."""
@@ -244,7 +226,7 @@ class BestRefit(_Refits):
         left = left.at(np.lexsort((-left.most, left.trait)))
         rank = np.arange(left.trait.size) - np.searchsorted(left.trait, left.trait)
         left = left.at(np.argsort(rank, kind="stable"))
-        together = PAIRS_AT_ONCE * (cores() if on_cpu() else 1)
+        together = REFITS_AT_ONCE * (cores() if on_cpu() else 1)
         while left.trait.size:
             self._fit(waiting, left.at(slice(together)))
             left = left.at(slice(together, None))
@@ -253,7 +235,7 @@ class BestRefit(_Refits):
     def _share(self, block: TraitBlock) -> Float[np.ndarray, " T"]:
         """Least share that matters for each trait of a block."""
         score = np.where(block.traits >= 0, self.score[block.traits], 0.0)
-        return share_of_score(score, block.in_cells.usual, float(block.dof), self.method)
+        return share_of_score(score, float(block.dof), float(block.n), self.method)
 
     def _fit(self, waiting: _Waiting, pairs: _Some) -> None:
         block = waiting.block

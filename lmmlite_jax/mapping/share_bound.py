@@ -19,17 +19,14 @@ are left are looked at one by one: see `pair_bounds`.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.mapping.method import Method
-from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.cells import Cells, CellTraits, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
 
@@ -37,20 +34,12 @@ __all__ = [
     "SINGLE",
     "SLACK",
     "MarkersInCells",
-    "cell_before",
     "could_matter",
     "log_squares",
     "markers_in_cells",
     "most_of_neighbours",
     "most_promising",
-    "share_of_score",
 ]
-
-_TABLE = np.linspace(0.0, 19.0, 4001)
-"""atanh of cosines at which p-values are known; each stands for those up to the next."""
-
-_ROUNDING = 1e-9
-"""Part by which scores are lowered, so that what ties with the best is looked at."""
 
 SINGLE = 1e-6
 """Part by which what is computed in single precision may be off."""
@@ -126,7 +115,7 @@ def could_matter(
     *,
     restricted: bool,
 ) -> tuple[Float[Array, "J T B"], Bool[Array, "T B"]]:
-    """Pairs that may explain a share, other things equal, as `share_of_score` has it.
+    """Pairs that may explain a share, other things equal, as `statistics.share_of_score` has it.
 
     Beside them the products of which all cells' are made.
     """
@@ -154,7 +143,7 @@ def _least_cosines(
 ) -> Float[Array, "C T"]:
     """Computed cosines in the middle of each cell below which a pair does not matter there."""
     if restricted:
-        number = cell_before(cells)
+        number = cells.before
         log_a = jnp.log(traits.squares)
         ratio = markers.least[number][:, traits.own] - log_a[number]
         ratio = ratio + jnp.take_along_axis(log_a, traits.own[None], axis=0) - cells.width
@@ -174,31 +163,3 @@ def most_of_neighbours(values: Float[Array, "P C"], ways: int) -> Float[Array, "
     regular = jnp.pad(values[:, :count], ((0, 0), (1, 1)), constant_values=-jnp.inf)
     most = jnp.maximum(jnp.maximum(regular[:, :-2], regular[:, 2:]), values[:, :count])
     return jnp.concatenate([most, values[:, count:]], axis=1)
-
-
-def cell_before(cells: Cells) -> Int[np.ndarray, " C"]:
-    """Number of each cell; the ways to h = 1 begin where the last of the others ends."""
-    number = np.arange(len(cells.factors))
-    return np.minimum(number, len(cells.middle) - 1)
-
-
-def share_of_score(
-    score: Float[np.ndarray, " T"], traits: TraitsInCells, dof: float, method: Method
-) -> Float[np.ndarray, " T"]:
-    """Share of variance that, at the heritability of the null, a pair with a score has at least.
-
-    Scores as `refit_scores` gives them; 0 where there is none.
-    """
-    score = np.maximum(score, 0.0) * (1 - _ROUNDING)
-    if method.test == "lrt":
-        return -np.expm1(-score / float(traits.dof))
-    if method.asymptotic:
-        return score / (score + dof - 1)
-    at = np.searchsorted(_table_of_f(dof), score, side="right") - 1
-    return np.tanh(_TABLE[np.maximum(at, 0)]) ** 2
-
-
-@lru_cache(maxsize=64)
-def _table_of_f(dof: float) -> Float[np.ndarray, " points"]:
-    """-log10 p of the plain F test at the cosines of the table."""
-    return np.asarray(log10p_f(np.sinh(_TABLE) ** 2, 1.0, dof - 1))

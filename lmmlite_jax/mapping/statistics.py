@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -32,6 +32,7 @@ from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
+    "REFITS_AT_ONCE",
     "Pairs",
     "PairsFound",
     "empty_pairs",
@@ -40,10 +41,20 @@ __all__ = [
     "pair_statistics",
     "refit_scores",
     "refit_tile",
+    "share_of_score",
     "tests_of_columns",
     "tests_of_effects",
     "tests_of_refits",
 ]
+
+REFITS_AT_ONCE = 1024
+"""Pairs that are fitted and tested together, where they are few."""
+
+_ANGLES = np.linspace(0.0, 19.0, 4 * REFITS_AT_ONCE)
+"""atanh of cosines at which p-values are known; each stands for those up to the next."""
+
+_ROUNDING = 1e-9
+"""Part by which scores are lowered, so that what ties with the best is looked at."""
 
 
 class Pairs(NamedTuple):
@@ -183,6 +194,34 @@ def refit_scores(refit: Refit, tests: Pairs, method: Method) -> Float[AnyArray, 
     if method.asymptotic:
         return (refit.beta / refit.se) ** 2
     return tests.log10p  # of pairs with degrees of freedom of their own
+
+
+def share_of_score(
+    score: Float[np.ndarray, " T"], dof: float, n: float, method: Method
+) -> Float[np.ndarray, " T"]:
+    """Share of variance that, at the heritability of the null, a pair with a score has at least.
+
+    Scores are those of `refit_scores`; 0 where there is none.
+    """
+    score = np.maximum(score, 0.0) * (1 - _ROUNDING)
+    if method.test == "lrt":
+        return -np.expm1(-score / (n if method.asymptotic else dof))
+    if method.asymptotic:
+        return score / (score + dof - 1)
+    at = np.searchsorted(_scores_at_angles(dof, n, method), score, side="right") - 1
+    return np.tanh(_ANGLES[np.maximum(at, 0)]) ** 2
+
+
+@lru_cache(maxsize=64)
+def _scores_at_angles(dof: float, n: float, method: Method) -> Float[np.ndarray, " angles"]:
+    """-log10 p of plain F tests, by the program that tests pairs."""
+    none, one = np.zeros(REFITS_AT_ONCE), np.ones(REFITS_AT_ONCE)
+    found = []
+    for angles in np.split(_ANGLES, _ANGLES.size // REFITS_AT_ONCE):
+        effects = np.sinh(angles) * np.sqrt(dof - 1)
+        plain = Refit(hsq=none, beta=effects, se=one, ratio=none, bias=none, spread=none)
+        found.append(np.asarray(tests_of_refits(plain, dof, n, method).log10p))
+    return np.concatenate(found)
 
 
 @partial(jax.jit, static_argnames="method")

@@ -23,6 +23,7 @@ of Cauchy and Schwarz at most that change of cos θ.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -30,16 +31,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from lmmlite_jax.model.decomposition import Pattern
+from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton, interval_skeleton
-from lmmlite_jax.model.tested_traits import RefitTraits
+from lmmlite_jax.model.tested_traits import RefitTraits, for_refit_of
 
 __all__ = [
     "CellTraits",
     "Cells",
+    "PairTraits",
     "TraitsInCells",
     "cells_of_spectrum",
-    "traits_in_cells",
+    "traits_for_refit",
 ]
 
 WIDEST = 0.5
@@ -121,6 +125,12 @@ class Cells(NamedTuple):
     still: Float[AnyArray, ""]
     tail: Float[AnyArray, " t"]
 
+    @property
+    def before(self) -> Int[np.ndarray, " C"]:
+        """Number of each cell; the ways to h = 1 begin where the last of the others ends."""
+        number = np.arange(len(self.factors))
+        return np.minimum(number, len(self.middle) - 1)
+
 
 class TraitsInCells(NamedTuple):
     """T traits in C cells.
@@ -138,14 +148,28 @@ class TraitsInCells(NamedTuple):
     dof: Float[Array, ""]
 
 
-class CellTraits(NamedTuple):
-    """T traits in the usual cells and in the fine ones, and times the weights of J products.
+class PairTraits(NamedTuple):
+    """T traits in C cells for pairs that are looked at one by one, in single precision.
 
-    products (J, T, q): in single precision.
+    scale (T, C): 1/√a; least, most (T, C): log likelihoods with a marker, in the middle of each
+    cell, and at most anywhere in it, without what is the marker's own or the pair's; dof (): the
+    factor of -log(1 - cos² θ) in the latter.
+    """
+
+    scale: Float[AnyArray, "T C"]
+    least: Float[AnyArray, "T C"]
+    most: Float[AnyArray, "T C"]
+    dof: Float[AnyArray, ""]
+
+
+class CellTraits(NamedTuple):
+    """T traits for all pairs, and for some of them in the usual cells and in the fine ones.
+
+    products (J, T, q): the traits times the weights of J products, in single precision.
     """
 
     usual: TraitsInCells
-    fine: TraitsInCells
+    levels: tuple[PairTraits, PairTraits]
     products: Float[Array, "J T q"]
 
 
@@ -276,16 +300,45 @@ def _margins(
     return SLACK + off + (n + factors.shape[1] + 12) * SINGLE * amplified
 
 
-@jax.jit
-def traits_in_cells(
-    traits: RefitTraits, hsq: Float[Array, " T"], cells: Cells, fine: Cells
-) -> CellTraits:
-    """Traits in the cells, with their null's heritabilities."""
-    return CellTraits(
-        _in_cells(traits, hsq, cells),
-        _in_cells(traits, hsq, fine),
+@partial(jax.jit, static_argnames=("reml", "restricted"))
+def traits_for_refit(
+    pattern: Pattern,
+    rotated: Rotated,
+    block: Array,
+    columns: Int[Array, " T"],
+    hsq: Float[Array, " T"],
+    status: Int[Array, " T"],
+    cells: Cells,
+    fine: Cells,
+    *,
+    reml: bool,
+    restricted: bool,
+) -> tuple[RefitTraits, CellTraits]:
+    """The traits as `for_refit_of` has them, and in the cells: one program for both.
+
+    ``restricted``: whether pairs are fitted by the likelihood that the marker restricts as well.
+    """
+    traits = for_refit_of(pattern, rotated, block, columns, hsq, status, reml=reml)
+    known = jnp.where(jnp.isnan(hsq), 0.0, hsq)
+    usual, finer = (_in_cells(traits, known, of) for of in (cells, fine))
+    dof = traits.dof if restricted else None
+    return traits, CellTraits(
+        usual,
+        (_pair_traits(usual, cells, dof), _pair_traits(finer, fine, dof)),
         (jnp.asarray(cells.sources)[:, None] * traits.values).astype(jnp.float32),
     )
+
+
+def _pair_traits(traits: TraitsInCells, cells: Cells, restricted: Array | None) -> PairTraits:
+    """With degrees of freedom before the marker where the likelihood is ``restricted``."""
+    scale = jnp.where(traits.squares > 0, 1 / jnp.sqrt(traits.squares), 0.0)
+    least, most, factor = traits.middle, -traits.loss, traits.dof / 2
+    if restricted is not None:
+        log_a = jnp.log(traits.squares)[cells.before]
+        least, most = least + log_a / 2, most + log_a / 2 + cells.width / 4
+        factor = (restricted - 1) / 2
+    scale, least, most = (x.T.astype(jnp.float32) for x in (scale, least, most))
+    return PairTraits(scale, least, most, factor.astype(jnp.float32))
 
 
 def _in_cells(traits: RefitTraits, hsq: Float[Array, " T"], cells: Cells) -> TraitsInCells:

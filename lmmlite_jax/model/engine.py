@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,14 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.model.at_once import halve
 from lmmlite_jax.model.decomposition import Pattern, Sample, decompose, shared_skeleton, widened
 from lmmlite_jax.model.devices import one_ahead
-from lmmlite_jax.model.fitted_blocks import Rotated, fit_blocks, fit_blocks_together, predict
+from lmmlite_jax.model.estimate import Components
+from lmmlite_jax.model.fitted_blocks import (
+    Rotated,
+    estimate_blocks,
+    finish_blocks,
+    fit_blocks_together,
+    predict,
+)
 from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
     simulate_law,
@@ -38,13 +45,19 @@ WORTH_THREADS = 2**23
 
 
 class Group(NamedTuple):
-    """C blocks of T traits (columns of Y, -1 for none), rotated and fitted."""
+    """C blocks of T traits (columns of Y, -1 for none), rotated and their variances estimated.
+
+    Of estimates each trait has one, flat: m = C T. ``fit`` (C, T) is made where somebody asks for
+    it, see `Engine.fit_of`, or in one program with that of other patterns.
+    """
 
     patterns: Pattern
+    laws: LikelihoodRatioLaw | None
     which: Int[np.ndarray, " C"]
     traits: Int[np.ndarray, "C T"]
     rotated: Rotated
-    fit: LMMFit
+    estimates: Components
+    fit: LMMFit | None
 
 
 class Engine(NamedTuple):
@@ -79,36 +92,78 @@ class Engine(NamedTuple):
 
     def fit(
         self,
-        patterns: Pattern,
-        laws: LikelihoodRatioLaw | None,
-        which: Int[np.ndarray, " C"],
-        y: Float[AnyArray, "C s T"],
+        pattern: Pattern,
+        y: Float[AnyArray, "1 s T"],
         smallest: Float[Array, ""] | None = None,
     ) -> tuple[Rotated, LMMFit]:
-        """Rotated blocks of traits y (C, s, T) of patterns (C,), and fits (C, T).
+        """One block of traits of one pattern, rotated, and its fit (1, T).
 
         ``smallest`` is as in `global_maximum`, where nobody could choose the skeleton by it.
         """
-        # A block is rotated, fitted and finished by programs of their own: `estimate`, by far the
-        # largest, knows neither n nor p, and XLA leaves a rotation as fast as a bare product if
-        # nothing else is compiled with it. Blocks of many patterns are of one shape.
-        run = fit_blocks if len(which) == 1 else fit_blocks_together
-        rotated, fit = run(
-            patterns,
-            laws,
-            which,
-            y,
-            skeleton=self.skeleton,
-            tol=self.tol,
-            prior=self.prior,
-            options=self.options,
-            dtype=self.dtype,
-            points=points_of_fits(self.skeleton.nodes, patterns.zeros, self.prior),
-            smallest=smallest,
-        )
-        if self.predict is not None:
-            fit = replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
-        return rotated, fit
+        which = np.zeros(1, int)
+        fixed = self._fixed(pattern) | {"smallest": smallest}
+        rotated, estimates = estimate_blocks(pattern, which, y, **fixed)
+        fit = self._finished(pattern, None, which, rotated, estimates)
+        return rotated, self._with_predictions(fit, pattern, which, rotated)
+
+    def fit_of(self, group: Group) -> LMMFit:
+        """Fits (C, T) of a group."""
+        patterns, laws, which, _, rotated, estimates, fit = group
+        if fit is None:
+            fit = self._finished(patterns, laws, which, rotated, estimates)
+        return self._with_predictions(fit, patterns, which, rotated)
+
+    def _group(
+        self,
+        patterns: Pattern,
+        laws: LikelihoodRatioLaw | None,
+        which: Int[np.ndarray, " C"],
+        traits: Int[np.ndarray, "C T"],
+        y: Float[AnyArray, "C s T"],
+        finish: bool,
+    ) -> Group:
+        """Rotate traits y (C, s, T) of patterns (C,), and fit them.
+
+        A block is rotated, fitted and finished by programs of their own: `estimate`, by far the
+        largest, knows neither n nor p, and XLA leaves a rotation as fast as a bare product if
+        nothing else is compiled with it. Blocks of many patterns are of one shape.
+        """
+        fixed = self._fixed(patterns)
+        if len(which) > 1:
+            found = fit_blocks_together(patterns, laws, which, y, **fixed)
+            return Group(patterns, laws, which, traits, *found)
+        rotated, estimates = estimate_blocks(patterns, which, y, **fixed)
+        fit = self._finished(patterns, laws, which, rotated, estimates) if finish else None
+        return Group(patterns, laws, which, traits, rotated, estimates, fit)
+
+    def _fixed(self, patterns: Pattern) -> dict[str, Any]:
+        """What all blocks of some patterns are fitted by."""
+        return {
+            "skeleton": self.skeleton,
+            "tol": self.tol,
+            "prior": self.prior,
+            "options": self.options,
+            "dtype": self.dtype,
+            "points": points_of_fits(self.skeleton.nodes, patterns.zeros, self.prior),
+        }
+
+    def _finished(
+        self,
+        patterns: Pattern,
+        laws: LikelihoodRatioLaw | None,
+        which: Int[np.ndarray, " C"],
+        rotated: Rotated,
+        estimates: Components,
+    ) -> LMMFit:
+        compute_se = self.options.compute_se
+        return finish_blocks(patterns, laws, which, rotated, estimates, compute_se=compute_se)
+
+    def _with_predictions(
+        self, fit: LMMFit, patterns: Pattern, which: Int[np.ndarray, " C"], rotated: Rotated
+    ) -> LMMFit:
+        if self.predict is None:
+            return fit
+        return replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
 
     def _decompose_all(self, members: Int[np.ndarray, "P s"]) -> Pattern:
         """Patterns of members, a part of them on each core where there is enough to do."""
@@ -126,17 +181,22 @@ class Engine(NamedTuple):
         )
 
     def groups(
-        self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+        self,
+        Y: Float[np.ndarray, "n m"],
+        traits: Int[np.ndarray, " some"],
+        *,
+        finish: bool = False,
     ) -> Iterator[Group]:
         """Fit some of the traits (columns) of Y, grouped by the individuals observed.
 
-        Where memory does not suffice, those that are left in smaller blocks.
+        ``finish``: whether every fit is asked for. Where memory does not suffice, those that are
+        left in smaller blocks.
         """
         left = traits
         while left.size:
             done = []
             try:
-                for group in self._groups(Y, left):
+                for group in self._groups(Y, left, finish):
                     done.append(group.traits.ravel())
                     yield group
                 return
@@ -145,7 +205,7 @@ class Engine(NamedTuple):
             left = np.setdiff1d(left, np.concatenate(done)) if done else left
 
     def _groups(
-        self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"]
+        self, Y: Float[np.ndarray, "n m"], traits: Int[np.ndarray, " some"], finish: bool
     ) -> Iterator[Group]:
         observed = np.ones((len(Y), 1), bool) if self.complete else ~np.isnan(Y)
         for batch in batches(observed, traits):
@@ -153,12 +213,18 @@ class Engine(NamedTuple):
             laws = engine.laws(patterns) if engine.laws is not None else None
             members = batch.members
             fitted = (
-                engine.fit(patterns, laws, which, phenotypes_of(Y, members[which], columns))
+                engine._group(
+                    patterns,
+                    laws,
+                    which,
+                    columns,
+                    phenotypes_of(Y, members[which], columns),
+                    finish,
+                )
                 for which, columns in zip(batch.pattern, batch.traits, strict=True)
             )
             # The caller looks at a group while JAX is at work on the next one.
-            for number, (rotated, fit) in enumerate(one_ahead(fitted)):
-                yield Group(patterns, batch.pattern[number], batch.traits[number], rotated, fit)
+            yield from one_ahead(fitted)
 
     def _with_patterns(self, members: Int[np.ndarray, "P s"]) -> tuple[Engine, Pattern]:
         """Patterns, and the engine whose skeleton holds their eigenvalues."""
@@ -219,7 +285,7 @@ def of_one_decomposition(groups: Iterator[Group]) -> Iterator[list[Group]]:
 
 def bytes_of(batch: Sequence[Group]) -> int:
     """Bytes of a batch's decompositions and rotated traits."""
-    arrays = jax.tree.leaves((batch[0].patterns, [group[3:] for group in batch]))
+    arrays = jax.tree.leaves((batch[0].patterns, [group[4:] for group in batch]))
     return sum(array.nbytes for array in arrays)
 
 

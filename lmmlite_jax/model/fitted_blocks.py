@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,14 @@ from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.skeleton import Skeleton
 
-__all__ = ["Rotated", "fit_blocks", "fit_blocks_together", "predict", "with_sums"]
+__all__ = [
+    "Rotated",
+    "estimate_blocks",
+    "finish_blocks",
+    "fit_blocks_together",
+    "predict",
+    "with_sums",
+]
 
 SINGLE_EXACT_TOLERANCE = 1e-10
 """EXACT_TOLERANCE for sums in single precision."""
@@ -40,9 +47,8 @@ class Rotated(NamedTuple):
     status: Int[Array, " m"]
 
 
-def fit_blocks(
+def estimate_blocks(
     patterns: Pattern,
-    laws: LikelihoodRatioLaw | None,
     which: Int[AnyArray, " C"],
     y: Float[AnyArray, "C s T"],
     *,
@@ -53,10 +59,10 @@ def fit_blocks(
     dtype: str,
     points: int,
     smallest: Float[Array, ""] | None = None,
-) -> tuple[Rotated, LMMFit]:
-    """Rotate blocks of traits and fit them: see `Engine.fit`."""
+) -> tuple[Rotated, Components]:
+    """Rotate blocks of traits and fit them, all but their fixed effects: see `Engine.estimate`."""
     rotated = _rotate(patterns, which, y, skeleton=skeleton, dtype=dtype)
-    components = estimate(
+    return rotated, estimate(
         rotated.profile,
         n=rotated.n,
         p=patterns.projection.R.shape[-1],
@@ -68,12 +74,6 @@ def fit_blocks(
         points=points,
         smallest=smallest,
     )
-    return rotated, _finish(
-        patterns, which, rotated, components, laws, compute_se=options.compute_se
-    )
-
-
-fit_blocks_together = jax.jit(fit_blocks, static_argnames=("options", "dtype", "points"))
 
 
 @partial(jax.jit, static_argnames="dtype")
@@ -141,16 +141,16 @@ def with_sums(
 
 
 @partial(jax.jit, static_argnames="compute_se")
-def _finish(
+def finish_blocks(
     patterns: Pattern,
-    which: Int[Array, " C"],
+    laws: LikelihoodRatioLaw | None,
+    which: Int[AnyArray, " C"],
     rotated: Rotated,
     components: Components,
-    laws: LikelihoodRatioLaw | None,
     *,
     compute_se: bool,
 ) -> LMMFit:
-    """Fixed effects, intervals and the shape of blocks."""
+    """Fits (C, T) of blocks of traits, with fixed effects and intervals."""
     own = _of_blocks(patterns, which)
     (blocks, p, width), m = rotated.least_squares.shape, components.hsq.size
     hsq = _some(components.hsq).reshape(blocks, 1, width)
@@ -186,6 +186,23 @@ def _finish(
         hsq_high=high,
     )
     return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], blocks, width), fit)
+
+
+@partial(jax.jit, static_argnames=("options", "dtype", "points"))
+def fit_blocks_together(
+    patterns: Pattern,
+    laws: LikelihoodRatioLaw | None,
+    which: Int[AnyArray, " C"],
+    y: Float[AnyArray, "C s T"],
+    *,
+    options: Options,
+    **fixed: Any,
+) -> tuple[Rotated, Components, LMMFit]:
+    """`estimate_blocks` and `finish_blocks` in one program."""
+    rotated, estimates = estimate_blocks(patterns, which, y, options=options, **fixed)
+    compute_se = options.compute_se
+    fit = finish_blocks(patterns, laws, which, rotated, estimates, compute_se=compute_se)
+    return rotated, estimates, fit
 
 
 @jax.jit

@@ -83,7 +83,7 @@ class Individuals:
 
     def rotate_markers(self, genotypes: Real[AnyArray, "k B everyone"]) -> Markers:
         """Rotate B markers of k columns, given for all individuals; gaps in int8 alone."""
-        return rotate(self._rotation, genotypes, dtype=self.dtype)
+        return rotate(self.rotation, genotypes, dtype=self.dtype)
 
     def screen_markers(
         self, genotypes: Real[AnyArray, "1 B everyone"], double: bool
@@ -96,7 +96,8 @@ class Individuals:
         return screen_rotation(self.pattern, self._skeleton, n=self.everyone)
 
     @cached_property
-    def _rotation(self) -> MarkerRotation:
+    def rotation(self) -> MarkerRotation:
+        """What rotates markers."""
         return marker_rotation(self.pattern, self._skeleton, n=self.everyone, dtype=self.dtype)
 
     @cached_property

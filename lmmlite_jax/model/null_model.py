@@ -264,7 +264,7 @@ class NullModel:
         sample = self._study.sample(label)._replace(X=fewer)
         without = self._each_group(self._engine_for(sample), traits)
         pairs = (
-            group._replace(fit=with_all.fit)
+            group._replace(estimates=with_all.estimates, fit=with_all.fit)
             for with_all, group in zip(fitted, without, strict=True)
         )
         for groups in of_one_decomposition(pairs):

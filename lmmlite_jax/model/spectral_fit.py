@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -131,8 +130,7 @@ def spectral_fit(
         reml=reml,
         effects=False,
     )
-    which = np.zeros(1, int)
-    rotated, block = engine.fit(everyone, None, which, y[None], smallest=everyone.smallest[0])
+    rotated, block = engine.fit(everyone, y[None], smallest=everyone.smallest[0])
     projection = jax.tree.map(lambda a: a[0], everyone.projection)
     spectrum, full_basis = (projection.Kva, None) if full is None else full
     real = jnp.arange(spectrum.size) < count - (p if reml else 0)

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.model.cells import CellTraits, traits_in_cells
+from lmmlite_jax.model.cells import CellTraits, traits_for_refit
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.engine import Group
 from lmmlite_jax.model.fitted_blocks import Rotated
@@ -155,21 +155,26 @@ class TraitBlock:
     @cached_property
     def for_refit(self) -> RefitTraits:
         """The traits as functions of the heritability."""
-        return for_refit_of(
-            self.individuals.pattern,
-            self._rotated,
-            self._block,
-            self._columns,
-            self.hsq,
-            self.status,
-            reml=self.individuals.reml,
-        )
+        for traits, _ in self._in_cells.values():
+            return traits
+        return for_refit_of(*self._own, reml=self.individuals.reml)
+
+    def in_cells(self, *, restricted: bool) -> CellTraits:
+        """The traits in the cells of the heritability that their individuals have.
+
+        For pairs fitted by the likelihood that the marker restricts as well, or by another.
+        """
+        own = self.individuals
+        if restricted not in self._in_cells:
+            cells = own.cells, own.fine_cells
+            self._in_cells[restricted] = traits_for_refit(
+                *self._own, *cells, reml=own.reml, restricted=restricted
+            )
+        return self._in_cells[restricted][1]
 
     @cached_property
-    def in_cells(self) -> CellTraits:
-        """The traits in the cells of the heritability that their individuals have."""
-        own, hsq = self.individuals, np.nan_to_num(self.hsq)
-        return traits_in_cells(self.for_refit, hsq, own.cells, own.fine_cells)
+    def _in_cells(self) -> dict[bool, tuple[RefitTraits, CellTraits]]:
+        return {}
 
     @cached_property
     def whitened(self) -> Whitened:
@@ -188,6 +193,11 @@ class TraitBlock:
             reml=self.individuals.reml,
             dtype=dtype,
         )
+
+    @property
+    def _own(self) -> tuple[Pattern, Rotated, int, np.ndarray, np.ndarray, np.ndarray]:
+        pattern = self.individuals.pattern
+        return pattern, self._rotated, self._block, self._columns, self.hsq, self.status
 
     @property
     def _chosen(self) -> Int[np.ndarray, " T"] | None:
@@ -242,7 +252,8 @@ def trait_blocks(
         among = wider if served[k] else None
         individuals = wider if k == widest else individuals_of(int(k), among)
         for group in groups:
-            hsq, status = np.asarray(group.fit.hsq), np.asarray(group.fit.status)
+            of_traits = group.estimates.hsq, group.estimates.status
+            hsq, status = (np.asarray(values).reshape(group.traits.shape) for values in of_traits)
             for c in np.flatnonzero(group.which == k):
                 traits = group.traits[c]
                 if np.any(traits >= 0):

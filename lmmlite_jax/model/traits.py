@@ -174,9 +174,10 @@ def fit_study(
     if not traced:
         enough = np.flatnonzero(study.counts >= study.covariates.shape[1] + 2)
         status = status_of_counts(study.counts, len(study.covariates.T))
-        return collected(engine, engine.groups(np.asarray(Y), enough), study.counts, status)
+        groups = engine.groups(np.asarray(Y), enough, finish=True)
+        return collected(engine, groups, study.counts, status)
     everyone = engine.decompose(np.arange(len(Y))[None])
-    _, block = engine.fit(everyone, None, np.zeros(1, int), Y[None])
+    _, block = engine.fit(everyone, Y[None])
     return jax.tree.map(lambda a: a[..., 0, :], block)
 
 
@@ -199,8 +200,9 @@ def collected(
         traits = group.traits.ravel()
         (places,) = np.nonzero(traits >= 0)
         to, used = _run(traits[places]), _run(places)
+        fit = engine.fit_of(group)
         for name, values in columns.items():
-            of_group = np.asarray(getattr(group.fit, name))
+            of_group = np.asarray(getattr(fit, name))
             of_group = of_group.reshape(*of_group.shape[:-2], -1)
             of_group = of_group[: len(values)] if values.ndim == 2 else of_group
             values[..., to] = of_group[..., used]

@@ -213,7 +213,7 @@ def test_rounding_to_bfloat16_is_wrong_by_less_than_its_margin(kind, nulls):
 
 @pytest.mark.parametrize(
     ("options", "most"),
-    [({"keep": "best"}, 12), ({"keep": 1.2}, 12), ({"keep": "best", "variance": "refit"}, 18)],
+    [({"keep": "best"}, 11), ({"keep": 1.2}, 12), ({"keep": "best", "variance": "refit"}, 12)],
 )
 def test_programs_are_few(options, most, compilations):
     K, Y, X, G = cohort("pedigree", 7)
