@@ -34,6 +34,7 @@ MISSING = ("", "NA", "NaN", "nan")
 """Cells without a value."""
 
 _LONGEST_ROW = 1 << 26  # bytes; pyarrow's own limit of 1 MiB is 50,000 traits
+_LONGEST_ID = 40  # that a message shows whole
 _LARGEST_POSITION = 2**53  # up to which every whole number is a float64
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}
 
@@ -143,9 +144,11 @@ def parse(text: str, names: Sequence[str], delimiter: str, path: Path) -> Any:
         if not refused:
             raise ValueError(f"{path} cannot be read: {error}") from error
         row = refused[0]
+        first = row.text.partition(delimiter)[0]
+        first = first if len(first) <= _LONGEST_ID else f"{first[:_LONGEST_ID]}…"
         raise ValueError(
             f"{path}: the header has {len(names)} cells and the row of "
-            f"{row.text.partition(delimiter)[0]!r} has {row.actual_columns}: every row needs as "
+            f"{first!r} has {row.actual_columns}: every row needs as "
             "many cells as the header, whose first cell stands above the ids (write.table in R: "
             "col.names=NA)."
         ) from error

@@ -39,6 +39,9 @@ __all__ = [
     "write_table",
 ]
 
+ABOVE_IDS = ("", "id", "ids", "iid", "sample", "sample_id")
+"""First cells of a header: what follows are names, whatever they look like."""
+
 _READABLE = ".csv, .tsv, .txt (each also with .gz) or .parquet"
 _WRITABLE = ".csv, .tsv (each also with .gz) or .parquet"
 
@@ -267,7 +270,8 @@ def _check_header(names: Sequence[str], path: Path) -> int:
             f"{path}: column names are repeated ({few(twice)}): name each column once, in the "
             "first line."
         )
-    if all(is_number(name) for name in names[1:]) and any("." in name for name in names[1:]):
+    numeric = all(is_number(name) for name in names[1:]) and any("." in name for name in names[1:])
+    if numeric and names[0].lower() not in ABOVE_IDS:
         raise ValueError(
             f"{path}: the first line holds numbers ({few(names[1:])}) where names of columns are "
             "expected: add a header line."

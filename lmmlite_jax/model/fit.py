@@ -18,7 +18,7 @@ from lmmlite_jax.model.design import (
     sums_of_traits,
 )
 from lmmlite_jax.model.estimate import Components, estimate, where_fitted
-from lmmlite_jax.model.inputs import ArrayOrFrame
+from lmmlite_jax.model.inputs import ArrayOrFrame, check_enough
 from lmmlite_jax.model.likelihood import NullDirections, null_directions, rotated_data
 from lmmlite_jax.model.options import Options, Prior, check_options
 from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
@@ -94,8 +94,7 @@ def fit_lmm(
     """
     spectrum, traits, covariates = rotated_data(Kva, y, X)
     n, p = covariates.shape
-    if n < p + 2:
-        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    check_enough(n, p)
     options = Options(reml, check_boundary, compute_se)
     prior = Prior(prior_variance, prior_sample_size)
     check_options(tol, prior)

@@ -25,6 +25,7 @@ __all__ = [
     "as_kinship",
     "as_traits",
     "as_weights",
+    "check_enough",
     "check_same_individuals",
     "collinear_column",
     "column_name",
@@ -201,6 +202,15 @@ def as_heritability(hsq: ArrayOrFrame) -> Float[AnyArray, "*h"]:
     if outside.any():
         raise ValueError(f"hsq must lie in [0, 1], found {known[outside].flat[0]:.6g}.")
     return known
+
+
+def check_enough(n: int, p: int) -> None:
+    """Refuse to fit p covariates to so few individuals that nothing is left for two variances."""
+    if n < p + 2:
+        covariates = "covariate" if p == 1 else "covariates"
+        raise ValueError(
+            f"a fit with {p} {covariates} needs at least {p + 2} individuals, got {n}."
+        )
 
 
 def check_same_individuals(**tables: Labelled) -> None:

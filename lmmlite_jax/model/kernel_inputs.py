@@ -15,6 +15,7 @@ from lmmlite_jax.model.inputs import (
     ArrayOrFrame,
     as_covariates,
     as_traits,
+    check_enough,
     check_same_individuals,
 )
 from lmmlite_jax.model.kernel_result import names_of
@@ -83,8 +84,7 @@ def check_start(
         raise ValueError(
             f"kernel returns shape {shape}: it should be ({n}, {n}), as Y has {n} rows."
         )
-    if n < p + 2:
-        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    check_enough(n, p)
     if minibatch is not None and not 1 <= minibatch <= m:
         raise ValueError(f"minibatch must be between 1 and the {m} traits, got {minibatch}.")
     if steps < 1:

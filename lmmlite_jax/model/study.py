@@ -18,6 +18,7 @@ from lmmlite_jax.model.inputs import (
     as_kinship,
     as_traits,
     as_weights,
+    check_enough,
     check_same_individuals,
     has_intercept,
 )
@@ -105,8 +106,7 @@ def as_study(
     every = (*tables.values(), traits, covariates, residual)
     phenotypes = traits.values if traits.values.ndim == 2 else traits.values[:, None]
     p = covariates.values.shape[1]
-    if n < p + 2:
-        raise ValueError(f"a fit with {p} covariates needs at least {p + 2} individuals, got {n}.")
+    check_enough(n, p)
     if not (is_traced(covariates.values) or has_intercept(covariates.values)):
         warnings.warn(
             "X has no intercept: add a column of ones, unless the traits have mean zero.",

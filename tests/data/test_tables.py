@@ -119,6 +119,7 @@ def test_covariates_of_geuvadis_end_their_lines_in_crlf(data_dir):
         ("t.csv", "id,x,\na,1,\n", "column 3 has no name"),
         ("t.csv", "id,x\n,1\n", "row 1 below the header has no sample id"),
         ("t.csv", "id,x,y\na,1,2\nb,1\n", "header has 3 cells and the row of 'b' has 2"),
+        ("t.csv", f"id,x\n{'1 ' * 90}\n", "the row of '(1 ){20}…' has 1"),
         ("t.txt", "x y\na 1 2\n", "header has 2 cells and the row of 'a' has 3"),
         ("t.csv", "s1,0.25,1.5\ns2,1,2\n", r"first line holds numbers \(0.25, 1.5\)"),
         ("t.csv", "id,x,y\na,1,2\nb,3,high\nc,3,low\n", "column 'y' holds 'high' for sample 'b'"),
@@ -132,6 +133,11 @@ def test_a_file_that_is_not_such_a_table_says_why(file, name, content, message):
         read_table(file(name, content))
     assert "\n" not in str(raised.value)
     assert name in str(raised.value)
+
+
+def test_ids_may_be_decimal_numbers(file):
+    table = read_table(file("t.csv", "id,100.10,100.20\n100.10,1,0\n100.20,0,1\n"))
+    assert [*table.index] == [*table.columns] == ["100.10", "100.20"]
 
 
 def test_a_parquet_column_of_text_or_dates_is_named(tmp_path):
