@@ -144,7 +144,6 @@ class All:
         self._waiting: list[Tile] = []
         self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None
-        self._compiled = False
 
     def add(self, tile: Tile) -> None:
         """Test all pairs of a tile, together with those that share a rotation with it."""
@@ -154,24 +153,20 @@ class All:
 
     def _test(self) -> None:
         waiting, self._waiting = self._waiting, []
-        together = [tile.block for tile in waiting if are_joined(tile.block)]
-        if self.method.variance == "null" and any(block.individuals.wider for block in together):
-            if self._joined is None or not self._joined.are_of(together):
-                self._joined = JoinedTraits(together)
+        joined = [tile.block for tile in waiting if are_joined(tile.block)]
+        if self.method.variance == "null" and any(block.individuals.wider for block in joined):
+            if self._joined is None or not self._joined.are_of(joined):
+                self._joined = JoinedTraits(joined)
             done = np.array([-1])
             for traits, pairs in self._joined.tests(waiting[0].widest.rotated, self.method):
                 self._keep(waiting[0].numbers, traits, pairs)
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
-        # A program of refits keeps little more than one core busy. The first is alone: several
-        # threads would each compile it.
-        at_a_time = cores() if on_cpu() and self.method.variance == "refit" else 1
-        while waiting:
-            some = waiting[: at_a_time if self._compiled else 1]
-            waiting, self._compiled = waiting[len(some) :], True
-            alone = len(some) == 1
-            found = [self._tests(*some)] if alone else side_by_side(self._tests, some)
-            for tile, pairs in zip(some, found, strict=True):
+        # A program of refits keeps little more than one core busy.
+        together = cores() if on_cpu() and self.method.variance == "refit" else 1
+        for start in range(0, len(waiting), together):
+            some = waiting[start : start + together]
+            for tile, pairs in zip(some, side_by_side(self._tests, some), strict=True):
                 self._keep(tile.numbers, tile.block.traits, pairs)
 
     def _tests(self, tile: Tile) -> Pairs:

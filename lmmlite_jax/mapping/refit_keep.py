@@ -80,7 +80,6 @@ class _Waiting:
         self._cells = [pair_cells(cells) for cells in levels]
         self._traits = block.in_cells(restricted=self._restricted)
         self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
-        self._compiled = False
 
     def most_promising(self) -> _Some:
         """One pair of each trait."""
@@ -98,8 +97,8 @@ class _Waiting:
     def survivors(self, share: Float[np.ndarray, " T"]) -> _Some:
         """Pairs that may explain a share, as `share_of_score` has it."""
         numbers, together = range(len(self.markers)), cores() if on_cpu() else 1
-        parts = [self._survivors(0, share)]  # alone: several threads would each compile programs
-        for start in range(1, len(numbers), together):
+        parts: list[_Some] = []
+        for start in range(0, len(numbers), together):
             some = numbers[start : start + together]
             parts += side_by_side(lambda number: self._survivors(number, share), some)
         return _Some(*(np.concatenate(of_parts) for of_parts in zip(*parts, strict=True)))
@@ -139,10 +138,8 @@ class _Waiting:
 
         # A program of so few numbers keeps one core busy.
         together = cores() if on_cpu() else 1
-        while parts:
-            # The first alone: several threads would each compile the program.
-            some = parts[: together if self._compiled else 1]
-            parts, self._compiled = parts[len(some) :], True
+        for start in range(0, len(parts), together):
+            some = parts[start : start + together]
             yield from zip(some, side_by_side(fit_some, some), strict=True)
 
     def numbers(self, pairs: _Some) -> Int[np.ndarray, " pairs"]:

@@ -29,6 +29,7 @@ from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.screening import WIDEST_MARGIN
 from lmmlite_jax.model.tested_traits import Traits
+from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["ScreenedBest", "ScreenedHits"]
@@ -73,12 +74,21 @@ class _Screen(ABC):
     def _look(self) -> None:
         """Test the pairs that can matter of all tiles that wait."""
         waiting, self._waiting, self._blocks, self._maxima = self._waiting, {}, {}, 0
-        for of_block in waiting.values():
-            block = of_block.block
-            left = leaving(of_block, self._least(block), best_alone=self.best_alone)
-            if left.marker.size:
-                numbers = left.numbers[left.marker]
-                self._decide(block, _Tested(numbers, left.trait, _effects(block, left)))
+        # The looks of a block of traits keep one core busy.
+        together, every = cores() if on_cpu() else 1, [*waiting.values()]
+        for start in range(0, len(every), together):
+            some = every[start : start + together]
+            for of_block, tested in zip(some, side_by_side(self._tested, some), strict=True):
+                if tested is not None:
+                    self._decide(of_block.block, tested)
+
+    def _tested(self, waiting: Waiting) -> _Tested | None:
+        """Pairs that can matter for a block of traits, in double precision."""
+        block = waiting.block
+        left = leaving(waiting, self._least(block), best_alone=self.best_alone)
+        if not left.marker.size:
+            return None
+        return _Tested(left.numbers[left.marker], left.trait, _effects(block, left))
 
     @abstractmethod
     def _least(self, block: TraitBlock) -> Float[np.ndarray, " T"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 import jax
@@ -60,12 +59,8 @@ def spread(
             return work(device, piece)
 
     waiting: deque[Future[B]] = deque()
-    left = iter(pieces)
-    if several[0] is None:
-        # Two threads that want the same program at once would both compile it.
-        yield from (work(None, piece) for piece in islice(left, 1))
     with ThreadPoolExecutor(len(several)) as pool:
-        for number, piece in enumerate(left):
+        for number, piece in enumerate(pieces):
             if len(waiting) == len(several):
                 yield waiting.popleft().result()
             waiting.append(pool.submit(on, several[number % len(several)], piece))

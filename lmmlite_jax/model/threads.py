@@ -90,7 +90,13 @@ def cores() -> int:
 
 
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
-    """Results of JAX's work on each part, each on a thread of its own, in double precision."""
+    """Results of JAX's work on each part, each on a thread of its own, in double precision.
+
+    Threads that want the same program wait for the first of them to compile it. What is one part
+    alone is started on this thread.
+    """
+    if len(parts) == 1:
+        return [function(parts[0])]
     device = jax.default_device.value
 
     def work(part: A) -> B:
