@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import ctypes
 import json
 import os
 import platform
@@ -46,6 +47,19 @@ def side_by_side(
 def median_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
     """Median of the ratios round by round."""
     return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, with glibc.
+
+    A virtual machine may give it back to its host within seconds, and to fill 640 MB again then
+    takes longer than the call that is measured, now and then.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+        glibc = ctypes.CDLL(None)
+        if not (glibc.mallopt(mmap_threshold, 2**30) and glibc.mallopt(trim_threshold, 2**31 - 1)):
+            raise RuntimeError("glibc refuses to keep memory: timings would vary.")
 
 
 def compile_bytecode() -> None:

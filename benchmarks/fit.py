@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 from cohorts import COHORTS, KINSHIPS, REAL, gaussian
-from common import RESULTS, median_ratio, side_by_side, write_result
+from common import RESULTS, keep_memory, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
 
@@ -186,6 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds = options.rounds
 
+    keep_memory()
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
     n, p, m = MAIN
     K, Y, _, X, _ = gaussian(3 * n, m, n=n, p=p)

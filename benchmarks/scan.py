@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from cohorts import COHORTS, KINSHIPS, REAL, pedigree, strains
-from common import median_ratio, side_by_side, write_result
+from common import keep_memory, median_ratio, side_by_side, write_result
 
 import lmmlite_jax as lmm
 
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--cohorts", nargs="*", default=list(KINSHIPS), choices=list(COHORTS))
     options = parser.parse_args()
     rounds = options.rounds
+    keep_memory()
     jax.config.update("jax_enable_x64", True)  # for the bare product; the library needs no such
     results: dict[str, Any] = {"cohorts": {}}
     print("times the product           " + "".join(f"{name:>12}" for name in KINDS))
