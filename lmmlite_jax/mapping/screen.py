@@ -27,7 +27,6 @@ from lmmlite_jax.mapping.share_tests import PAIRS_AT_ONCE, least_share
 from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
-from lmmlite_jax.model.screening import WIDEST_MARGIN
 from lmmlite_jax.model.tested_traits import Traits
 from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -67,8 +66,7 @@ class _Screen(ABC):
         self._maxima += maxima
         block = tile.block
         if id(block) not in self._waiting:
-            double = bool(np.max(np.asarray(block.for_screen.margin)) > WIDEST_MARGIN)
-            self._waiting[id(block)] = Waiting(block, double)
+            self._waiting[id(block)] = Waiting(block, block.for_screen.wants_double)
         self._waiting[id(block)].add(tile)
 
     def _look(self) -> None:

@@ -35,7 +35,6 @@ from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
     "ROUNDOFF",
-    "WIDEST_MARGIN",
     "ScreenMarkers",
     "ScreenRotation",
     "ScreenTraits",
@@ -53,6 +52,9 @@ BFLOAT_ROUNDOFF = 2.0**-9
 
 WIDEST_MARGIN = 0.01
 """Margin from which markers are rotated in double precision: too many pairs would be in doubt."""
+
+HOPELESS_MARGIN = 0.1
+"""Margin, markers rotated in double precision, of a trait that leaves most pairs all the same."""
 
 SKELETON_ERROR = 1e-8
 """More than the error of a sum over the nodes of a skeleton."""
@@ -109,6 +111,12 @@ class ScreenTraits(NamedTuple):
     weights: Float[Array, "r_and_1 T"]
     margin: Float[Array, " T"]
     margin_double: Float[Array, " T"]
+
+    @property
+    def wants_double(self) -> bool:
+        """Whether markers rotated in double precision spare pairs of some trait."""
+        helped = np.asarray(self.margin_double) < HOPELESS_MARGIN
+        return bool(np.any(helped & (np.asarray(self.margin) > WIDEST_MARGIN)))
 
 
 def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRotation:
