@@ -201,9 +201,10 @@ def _traits(kinship: np.ndarray, covar: np.ndarray, hsq: np.ndarray, rng: Genera
 
 
 def _square_root(kinship: np.ndarray) -> np.ndarray:
-    # Not Cholesky, which fails for twins: their kinship is singular.
+    # Not Cholesky, which fails for twins: their kinship is singular. The symmetric root is the only
+    # one: eigenvectors of equal eigenvalues are any, by the processor that finds them.
     values, vectors = np.linalg.eigh(kinship)
-    return vectors * np.sqrt(np.clip(values, 0.0, None))
+    return vectors * np.sqrt(np.clip(values, 0.0, None)) @ vectors.T
 
 
 def _check_count(name: str, value: int) -> None:

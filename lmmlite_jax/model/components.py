@@ -127,11 +127,11 @@ def fit_components(
     >>> kinships = {"kin": cohort.kinship, "house": house}
     >>> fit = lmm.fit_components(kinships, cohort.pheno, interval=0.95)
     >>> print(fit.proportion.round(2))
-    [[0.21 0.44]
-     [0.   0.07]]
+    [[0.17 0.34]
+     [0.   0.  ]]
     >>> print(fit.proportion_high.round(2))
-    [[0.64 0.76]
-     [0.12 0.34]]
+    [[0.6  0.66]
+     [0.19 0.17]]
     """
     names = tuple(kinships) if isinstance(kinships, Mapping) else None
     given = list(kinships.values()) if isinstance(kinships, Mapping) else list(kinships)

@@ -109,7 +109,7 @@ def heritable_components(
     >>> cohort = lmm.simulate_cohort(n=150, m=6, hsq=[0.9, 0, 0, 0, 0.4, 0], seed=2)
     >>> found = lmm.heritable_components(cohort.kinship, cohort.pheno, cohort.covar)
     >>> found.weights[:, 0].round(1)
-    array([ 3.2,  1. ,  0. , -0.1, -0.3,  0.1])
+    array([ 4. ,  0.7, -0.1, -0.1,  0.1, -0. ])
     """
     kinship = as_kinship(K)
     n = len(kinship.values)

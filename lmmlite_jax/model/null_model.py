@@ -218,7 +218,7 @@ class NullModel:
         >>> cohort = lmm.simulate_cohort(n=60, m=3, hsq=0.5, seed=1)
         >>> null = lmm.NullModel(None, cohort.pheno, cohort.covar)
         >>> print(null.profile_log_likelihood(cohort.kinship).round(3))
-        [-130.012  -71.133 -156.972]
+        [-132.388  -71.782 -148.914]
         """
         study = self._study
         if self.is_paired.any():

@@ -10,7 +10,7 @@ import lmmlite_jax as lmm
 EPS = 1e-5
 """Step of central differences."""
 
-COHORT = lmm.simulate_cohort(n=50, m=3, hsq=[0.5, 0.7, 0.0], seed=3)
+COHORT = lmm.simulate_cohort(n=50, m=3, hsq=[0.5, 0.7, 0.0], seed=4)
 STRAINS = np.kron(np.eye(10), np.ones((5, 5)))
 
 
