@@ -32,16 +32,16 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
     for _ in range(KILLS):
         with subprocess.Popen(resumed, env=environment, stderr=subprocess.DEVNULL) as process:
             before = len(list(parts.glob("*.parquet")))
-            more = before + moments.randrange(1, 3)  # few: a run that ends begins anew
+            more = before + moments.randrange(4)
             deadline = time.monotonic() + 2 * usual
             while process.poll() is None and time.monotonic() < deadline:
                 if parts.exists() and len(list(parts.glob("*.parquet"))) >= more:
-                    time.sleep(moments.uniform(0, 0.1))
+                    time.sleep(moments.uniform(0, 0.2))
                     break
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
     done = subprocess.run(resumed, env=environment, check=True, capture_output=True, text=True)
-    assert "pieces of the work are done" in done.stderr
+    assert "resumed: " in done.stderr  # one piece, or several
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not parts.exists()
 
