@@ -193,7 +193,8 @@ def fits_by_shape() -> str:
     for row in result("fit")["shapes"]:
         after, rotated = row["after_over_product"], row["fit_lmm_over_product"]
         cells = (f"{row['n']:,}", f"{row['p']}", f"{row['m']:,}", f"{row['us_per_trait']:.0f}")
-        rows.append([*cells, number(after), number(rotated)])
+        # Of one trait there is nothing beyond that of one.
+        rows.append([*cells, number(after) if row["m"] > 1 else "", number(rotated)])
     return table(["n", "p", "m", "µs a trait", "after the rotation", "`fit_lmm`"], rows)
 
 
