@@ -39,11 +39,11 @@ __all__ = [
     "write_table",
 ]
 
-ABOVE_IDS = ("", "id", "ids", "iid", "sample", "sample_id")
-"""First cells of a header: what follows are names, whatever they look like."""
-
 _READABLE = ".csv, .tsv, .txt (each also with .gz) or .parquet"
 _WRITABLE = ".csv, .tsv (each also with .gz) or .parquet"
+
+_ABOVE_IDS = ("", "id", "ids", "iid", "sample", "sample_id")
+"""First cells of a header: what follows are names, whatever they look like."""
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -271,7 +271,7 @@ def _check_header(names: Sequence[str], path: Path) -> int:
             "first line."
         )
     numeric = all(is_number(name) for name in names[1:]) and any("." in name for name in names[1:])
-    if numeric and names[0].lower() not in ABOVE_IDS:
+    if numeric and names[0].lower() not in _ABOVE_IDS:
         raise ValueError(
             f"{path}: the first line holds numbers ({few(names[1:])}) where names of columns are "
             "expected: add a header line."

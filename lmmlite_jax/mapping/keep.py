@@ -33,7 +33,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
+from lmmlite_jax.model.threads import on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -162,12 +162,10 @@ class All:
                 self._keep(waiting[0].numbers, traits, pairs)
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
-        # A program of refits keeps little more than one core busy.
-        together = cores() if on_cpu() and self.method.variance == "refit" else 1
-        for start in range(0, len(waiting), together):
-            some = waiting[start : start + together]
-            for tile, pairs in zip(some, side_by_side(self._tests, some), strict=True):
-                self._keep(tile.numbers, tile.block.traits, pairs)
+        # A program of refits keeps little more than one core busy; others keep all.
+        several = on_all_cores if self.method.variance == "refit" else map
+        for tile, pairs in zip(waiting, several(self._tests, waiting), strict=True):
+            self._keep(tile.numbers, tile.block.traits, pairs)
 
     def _tests(self, tile: Tile) -> Pairs:
         block, method = tile.block, self.method

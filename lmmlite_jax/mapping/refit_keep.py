@@ -39,7 +39,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
+from lmmlite_jax.model.threads import cores, on_all_cores, on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["SCREENED_TRAITS", "BestRefit", "RefitHits"]
@@ -96,11 +96,8 @@ class _Waiting:
 
     def survivors(self, share: Float[np.ndarray, " T"]) -> _Some:
         """Pairs that may explain a share, as `share_of_score` has it."""
-        numbers, together = range(len(self.markers)), cores() if on_cpu() else 1
-        parts: list[_Some] = []
-        for start in range(0, len(numbers), together):
-            some = numbers[start : start + together]
-            parts += side_by_side(lambda number: self._survivors(number, share), some)
+        numbers = range(len(self.markers))
+        parts = on_all_cores(lambda number: self._survivors(number, share), numbers)
         return _Some(*(np.concatenate(of_parts) for of_parts in zip(*parts, strict=True)))
 
     def _survivors(self, number: int, share: Float[np.ndarray, " T"]) -> _Some:
@@ -136,11 +133,7 @@ class _Waiting:
             every = np.arange(REFITS_AT_ONCE)
             return refit_pairs(markers, traits, every, trait, self.method.tol, how=how)
 
-        # A program of so few numbers keeps one core busy.
-        together = cores() if on_cpu() else 1
-        for start in range(0, len(parts), together):
-            some = parts[start : start + together]
-            yield from zip(some, side_by_side(fit_some, some), strict=True)
+        return zip(parts, on_all_cores(fit_some, parts), strict=True)
 
     def numbers(self, pairs: _Some) -> Int[np.ndarray, " pairs"]:
         """Of their markers in the scan."""

@@ -28,7 +28,7 @@ from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.tested_traits import Traits
-from lmmlite_jax.model.threads import cores, on_cpu, side_by_side
+from lmmlite_jax.model.threads import on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["ScreenedBest", "ScreenedHits"]
@@ -72,13 +72,10 @@ class _Screen(ABC):
     def _look(self) -> None:
         """Test the pairs that can matter of all tiles that wait."""
         waiting, self._waiting, self._blocks, self._maxima = self._waiting, {}, {}, 0
-        # The looks of a block of traits keep one core busy.
-        together, every = cores() if on_cpu() else 1, [*waiting.values()]
-        for start in range(0, len(every), together):
-            some = every[start : start + together]
-            for of_block, tested in zip(some, side_by_side(self._tested, some), strict=True):
-                if tested is not None:
-                    self._decide(of_block.block, tested)
+        every = [*waiting.values()]
+        for of_block, tested in zip(every, on_all_cores(self._tested, every), strict=True):
+            if tested is not None:
+                self._decide(of_block.block, tested)
 
     def _tested(self, waiting: Waiting) -> _Tested | None:
         """Pairs that can matter for a block of traits, in double precision."""

@@ -31,11 +31,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.decomposition import Pattern
-from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton, interval_skeleton
-from lmmlite_jax.model.tested_traits import RefitTraits, for_refit_of
+from lmmlite_jax.model.tested_traits import FittedTraits, RefitTraits, for_refit_of
 
 __all__ = [
     "CellTraits",
@@ -302,24 +300,14 @@ def _margins(
 
 @partial(jax.jit, static_argnames=("reml", "restricted"))
 def traits_for_refit(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    columns: Int[Array, " T"],
-    hsq: Float[Array, " T"],
-    status: Int[Array, " T"],
-    cells: Cells,
-    fine: Cells,
-    *,
-    reml: bool,
-    restricted: bool,
+    fitted: FittedTraits, cells: Cells, fine: Cells, *, reml: bool, restricted: bool
 ) -> tuple[RefitTraits, CellTraits]:
     """The traits as `for_refit_of` has them, and in the cells: one program for both.
 
     ``restricted``: whether pairs are fitted by the likelihood that the marker restricts as well.
     """
-    traits = for_refit_of(pattern, rotated, block, columns, hsq, status, reml=reml)
-    known = jnp.where(jnp.isnan(hsq), 0.0, hsq)
+    traits = for_refit_of(fitted, reml=reml)
+    known = jnp.where(jnp.isnan(fitted.hsq), 0.0, fitted.hsq)
     usual, finer = (_in_cells(traits, known, of) for of in (cells, fine))
     dof = traits.dof if restricted else None
     return traits, CellTraits(

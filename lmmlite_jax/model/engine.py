@@ -100,18 +100,17 @@ class Engine(NamedTuple):
 
         ``smallest`` is as in `global_maximum`, where nobody could choose the skeleton by it.
         """
-        which = np.zeros(1, int)
-        fixed = self._fixed(pattern) | {"smallest": smallest}
-        rotated, estimates = estimate_blocks(pattern, which, y, **fixed)
-        fit = self._finished(pattern, None, which, rotated, estimates)
-        return rotated, self._with_predictions(fit, pattern, which, rotated)
+        traits = np.arange(y.shape[2])[None]
+        group = self._group(pattern, None, np.zeros(1, int), traits, y, smallest)
+        return group.rotated, self.fit_of(group)
 
     def fit_of(self, group: Group) -> LMMFit:
         """Fits (C, T) of a group."""
-        patterns, laws, which, _, rotated, estimates, fit = group
-        if fit is None:
-            fit = self._finished(patterns, laws, which, rotated, estimates)
-        return self._with_predictions(fit, patterns, which, rotated)
+        fit = self._finished(group)
+        if self.predict is None:
+            return fit
+        blup = self.predict(group.patterns, group.which, group.rotated, fit.hsq)
+        return replace(fit, blup=blup)
 
     def _group(
         self,
@@ -120,7 +119,7 @@ class Engine(NamedTuple):
         which: Int[np.ndarray, " C"],
         traits: Int[np.ndarray, "C T"],
         y: Float[AnyArray, "C s T"],
-        finish: bool,
+        smallest: Float[Array, ""] | None = None,
     ) -> Group:
         """Rotate traits y (C, s, T) of patterns (C,), and fit them.
 
@@ -128,42 +127,27 @@ class Engine(NamedTuple):
         largest, knows neither n nor p, and XLA leaves a rotation as fast as a bare product if
         nothing else is compiled with it. Blocks of many patterns are of one shape.
         """
-        fixed = self._fixed(patterns)
-        if len(which) > 1:
-            found = fit_blocks_together(patterns, laws, which, y, **fixed)
-            return Group(patterns, laws, which, traits, *found)
-        rotated, estimates = estimate_blocks(patterns, which, y, **fixed)
-        fit = self._finished(patterns, laws, which, rotated, estimates) if finish else None
-        return Group(patterns, laws, which, traits, rotated, estimates, fit)
-
-    def _fixed(self, patterns: Pattern) -> dict[str, Any]:
-        """What all blocks of some patterns are fitted by."""
-        return {
+        fixed: dict[str, Any] = {
             "skeleton": self.skeleton,
             "tol": self.tol,
             "prior": self.prior,
             "options": self.options,
             "dtype": self.dtype,
             "points": points_of_fits(self.skeleton.nodes, patterns.zeros, self.prior),
+            "smallest": smallest,
         }
+        if len(which) > 1:
+            found = fit_blocks_together(patterns, laws, which, y, **fixed)
+        else:
+            found = *estimate_blocks(patterns, which, y, **fixed), None
+        return Group(patterns, laws, which, traits, *found)
 
-    def _finished(
-        self,
-        patterns: Pattern,
-        laws: LikelihoodRatioLaw | None,
-        which: Int[np.ndarray, " C"],
-        rotated: Rotated,
-        estimates: Components,
-    ) -> LMMFit:
+    def _finished(self, group: Group) -> LMMFit:
+        if group.fit is not None:
+            return group.fit
+        patterns, laws, which, _, rotated, estimates, _ = group
         compute_se = self.options.compute_se
         return finish_blocks(patterns, laws, which, rotated, estimates, compute_se=compute_se)
-
-    def _with_predictions(
-        self, fit: LMMFit, patterns: Pattern, which: Int[np.ndarray, " C"], rotated: Rotated
-    ) -> LMMFit:
-        if self.predict is None:
-            return fit
-        return replace(fit, blup=self.predict(patterns, which, rotated, fit.hsq))
 
     def _decompose_all(self, members: Int[np.ndarray, "P s"]) -> Pattern:
         """Patterns of members, a part of them on each core where there is enough to do."""
@@ -212,19 +196,16 @@ class Engine(NamedTuple):
             engine, patterns = self._with_patterns(batch.members)
             laws = engine.laws(patterns) if engine.laws is not None else None
             members = batch.members
-            fitted = (
+            groups = (
                 engine._group(
-                    patterns,
-                    laws,
-                    which,
-                    columns,
-                    phenotypes_of(Y, members[which], columns),
-                    finish,
+                    patterns, laws, which, columns, phenotypes_of(Y, members[which], columns)
                 )
                 for which, columns in zip(batch.pattern, batch.traits, strict=True)
             )
+            if finish:
+                groups = (group._replace(fit=engine._finished(group)) for group in groups)
             # The caller looks at a group while JAX is at work on the next one.
-            yield from one_ahead(fitted)
+            yield from one_ahead(groups)
 
     def _with_patterns(self, members: Int[np.ndarray, "P s"]) -> tuple[Engine, Pattern]:
         """Patterns, and the engine whose skeleton holds their eigenvalues."""

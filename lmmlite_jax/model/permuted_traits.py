@@ -24,7 +24,7 @@ from lmmlite_jax.model.maximum import points_of_fits
 from lmmlite_jax.model.options import NO_PRIOR, Options
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
-from lmmlite_jax.model.tested_traits import Traits, Whitened, at_null_of
+from lmmlite_jax.model.tested_traits import FittedTraits, Traits, Whitened, at_null_of
 
 __all__ = ["permuted_traits"]
 
@@ -90,6 +90,7 @@ def _at_null(
 ) -> Traits:
     own = jnp.where(status == Status.OK, found, hsq)
     regular = jnp.full_like(status, Status.OK)
-    traits = at_null_of(pattern, rotated, 0, None, own, regular, dtype="float64")
+    fitted = FittedTraits(pattern, rotated, 0, None, own, regular)
+    traits = at_null_of(fitted, dtype="float64")
     weighted = (traits.weighted / jnp.sqrt(traits.rss)).astype(dtype)
     return traits._replace(weighted=weighted, rss=jnp.ones_like(traits.rss))

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.fitted_blocks import Rotated
+from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.screening import (
@@ -21,6 +23,7 @@ from lmmlite_jax.model.screening import (
 
 __all__ = [
     "AmongMore",
+    "FittedTraits",
     "RefitTraits",
     "Traits",
     "Whitened",
@@ -29,6 +32,33 @@ __all__ = [
     "for_screen_of",
     "whitened_of",
 ]
+
+
+class FittedTraits(NamedTuple):
+    """T fitted traits of one pattern (leading axis 1): what all that tests need is made of.
+
+    They are those of a ``block`` in some ``columns`` (T,), or in all where that is None.
+    """
+
+    pattern: Pattern
+    rotated: Rotated
+    block: Array | int
+    columns: Int[AnyArray, " T"] | None
+    hsq: Float[AnyArray, " T"]
+    status: Int[AnyArray, " T"]
+
+    def values(self) -> Float[Array, "q T"]:
+        """Rotated, in their own units."""
+        values, scale = self.rotated.values[self.block], self.rotated.scale[self.block]
+        if self.columns is not None:
+            values, scale = values[:, self.columns], scale[:, self.columns]
+        return values.astype(float) * scale
+
+    def places(self) -> Int[Array, " T"]:
+        """Where they are among the traits of all blocks."""
+        width = self.rotated.values.shape[2]
+        columns = np.arange(width) if self.columns is None else self.columns
+        return jnp.asarray(self.block * width + columns)
 
 
 class Traits(NamedTuple):
@@ -91,20 +121,11 @@ class Whitened(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="dtype")
-def at_null_of(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    columns: Array | None,
-    hsq: Float[Array, " T"],
-    status: Int[Array, " T"],
-    *,
-    dtype: str,
-) -> Traits:
+def at_null_of(fitted: FittedTraits, *, dtype: str) -> Traits:
     """Traits at their heritabilities without markers."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    hsq = _known(hsq)
-    values = _values(rotated, block, columns)
+    own = jax.tree.map(lambda a: a[0], fitted.pattern)
+    skeleton, status = fitted.rotated.profile.skeleton, fitted.status
+    hsq, values = _known(fitted.hsq), fitted.values()
     variance = hsq * own.projection.Kva[:, None] + (1 - hsq)
     weighted = values / variance
     regular = (status == Status.OK) | (status == Status.FLAT)
@@ -112,25 +133,18 @@ def at_null_of(
     inverse_gap = jnp.where(hsq < 1, 1 / (1 - hsq), 0.0)
     return Traits(
         weighted.astype(dtype),
-        jnp.concatenate([rotated.profile.skeleton.weights(hsq), inverse_gap[None]]).astype(dtype),
+        jnp.concatenate([skeleton.weights(hsq), inverse_gap[None]]).astype(dtype),
         jnp.where(regular, jnp.sum(values * weighted, axis=0), jnp.nan),
         (own.n - len(own.projection.R)).astype(float),
     )
 
 
 @jax.jit
-def for_screen_of(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    columns: Array | None,
-    hsq: Float[Array, " T"],
-    status: Int[Array, " T"],
-) -> tuple[Traits, ScreenTraits]:
+def for_screen_of(fitted: FittedTraits) -> tuple[Traits, ScreenTraits]:
     """The traits as `at_null_of` has them, and for a screen: one program for both."""
-    null = at_null_of(pattern, rotated, block, columns, hsq, status, dtype="float64")
-    skeleton = rotated.profile.skeleton
-    return null, screen_traits(pattern, skeleton, null.weighted, null.rss, _known(hsq))
+    null, skeleton = at_null_of(fitted, dtype="float64"), fitted.rotated.profile.skeleton
+    hsq = _known(fitted.hsq)
+    return null, screen_traits(fitted.pattern, skeleton, null.weighted, null.rss, hsq)
 
 
 @jax.jit
@@ -142,22 +156,11 @@ def whitened_of(pattern: Pattern, traits: Traits, hsq: Float[Array, " T"]) -> Wh
 
 
 @partial(jax.jit, static_argnames="reml")
-def for_refit_of(
-    pattern: Pattern,
-    rotated: Rotated,
-    block: Array,
-    columns: Int[Array, " T"],
-    hsq: Float[Array, " T"],
-    status: Int[Array, " T"],
-    *,
-    reml: bool,
-) -> RefitTraits:
+def for_refit_of(fitted: FittedTraits, *, reml: bool) -> RefitTraits:
     """Traits as fits of pairs need them."""
-    own = jax.tree.map(lambda a: a[0], pattern)
-    of_all = rotated.profile
-    skeleton = of_all.skeleton
-    values = _values(rotated, block, columns)
-    flat = block * rotated.values.shape[2] + columns
+    own = jax.tree.map(lambda a: a[0], fitted.pattern)
+    of_all, values, status = fitted.rotated.profile, fitted.values(), fitted.status
+    skeleton, flat = of_all.skeleton, fitted.places()
     shared = jnp.where(of_all.logdet.shape[-1] == 1, 0, flat[0])  # of the pattern: its traits' too
     n = own.n.astype(float)
     dof = n - len(own.projection.R)
@@ -179,21 +182,13 @@ def for_refit_of(
         slopes=jnp.concatenate([profile.logdet[:, 0], -profile.zeros]),
         unit=unit,
         profile=profile,
-        loglik=profile.loglik(_known(hsq)),
+        loglik=profile.loglik(_known(fitted.hsq)),
         absorbed=(own.zeros > own.free_zeros) & (own.free_zeros == 0) & (profile.zero_rss == 0),
         fitted=(status == Status.OK) | (status == Status.FLAT),
         dof=dof,
     )
 
 
-def _values(rotated: Rotated, block: Array, columns: Array | None) -> Array:
-    """Rotated traits (q, T) of a block, or some of them, in their own units."""
-    values, scale = rotated.values[block], rotated.scale[block]
-    if columns is not None:
-        values, scale = values[:, columns], scale[:, columns]
-    return values.astype(float) * scale
-
-
-def _known(hsq: Array) -> Array:
+def _known(hsq: AnyArray) -> Array:
     """Heritabilities, zero where there is none."""
     return jnp.where(jnp.isnan(hsq), 0.0, hsq)

@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from lmmlite_jax.model.precision import double_precision
 
-__all__ = ["cores", "few_blas_threads", "on_cpu", "side_by_side"]
+__all__ = ["cores", "few_blas_threads", "on_all_cores", "on_cpu", "side_by_side"]
 
 MOST_FOR_ONE_THREAD = 600
 """Largest matrix whose decomposition gains less by threads than what follows loses by them."""
@@ -89,14 +89,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
+    """Results of JAX's work on each part, that keeps one core busy: on a CPU `side_by_side`."""
+    together = cores() if on_cpu() else 1
+    for start in range(0, len(parts), together):
+        some = parts[start : start + together]
+        yield from side_by_side(function, some) if len(some) > 1 else map(function, some)
+
+
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
     """Results of JAX's work on each part, each on a thread of its own, in double precision.
 
-    Threads that want the same program wait for the first of them to compile it. What is one part
-    alone is started on this thread.
+    Threads that want the same program wait for the first of them to compile it.
     """
-    if len(parts) == 1:
-        return [function(parts[0])]
     device = jax.default_device.value
 
     def work(part: A) -> B:

@@ -23,6 +23,7 @@ from lmmlite_jax.model.screening import (
 )
 from lmmlite_jax.model.tested_traits import (
     AmongMore,
+    FittedTraits,
     RefitTraits,
     Traits,
     Whitened,
@@ -105,15 +106,7 @@ class TraitBlock:
         """The traits at their heritabilities without markers."""
         if "_null_and_screen" in vars(self):
             return self._null_and_screen[0]
-        return at_null_of(
-            self.individuals.pattern,
-            self._rotated,
-            self._block,
-            self._chosen,
-            self.hsq,
-            self.status,
-            dtype=self.individuals.dtype,
-        )
+        return at_null_of(self._fitted(self._chosen), dtype=self.individuals.dtype)
 
     @cached_property
     def among_more(self) -> AmongMore | None:
@@ -143,21 +136,14 @@ class TraitBlock:
 
     @cached_property
     def _null_and_screen(self) -> tuple[Traits, ScreenTraits]:
-        return for_screen_of(
-            self.individuals.pattern,
-            self._rotated,
-            self._block,
-            self._chosen,
-            self.hsq,
-            self.status,
-        )
+        return for_screen_of(self._fitted(self._chosen))
 
     @cached_property
     def for_refit(self) -> RefitTraits:
         """The traits as functions of the heritability."""
-        for traits, _ in self._in_cells.values():
-            return traits
-        return for_refit_of(*self._own, reml=self.individuals.reml)
+        if self._in_cells:
+            return next(iter(self._in_cells.values()))[0]
+        return for_refit_of(self._fitted(self._columns), reml=self.individuals.reml)
 
     def in_cells(self, *, restricted: bool) -> CellTraits:
         """The traits in the cells of the heritability that their individuals have.
@@ -166,9 +152,9 @@ class TraitBlock:
         """
         own = self.individuals
         if restricted not in self._in_cells:
-            cells = own.cells, own.fine_cells
+            fitted, cells = self._fitted(self._columns), (own.cells, own.fine_cells)
             self._in_cells[restricted] = traits_for_refit(
-                *self._own, *cells, reml=own.reml, restricted=restricted
+                fitted, *cells, reml=own.reml, restricted=restricted
             )
         return self._in_cells[restricted][1]
 
@@ -194,10 +180,9 @@ class TraitBlock:
             dtype=dtype,
         )
 
-    @property
-    def _own(self) -> tuple[Pattern, Rotated, int, np.ndarray, np.ndarray, np.ndarray]:
+    def _fitted(self, columns: Int[np.ndarray, " T"] | None) -> FittedTraits:
         pattern = self.individuals.pattern
-        return pattern, self._rotated, self._block, self._columns, self.hsq, self.status
+        return FittedTraits(pattern, self._rotated, self._block, columns, self.hsq, self.status)
 
     @property
     def _chosen(self) -> Int[np.ndarray, " T"] | None:

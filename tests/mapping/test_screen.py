@@ -81,12 +81,28 @@ def test_a_screen_changes_no_digit(kind, kept, device, nulls, monkeypatch):
         screened = lmm.scan(null, G, keep=kept)
     traits_of = TraitBlock.for_screen.func
 
-    def all_in_doubt(block):
-        traits = traits_of(block)
-        return traits._replace(margin=traits.margin + 2, margin_double=traits.margin_double + 2)
+    def with_margins(single, double):
+        def wider(block):
+            traits = traits_of(block)
+            margins = traits.margin + single, traits.margin_double + double
+            return traits._replace(margin=margins[0], margin_double=margins[1])
 
-    monkeypatch.setattr(TraitBlock, "for_screen", property(all_in_doubt))
-    same(screened, lmm.scan(null, G, keep=kept))
+        return property(wider)
+
+    for doubt in ((2, 2), (2, 0)):  # whatever is computed, and of markers rotated in double
+        monkeypatch.setattr(TraitBlock, "for_screen", with_margins(*doubt))
+        same(screened, lmm.scan(null, G, keep=kept))
+
+
+def test_a_trait_beyond_help_has_no_markers_rotated_in_double(nulls):
+    null, _ = nulls["pedigree"]
+    (label,) = null.kinship_labels
+    block = next(block for blocks in null.batches(label) for block in blocks)
+    traits, first = block.for_screen, np.arange(block.traits.size) == 0
+    assert not traits.wants_double
+    doubtful = traits._replace(margin=traits.margin + 0.1 * first)
+    assert doubtful.wants_double
+    assert not doubtful._replace(margin_double=traits.margin_double + 0.4 * first).wants_double
 
 
 @pytest.mark.parametrize("kind", ["pedigree", "centred", "strains"])
