@@ -23,12 +23,14 @@ from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, Pair
 from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.maximum import (
     GRID_POINTS,
-    REGULAR_RANGE,
+    EvenGrid,
+    even_grid,
     global_maximum,
     grid_points,
-    search_grid,
+    where_linear,
 )
 from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
     "HowToRefit",
@@ -44,15 +46,18 @@ DOUBTFUL_AT_ONCE = 128
 DOUBT = {"float32": 1e-5, "float64": 1e-9}
 """Part of the terms of a slope below which rounding, or the skeleton, may have its sign wrong."""
 
-SINGULAR_RANGE = 1e4
+SINGULAR_RANGE = 1e3
 """How far below the smallest positive eigenvalue the grid goes where others are zero."""
 
 MORE_STEPS = 4
 """Newton steps before the last one for pairs whose slopes are known in double precision."""
 
 AROUND = 10
-"""Points of the grid that the polynomial goes through. The slope is analytic in log δ in a strip of
+"""Points of the grid that the polynomial goes through. The slope is analytic in a strip of
 half-width π, and these are a ninth of that apart: the polynomial leaves some 1e-7 of it."""
+
+BESIDE = AROUND // 2 - 1
+"""Points of the grid beyond each of its ends, for a polynomial in the cell next to it."""
 
 ROOT_STEPS = 4
 """Newton steps from the middle of a cell to the root of the polynomial."""
@@ -89,40 +94,40 @@ def single_maximum(
     If ``careful``, of pairs (P,), in double precision, with maxima at 0 and 1 beside that one as
     well. Where no eigenvalue is zero, h = 1 is a point like any other.
     """
-    reach = SINGULAR_RANGE if how.singular else REGULAR_RANGE
-    grid = search_grid(null.skeleton.nodes, 0.0, how.points, reach=reach)
+    grid = even_grid(null.skeleton, how.points + 1, SINGULAR_RANGE if how.singular else None)
     dtype = "float64" if careful else "float32"
-    slope = _slopes_on_grid(terms, grid[:-1] if how.singular else grid, how, dtype)
-    slope = lax.optimization_barrier(slope)
-    last = len(slope) - 1
+    slope = lax.optimization_barrier(_slopes_on_grid(terms, grid, how, dtype))
+    last = grid.cells
 
     def turn(i: Array, turns: Array) -> Array:
         """One number a pair: how often the slope turns from up to down, where, and its doubts."""
-        down = (slope[i] > 0) & ~(slope[i + 1] > 0)
-        return turns + jnp.where(down, last + i, 0) + jnp.where(jnp.isnan(slope[i]), 2 * last, 0)
+        here, there = slope[BESIDE + i], slope[BESIDE + 1 + i]
+        down = (here > 0) & ~(there > 0)
+        return turns + jnp.where(down, last + i, 0) + jnp.where(jnp.isnan(here), 2 * last, 0)
 
     start = jnp.zeros(slope.shape[1:], np.int32)
     turns = lax.fori_loop(np.int32(0), np.int32(last), turn, start)
     # The maxima that there are. Where the covariates absorb the null space of K, the way up to
     # h = 1 leads to none.
-    at_zero, at_one = ~(slope[0] > 0), (slope[-1] > 0) & ~terms.absorbed
+    at_zero, end = ~(slope[BESIDE] > 0), slope[BESIDE + last]
+    at_one = (end > 0) & ~terms.absorbed
     inside = (turns >= last) & (turns < 2 * last)
     maxima = at_zero.astype(np.int8) + inside + at_one
-    single = (turns < 2 * last) & ~jnp.isnan(slope[-1])
+    single = (turns < 2 * last) & ~jnp.isnan(end) & ~_turns_near_ends(slope, last)
     single = single & ((maxima > 0) if careful else (maxima == 1))
     if how.singular:
-        single = single & ~at_one & _no_turn_beyond(terms, grid[-2])
+        single = single & ~at_one & _no_turn_beyond(terms, grid.hsq(last))
     inside = single & inside
     cell = jnp.where(inside, turns - last, 0)
     hsq = jnp.where(inside, _root(slope, grid, cell), jnp.where(at_one, 1.0, 0.0))
     hsq = lax.optimization_barrier(hsq)  # XLA would repeat what led there for every sum
     if careful:
-        hsq = _more_steps(terms, hsq, grid[cell], grid[cell + 1], inside)
+        hsq = _more_steps(terms, hsq, grid.hsq(cell), grid.hsq(cell + 1), inside)
         hsq = _highest(terms, null, hsq, (at_zero, inside, at_one))
-        inside = inside & (hsq > 0) & (hsq < 1)
+        inside = inside & ~(at_zero & (hsq == 0)) & ~(at_one & (hsq == 1))
     sums = pair_sums(terms, hsq)
     # The last step leaves an error of its square.
-    accuracy = 0.3 * jnp.sqrt(tol) * (hsq + grid[1]) * (1 - hsq)
+    accuracy = 0.3 * jnp.sqrt(tol) * (hsq + where_linear(null.skeleton)) * (1 - hsq)
     step = lax.optimization_barrier(jnp.where(inside, sums.newton_step(terms), 0.0))
     found = jnp.abs(step) <= accuracy
     step = jnp.where(found, step, 0.0)
@@ -154,9 +159,9 @@ def _highest(
     return jnp.take_along_axis(hsq, jnp.argmax(values, axis=0)[None], axis=0)[0]
 
 
-def points_of_pairs(nodes: Float[np.ndarray, " r"], singular: bool) -> int:
+def points_of_pairs(skeleton: Skeleton, singular: bool) -> int:
     """Points of the grid on which the likelihoods of pairs are searched."""
-    return grid_points(nodes, SINGULAR_RANGE if singular else REGULAR_RANGE)
+    return grid_points(skeleton, SINGULAR_RANGE if singular else 1.0)
 
 
 def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: Array) -> Array:
@@ -169,28 +174,35 @@ def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: A
     return lax.fori_loop(0, MORE_STEPS, move, hsq)
 
 
-def _root(slope: Array, grid: Array, cell: Int[Array, "*pairs"]) -> Float[Array, "*pairs"]:
-    """Heritability in a cell of the grid at which the slope is zero, by a polynomial in log δ."""
+def _turns_near_ends(slope: Array, last: int) -> Bool[Array, "*pairs"]:
+    """Whether the slope turns twice in the first or the last cell."""
+    up = slope > 0
+    found = jnp.zeros(slope.shape[1:], bool)
+    places = np.split(np.arange(len(slope))[last + 1 + 2 * BESIDE :], 2)
+    for first, near in zip((BESIDE, BESIDE + last - 1), places, strict=True):
+        for place in near:
+            found = found | ((up[first] == up[first + 1]) & (up[place] != up[first]))
+    return found
+
+
+def _root(slope: Array, grid: EvenGrid, cell: Int[Array, "*pairs"]) -> Float[Array, "*pairs"]:
+    """Heritability in a cell of the grid at which the slope is zero, by a polynomial."""
     middle = (AROUND - 1) / 2
-    first = jnp.clip(cell - (AROUND // 2 - 1), 1, len(grid) - 1 - AROUND)
     # By one number, which is looked up in half of the time of two.
-    place = first.ravel() * cell.size + jnp.arange(cell.size, dtype=cell.dtype)
+    place = cell.ravel() * cell.size + jnp.arange(cell.size, dtype=cell.dtype)
     places = place + cell.size * np.arange(AROUND, dtype=cell.dtype)[:, None]
     around = slope.ravel().at[places].get(mode="promise_in_bounds")
     of_powers = np.linalg.inv(np.vander(np.arange(AROUND) - middle, increasing=True))
     powers = jnp.asarray(of_powers, slope.dtype) @ around
     powers = lax.optimization_barrier(powers.reshape(AROUND, *cell.shape))
-    low = (cell - first - middle).astype(slope.dtype)
-    at = low + 0.5
+    at = jnp.zeros(cell.shape, slope.dtype)
     for _ in range(ROOT_STEPS):
         value = change = jnp.zeros_like(at)
         for power in powers[::-1]:
             change = change * at + value
             value = value * at + power
-        at = jnp.clip(at - value / change, low, low + 1)
-    delta = (1 - grid[1:3]) / grid[1:3]
-    logarithm = jnp.log(delta[0]) + jnp.log(delta[1] / delta[0]) * (at + middle + (first - 1))
-    return 1 / (1 + jnp.exp(logarithm))
+        at = jnp.clip(at - value / change, -0.5, 0.5)
+    return grid.hsq(cell + (0.5 + at.astype(float)))
 
 
 def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pairs"]:
@@ -219,17 +231,19 @@ def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pa
     return jnp.where(terms.absorbed, zeros > most, falls)
 
 
-def _slopes_on_grid(terms: PairTerms, grid: Array, how: HowToRefit, dtype: str) -> Array:
-    """-2 rss/a · d loglik/dh (g, *pairs), times 1-h where that is large; NaN where in doubt.
+def _slopes_on_grid(terms: PairTerms, grid: EvenGrid, how: HowToRefit, dtype: str) -> Array:
+    """-2 rss/a · d loglik (g, *pairs) between points of the grid; NaN where its sign is in doubt.
 
-    In doubt is its sign. It is of one size at both ends, and has no pole in the strip of `AROUND`.
+    It has no pole in the strip of `AROUND`. The last rows are those of the places near the ends.
     """
-    weights = 1 / (grid[:, None] * terms.nodes + (1 - grid[:, None]))
+    places = np.append(np.arange(-BESIDE, grid.cells + 1 + BESIDE), grid.near_ends)
+    hsq = grid.hsq(places)
+    weights = 1 / (hsq[:, None] * terms.nodes + (1 - hsq[:, None]))
     both = jnp.concatenate([weights, -(weights**2) * (terms.nodes - 1)])
 
     def at(rows: Array) -> tuple[Array, Array]:
         values = both.astype(rows.dtype) @ rows.reshape(len(rows), -1)
-        first, second = values.reshape(2, len(grid), *rows.shape[1:])
+        first, second = values.reshape(2, len(hsq), *rows.shape[1:])
         return first, second
 
     a, a1 = at(terms.a)
@@ -239,8 +253,8 @@ def _slopes_on_grid(terms: PairTerms, grid: Array, how: HowToRefit, dtype: str) 
     log_d1 = d1 / d
     of_marker = (logdet + terms.restricted * log_d1, 1 / d, terms.dof * log_d1)
     trace, inverse, fall = (x.astype(dtype) for x in of_marker)
-    gap = (1 - grid if how.singular else jnp.ones_like(grid)).reshape(-1, *(1,) * (b.ndim - 1))
-    size = (gap / a).astype(dtype)
+    change = grid.change(places).reshape(-1, *(1,) * (b.ndim - 1))
+    size = (change / a).astype(dtype)
     a, a1 = a.astype(dtype), (terms.dof * a1).astype(dtype)
     twice = (2 * terms.dof).astype(dtype)
     # rss = a - b²/d, and b²/d changes by (2 b b' - b² d'/d) / d.

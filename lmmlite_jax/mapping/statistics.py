@@ -140,7 +140,7 @@ def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
-        points=points_of_pairs(block.individuals.nodes, block.singular),
+        points=points_of_pairs(block.individuals.skeleton, block.singular),
         singular=block.singular,
     )
 

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Int, Real
 
 from lmmlite_jax.model.cells import (
     Cells,
@@ -65,7 +65,7 @@ class Individuals:
         self.numbers = members[members >= 0]
         self.n = int(self.numbers.size)
         self.dof = self.n - pattern.projection.R.shape[-1]
-        self.pattern, self._skeleton = pattern, skeleton
+        self.pattern, self.skeleton = pattern, skeleton
         self.everyone, self.reml, self.dtype = everyone, reml, dtype
         self.wider, self.left_out = wider, left_out
 
@@ -73,7 +73,7 @@ class Individuals:
         """The same with copies of the arrays on a device."""
         return Individuals(
             jax.device_put(self.pattern, device),
-            jax.device_put(self._skeleton, device),
+            jax.device_put(self.skeleton, device),
             self.everyone,
             self.reml,
             self.dtype,
@@ -93,12 +93,12 @@ class Individuals:
 
     @cached_property
     def _screen_rotation(self) -> ScreenRotation:
-        return screen_rotation(self.pattern, self._skeleton, n=self.everyone)
+        return screen_rotation(self.pattern, self.skeleton, n=self.everyone)
 
     @cached_property
     def rotation(self) -> MarkerRotation:
         """What rotates markers."""
-        return marker_rotation(self.pattern, self._skeleton, n=self.everyone, dtype=self.dtype)
+        return marker_rotation(self.pattern, self.skeleton, n=self.everyone, dtype=self.dtype)
 
     @cached_property
     def cells(self) -> Cells:
@@ -115,7 +115,7 @@ class Individuals:
         return cells_of_spectrum(
             np.asarray(pattern.projection.Kva)[0],
             np.asarray(pattern.rows)[0, -2] > 0,
-            self._skeleton,
+            self.skeleton,
             float(np.asarray(pattern.smallest)[0]),
             float(self.dof if self.reml else self.n),
             self.n,
@@ -127,8 +127,3 @@ class Individuals:
         """Whether an eigenvalue is zero."""
         zeros = self.pattern.zeros, self.pattern.free_zeros
         return any(bool(np.any(np.asarray(count) > 0)) for count in zeros)
-
-    @property
-    def nodes(self) -> Float[np.ndarray, " r"]:
-        """Eigenvalues that stand for all that are not zero."""
-        return np.asarray(self._skeleton.nodes)

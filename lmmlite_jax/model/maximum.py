@@ -8,33 +8,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from lmmlite_jax.model.options import Prior
 from lmmlite_jax.model.precision import AnyArray, Scalar, is_traced
 from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
     "GRID_POINTS",
     "LAST",
-    "REGULAR_RANGE",
+    "EvenGrid",
     "Maximum",
+    "even_grid",
     "global_maximum",
     "grid_points",
     "points_of_fits",
-    "search_grid",
+    "where_linear",
 ]
 
 GRID_POINTS = 100
 GRID_RANGE = (1e-14, 1e2)
-"""δ = (1-h)/h of the grid, in units of the largest eigenvalue: a likelihood cannot turn twice
-between neighbours, because it is analytic in log δ in a strip of width 2π."""
+"""δ = (1-h)/h of the grid where nothing is known of eigenvalues but the largest, in whose units it
+is: a likelihood hardly turns twice between neighbours, because it is analytic in log δ in a strip
+of width 2π."""
+
+STEP = float(np.log(GRID_RANGE[1] / GRID_RANGE[0])) / GRID_POINTS
+"""Distance of two points."""
+
+FEWEST_POINTS = 10
+"""Points of an `EvenGrid` of eigenvalues that are close together."""
+
+NEAR_END = np.array([0.25, 0.5, 0.75])
+"""Places in the first and the last cell of such a grid: beside a maximum at h = 0 or 1 there can be
+another before the next point."""
+
+NARROWEST = 0.5
+"""Ratio of the smallest to the largest eigenvalue for which such a grid is made at most."""
 
 LAST = 1 - 1e-15
 """Heritability of the grid that is closest to 1: few doubles are between."""
 
-REGULAR_RANGE = 1e2
-"""How far below the smallest eigenvalue the grid goes where none is zero."""
+BELOW = 1e2
+"""How far below the smallest eigenvalue the grid goes where nodes go further and none is zero."""
 
 MAX_STEPS = 60
 
@@ -86,8 +102,8 @@ def global_maximum(
 
     ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
-    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. `grid_points`
-    says how many are enough where K is not singular. ``smallest`` is the smallest eigenvalue that
+    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. With fewer
+    ``points`` than all it is that of an `EvenGrid`. ``smallest`` is the smallest eigenvalue that
     enters, for nodes that go far below it: where none is zero, the grid does not follow them, to
     where the weights of such nodes leave no digits of the slopes.
 
@@ -97,7 +113,15 @@ def global_maximum(
     profile = lax.stop_gradient(profile)
     if smallest is not None:
         smallest = jnp.where(jnp.any(profile.zeros > 0), 0.0, smallest)
-    grid = search_grid(profile.skeleton.nodes, 0.0 if check_boundary else tol, points, smallest)
+    edge = 0.0 if check_boundary else tol
+    if points < GRID_POINTS:
+        even = even_grid(profile.skeleton, points + 1)
+        inside = even.hsq(np.sort(np.append(np.arange(1, even.cells), even.near_ends)))
+    else:
+        inside = _whole_grid(profile.skeleton.nodes, smallest)
+    inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
+    grid = jnp.concatenate([jnp.array([edge]), inside, jnp.array([1 - edge])])
+    points = inside.size
     slopes, values = jax.vmap(profile.slope)(grid), jax.vmap(profile.loglik)(grid[:: points + 1])
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     rounding = jnp.maximum(FLAT, 10 * jnp.asarray(profile.skeleton.error))
@@ -164,50 +188,81 @@ def _stationary_jvp(
     return (hsq, loglik), (move, rise)
 
 
-def grid_points(nodes: np.ndarray, reach: float = REGULAR_RANGE) -> int:
-    """Points for eigenvalues in the range of ``nodes``, in the steps of the full grid.
+class EvenGrid(NamedTuple):
+    """Heritabilities from 0 on, between which likelihoods change evenly.
 
-    The grid ends at the smallest of these over ``reach``. Well below the smallest eigenvalue the
-    weights no longer depend on h, and the likelihood turns only if there are zero eigenvalues.
+    With all eigenvalues in [a, b] a likelihood is analytic in δ = (1-h)/h but on [-b, -a], hence in
+    log e, e = (δ+a)/(1+δ/b), in a strip of width 2π; and e goes from b, at h = 0, to a, at h = 1.
+    Where others are zero it goes to 0, in logarithms without end: a is 0 then, and ``last`` some
+    e > 0. Neighbours are `STEP` apart at most, as in the grid for any eigenvalues. Places before 0
+    and after ``cells`` are at h² < 0 or > 1, where likelihoods are what they are inside: V is
+    positive definite for all e > 0.
     """
-    step = np.log(GRID_RANGE[1] / GRID_RANGE[0]) / GRID_POINTS
-    span = np.log(GRID_RANGE[1] * reach * nodes.max() / nodes.min())
-    return min(GRID_POINTS, int(np.ceil(span / step)))
+
+    a: Float[AnyArray, ""]
+    b: Float[AnyArray, ""]
+    last: Float[AnyArray, ""]
+    cells: int
+
+    @property
+    def near_ends(self) -> Float[np.ndarray, " near"]:
+        """Places in the first cell and, where it ends at h = 1, in the last, to be looked at."""
+        return np.append(NEAR_END, self.cells - NEAR_END)
+
+    def hsq(self, place: Real[AnyArray, "*s"] | int) -> Float[Array, "*s"]:
+        """Heritabilities at and between the points 0, 1, …, ``cells``."""
+        e = self._e(place)
+        near_zero = 1 - e / self.b
+        return near_zero / (near_zero + (e - self.a))
+
+    def change(self, place: Real[AnyArray, "*s"] | int) -> Float[Array, "*s"]:
+        """How fast h² changes there, over a constant."""
+        e = self._e(place)
+        return e / (1 - e / self.b + e - self.a) ** 2
+
+    def _e(self, place: Real[AnyArray, "*s"] | int) -> Float[Array, "*s"]:
+        return jnp.asarray(self.b) * jnp.exp(place * (jnp.log(self.last / self.b) / self.cells))
 
 
-def points_of_fits(nodes: Float[AnyArray, " r"], zeros: Float[AnyArray, "*P"], prior: Prior) -> int:
+def even_grid(skeleton: Skeleton, cells: int, below: float | None = None) -> EvenGrid:
+    """The grid for eigenvalues in the range of a skeleton, so far below which it ends.
+
+    None: no eigenvalue is zero, and it ends at h = 1. The eigenvalue 1 of the residuals counts.
+    """
+    b = jnp.maximum(skeleton.largest, 1.0)
+    a = jnp.minimum(jnp.minimum(skeleton.smallest, 1.0), NARROWEST * b)
+    return EvenGrid(a, b, a, cells) if below is None else EvenGrid(0 * a, b, a / below, cells)
+
+
+def grid_points(skeleton: Skeleton, below: float = 1.0) -> int:
+    """Points that an `EvenGrid` needs between its ends."""
+    ratio = min(float(skeleton.smallest), 1.0) / max(float(skeleton.largest), 1.0)
+    cells = int(np.ceil(np.log(below / min(ratio, NARROWEST)) / STEP))
+    return min(GRID_POINTS, max(FEWEST_POINTS, cells - 1))
+
+
+def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"], prior: Prior) -> int:
     """Points of the grid on which fits are searched, with so many zero eigenvalues.
 
-    All where some are zero, or nobody knows. A prior's squares are those of an eigenvalue of 1, and
-    this may be far below the others.
+    All where some are zero, or nobody knows.
     """
-    if is_traced(nodes, zeros) or np.any(np.asarray(zeros) > 0) or prior.variance * prior.size > 0:
+    unknown = is_traced(skeleton.smallest, skeleton.largest, zeros)
+    if unknown or np.any(np.asarray(zeros) > 0):
         return GRID_POINTS
-    return grid_points(np.asarray(nodes))
+    return grid_points(skeleton)
 
 
-def search_grid(
-    nodes: Float[AnyArray, " r"],
-    edge: Scalar,
-    points: int,
-    smallest: Scalar | None = None,
-    reach: float = REGULAR_RANGE,
-) -> Float[Array, " points_and_2"]:
-    """Heritabilities (points + 2,) on which to look for maxima, from ``edge`` to 1 - ``edge``.
+def where_linear(skeleton: Skeleton) -> Float[Array, ""]:
+    """Heritability below which a likelihood is as good as linear."""
+    return 1 / (1 + GRID_RANGE[1] * jnp.asarray(skeleton.largest))
 
-    The last before the end is as `grid_points` has it.
-    """
-    largest = jnp.max(nodes)
-    high, low = GRID_RANGE[1] * largest, GRID_RANGE[0] * largest
-    if points < GRID_POINTS:
-        low = jnp.min(nodes) / reach
+
+def _whole_grid(nodes: Float[AnyArray, " r"], smallest: Scalar | None) -> Float[Array, " points"]:
+    """Heritabilities between 0 and 1, evenly spaced in log δ."""
+    high, low = (jnp.max(nodes) * end for end in GRID_RANGE[::-1])
     if smallest is not None:
-        low = jnp.maximum(low, smallest / REGULAR_RANGE)
-    number = np.arange(points + 2)
-    part = (number - 1) / (points - 1)
-    inside = 1 / (1 + high * (low / high) ** part)
-    inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
-    return jnp.where(number == 0, edge, jnp.where(number == points + 1, 1 - edge, inside))
+        low = jnp.maximum(low, smallest / BELOW)
+    return 1 / (1 + high * (low / high) ** (np.arange(GRID_POINTS) / (GRID_POINTS - 1)))
 
 
 def _newton(
@@ -223,7 +278,7 @@ def _newton(
     slope_low, slope_high = jnp.take_along_axis(slopes, ends, axis=0, mode="clip")
     part = slope_low / (slope_low - slope_high)
     part = jnp.where(part > 0, part, 0.5)  # 0 or NaN where a slope is infinite
-    smallest = grid[1]  # below it the likelihood is as good as linear
+    smallest = where_linear(profile.skeleton)
 
     def step(state: _Bracket) -> _Bracket:
         slope, curvature = profile.slope_and_curvature(state.hsq)

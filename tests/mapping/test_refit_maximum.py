@@ -73,3 +73,29 @@ def test_where_it_says_so_the_slope_keeps_its_sign_up_to_heritability_one(test):
     expected = np.broadcast_to(np.arange(16)[:, None] < 12, sure.shape).copy()
     expected[4, 10] = False
     np.testing.assert_array_equal(sure, expected)
+
+
+def test_a_maximum_beside_one_at_zero_or_one_is_not_missed():
+    """Traits of little or much heritability; likelihoods by dense matrices on a fine grid."""
+    rng = np.random.default_rng(8)
+    n, T, M = 36, 600, 40
+    vectors = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    K = (vectors * np.geomspace(0.02, 20, n)) @ vectors.T
+    X = np.ones((n, 1))
+    Y = np.column_stack([with_variance(rng, K, hsq, T // 4) for hsq in (0.0, 0.03, 0.97, 1.0)])
+    G = rng.binomial(2, 0.3, (n, M)).astype(float)
+    found = np.asarray(lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit").hsq)
+    grid = np.unique(np.concatenate([[0, 1], 1 / (1 + np.geomspace(1e-5, 1e4, 400))]))
+
+    for own, g in zip(found, G.T, strict=True):
+        complement = np.linalg.qr(np.column_stack([X, g]), mode="complete")[0][:, 2:]
+        spectrum, rotation = np.linalg.eigh(complement.T @ K @ complement)
+        squares = (rotation.T @ complement.T @ Y) ** 2
+
+        def loglik(hsq, squares=squares, spectrum=spectrum):  # (h, T or 1)
+            variance = hsq[..., None] * spectrum + (1 - hsq[..., None])
+            rss = np.sum(squares.T / variance, axis=-1)
+            return -0.5 * (np.sum(np.log(variance), axis=-1) + (n - 2) * np.log(rss))
+
+        highest = np.max([loglik(np.full(T, hsq)) for hsq in grid], axis=0)
+        assert np.all(loglik(own) >= highest - 1e-9)
