@@ -29,11 +29,12 @@ from lmmlite_jax.mapping.statistics import (
     every_test,
     pair_statistics,
     tests_of_effects,
+    unset_pairs,
 )
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import on_all_cores
+from lmmlite_jax.model.threads import in_background, on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -95,7 +96,7 @@ def keepers(count: int, keep: str | float, M: int, null: NullModel, method: Meth
     """So many of them, for markers of their own each; of all pairs they fill the same arrays."""
     first = keeper(keep, M, null, method)
     if isinstance(first, All):
-        return [first, *(All(M, null.m, method, first.kept) for _ in range(count - 1))]
+        return [first, *(All(M, null.m, method, first) for _ in range(count - 1))]
     return [first, *(keeper(keep, M, null, method) for _ in range(count - 1))]
 
 
@@ -138,9 +139,14 @@ class _Computed(NamedTuple):
 class All:
     """Every pair."""
 
-    def __init__(self, M: int, m: int, method: Method, kept: Pairs | None = None) -> None:
+    def __init__(self, M: int, m: int, method: Method, first: All | None = None) -> None:
         self.method = method
-        self.kept = empty_pairs((M, m), method) if kept is None else kept
+        if first is None:
+            # Clearing so much memory takes as long as fitting the traits, which goes on meanwhile.
+            self.kept = unset_pairs((M, m), method)
+            self._cleared = in_background(self.kept.clear)
+        else:
+            self.kept, self._cleared = first.kept, first._cleared
         self._waiting: list[Tile] = []
         self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None
@@ -184,6 +190,7 @@ class All:
         places = np.flatnonzero(traits >= 0)
         if places.size == 0:
             return
+        self._cleared.result()
         for kept, values in zip(self.kept, pairs, strict=True):
             if kept is not None:
                 own = np.asarray(values)[: numbers.size, as_run(places)]
@@ -194,6 +201,7 @@ class All:
         self._test()
         if self._computed is not None:
             self._write(*self._computed)
+        self._cleared.result()
         return self.kept, None, None
 
 

@@ -45,6 +45,7 @@ __all__ = [
     "tests_of_columns",
     "tests_of_effects",
     "tests_of_refits",
+    "unset_pairs",
 ]
 
 REFITS_AT_ONCE = 1024
@@ -71,14 +72,25 @@ class Pairs(NamedTuple):
         hsq = None if self.hsq is None else change(self.hsq)
         return Pairs(change(self.beta), change(self.se), change(self.lod), change(self.log10p), hsq)
 
+    def clear(self) -> None:
+        """Make every statistic in NumPy's arrays NaN."""
+        for values in self:
+            if values is not None:
+                np.asarray(values).fill(np.nan)
+
 
 def empty_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
     """Pairs without statistics."""
+    pairs = unset_pairs(shape, method)
+    pairs.clear()
+    return pairs
+
+
+def unset_pairs(shape: tuple[int, ...], method: Method) -> Pairs:
+    """Arrays for pairs, of whatever there is in memory: to be cleared."""
     effects = shape if method.columns == 1 else (*shape, method.columns)
-    hsq = np.full(shape, np.nan) if method.variance == "refit" else None
-    nothing = (np.full(one, np.nan) for one in (effects, effects, shape, shape))
-    beta, se, lod, log10p = nothing
-    return Pairs(beta, se, lod, log10p, hsq)
+    beta, se, lod, log10p = (np.empty(one) for one in (effects, effects, shape, shape))
+    return Pairs(beta, se, lod, log10p, np.empty(shape) if method.variance == "refit" else None)
 
 
 class PairsFound:
