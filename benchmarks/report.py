@@ -38,7 +38,7 @@ SEARCHES = {
     "all": "everything",
     "refit best": "h² again for every pair: best marker",
     "refit hits": "h² again for every pair: pairs of p < 1e-6",
-    "refit all": "h² again for every pair: everything, of 1,000 markers",
+    "refit all": "h² again for every pair: everything",
 }
 
 OTHER_SHAPES = {

@@ -23,9 +23,6 @@ import lmmlite_jax as lmm
 
 KINDS = ("best", "hits", "all", "fits", "refit best", "refit hits", "refit all")
 
-REFIT_ALL_MARKERS = 1000
-"""Markers of which a refit keeps every pair: all statistics of more would fill the memory."""
-
 
 @jax.jit
 def product(g: jax.Array, y: jax.Array) -> jax.Array:
@@ -37,7 +34,6 @@ def on_cohort(name: str, data: Path | None, M: int, m: int, rounds: int) -> dict
     """Whole calls on one cohort, decomposition, rotations and fits included."""
     cohort = COHORTS[name](M, m, data)
     g, y = jax.device_put(cohort.G), jax.device_put(cohort.Y)
-    few, g_few = cohort.G[:, :REFIT_ALL_MARKERS], jax.device_put(cohort.G[:, :REFIT_ALL_MARKERS])
 
     def scan(G: np.ndarray, **options: Any) -> lmm.ScanResult:
         return lmm.scan(lmm.NullModel(cohort.K, cohort.Y, cohort.X), G, **options)
@@ -55,8 +51,8 @@ def on_cohort(name: str, data: Path | None, M: int, m: int, rounds: int) -> dict
         "refit hits": lambda: scan(cohort.G, keep=6.0, variance="refit"),
     }
     refit_all = {
-        "product": lambda: product(g_few, y),
-        "refit all": lambda: scan(few, variance="refit"),
+        "product": null["product"],
+        "refit all": lambda: scan(cohort.G, variance="refit"),
     }
     result: dict[str, Any] = {"n": len(cohort.K), "p": cohort.X.shape[1], "M": M, "m": m}
     for rivals, times in ((null, rounds), (refit, max(3, rounds // 2)), (refit_all, 3)):
