@@ -133,7 +133,7 @@ class Engine(NamedTuple):
             "prior": self.prior,
             "options": self.options,
             "dtype": self.dtype,
-            "points": points_of_fits(self.skeleton, patterns.zeros, self.prior),
+            "points": points_of_fits(self.skeleton, patterns.zeros),
             "smallest": smallest,
         }
         if len(which) > 1:

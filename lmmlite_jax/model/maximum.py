@@ -10,7 +10,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Real
 
-from lmmlite_jax.model.options import Prior
 from lmmlite_jax.model.precision import AnyArray, Scalar, is_traced
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import Skeleton
@@ -44,7 +43,8 @@ NEAR_END = np.array([0.25, 0.5, 0.75])
 another before the next point."""
 
 NARROWEST = 0.5
-"""Ratio of the smallest to the largest eigenvalue for which such a grid is made at most."""
+"""Ratio of the smallest to the largest eigenvalue that such a grid is made for where theirs is
+closer to 1."""
 
 LAST = 1 - 1e-15
 """Heritability of the grid that is closest to 1: few doubles are between."""
@@ -225,9 +225,9 @@ class EvenGrid(NamedTuple):
 
 
 def even_grid(skeleton: Skeleton, cells: int, below: float | None = None) -> EvenGrid:
-    """The grid for eigenvalues in the range of a skeleton, so far below which it ends.
+    """The grid for eigenvalues in the range of a skeleton, and the residuals' eigenvalue, 1.
 
-    None: no eigenvalue is zero, and it ends at h = 1. The eigenvalue 1 of the residuals counts.
+    Where others are zero it ends so far ``below`` these; None: none is, and it ends at h = 1.
     """
     b = jnp.maximum(skeleton.largest, 1.0)
     a = jnp.minimum(jnp.minimum(skeleton.smallest, 1.0), NARROWEST * b)
@@ -241,10 +241,11 @@ def grid_points(skeleton: Skeleton, below: float = 1.0) -> int:
     return min(GRID_POINTS, max(FEWEST_POINTS, cells - 1))
 
 
-def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"], prior: Prior) -> int:
+def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"]) -> int:
     """Points of the grid on which fits are searched, with so many zero eigenvalues.
 
-    All where some are zero, or nobody knows.
+    All where some are zero, or nobody knows. The squares of a prior on σ² are those of an
+    eigenvalue of 1, which every `EvenGrid` allows for.
     """
     unknown = is_traced(skeleton.smallest, skeleton.largest, zeros)
     if unknown or np.any(np.asarray(zeros) > 0):

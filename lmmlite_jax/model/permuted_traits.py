@@ -58,7 +58,7 @@ def permuted_traits(
         tol=TOLERANCE,
         prior=NO_PRIOR,
         options=Options(reml=reml),
-        points=points_of_fits(skeleton, pattern.zeros, NO_PRIOR),
+        points=points_of_fits(skeleton, pattern.zeros),
     )
     return _at_null(pattern, rotated, fit.hsq, fit.status, hsq, dtype=dtype)
 
