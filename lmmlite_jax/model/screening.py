@@ -50,11 +50,12 @@ ROUNDOFF = 2.0**-24
 BFLOAT_ROUNDOFF = 2.0**-9
 """Unit roundoff of bfloat16, whose range is that of single precision."""
 
-WIDEST_MARGIN = 0.01
-"""Margin from which markers are rotated in double precision: too many pairs would be in doubt."""
+WIDE_MARGIN = 2e-3
+"""Mean margin of traits from which markers are rotated in double precision: to look at the pairs in
+doubt would take longer."""
 
 HOPELESS_MARGIN = 0.1
-"""Margin, markers rotated in double precision, of a trait that leaves most pairs all the same."""
+"""Margin that leaves most pairs of a trait."""
 
 SKELETON_ERROR = 1e-8
 """More than the error of a sum over the nodes of a skeleton."""
@@ -114,9 +115,10 @@ class ScreenTraits(NamedTuple):
 
     @property
     def wants_double(self) -> bool:
-        """Whether markers rotated in double precision spare pairs of some trait."""
-        helped = np.asarray(self.margin_double) < HOPELESS_MARGIN
-        return bool(np.any(helped & (np.asarray(self.margin) > WIDEST_MARGIN)))
+        """Whether markers rotated in double precision spare more than that costs."""
+        margin = np.minimum(self.margin, HOPELESS_MARGIN)
+        spared = np.where(np.asarray(self.margin_double) < HOPELESS_MARGIN, margin, 0.0)
+        return bool(np.mean(spared) > WIDE_MARGIN)
 
 
 def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRotation:
