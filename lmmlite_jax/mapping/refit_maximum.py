@@ -1,7 +1,8 @@
 """Maxima of the likelihoods of pairs, each over its own h².
 
 The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
-show that, and the cell of the grid it is in. Through the slopes around goes a polynomial, at whose
+show that, and the cell of the grid it is in: a maximum can hide between points near an end, where
+there are more of them. Through the slopes around goes a polynomial, at whose
 root a Newton step in double precision is the last. Of pairs for which any of this is in doubt, the
 grid is looked at in double precision, more steps are taken, and the maximum is compared with those
 that there may be at 0 and 1; where doubt remains, they are left to `global_maximum`.
@@ -12,6 +13,7 @@ Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below th
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -26,17 +28,15 @@ from lmmlite_jax.model.maximum import (
     EvenGrid,
     even_grid,
     global_maximum,
-    grid_points,
     where_linear,
 )
 from lmmlite_jax.model.profile import Profile
-from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
     "HowToRefit",
     "PairMaxima",
     "any_maximum",
-    "points_of_pairs",
+    "below_zero_eigenvalues",
     "single_maximum",
 ]
 
@@ -46,8 +46,8 @@ DOUBTFUL_AT_ONCE = 128
 DOUBT = {"float32": 1e-5, "float64": 1e-9}
 """Part of the terms of a slope below which rounding, or the skeleton, may have its sign wrong."""
 
-SINGULAR_RANGE = 1e3
-"""How far below the smallest positive eigenvalue the grid goes where others are zero."""
+LEAST_RANGE = 1e2
+"""How far below the smallest positive eigenvalue the grid goes at least where others are zero."""
 
 MORE_STEPS = 4
 """Newton steps before the last one for pairs whose slopes are known in double precision."""
@@ -68,13 +68,19 @@ class HowToRefit(NamedTuple):
 
     ``restricted``: the likelihood, that of the traits, restricted by the marker's effect as well,
     for REML with the marker among the covariates; ``corrected``: with ``bias`` and ``spread``;
-    ``points``: as `points_of_pairs`; ``singular``: whether some eigenvalue that enters is zero.
+    ``points``: how many the grid has between its ends; ``below``: how far below the smallest
+    positive eigenvalue it ends, None where no eigenvalue that enters is zero.
     """
 
     restricted: bool
     corrected: bool
     points: int
-    singular: bool
+    below: float | None
+
+    @property
+    def singular(self) -> bool:
+        """Whether some eigenvalue that enters is zero."""
+        return self.below is not None
 
 
 class PairMaxima(NamedTuple):
@@ -94,7 +100,7 @@ def single_maximum(
     If ``careful``, of pairs (P,), in double precision, with maxima at 0 and 1 beside that one as
     well. Where no eigenvalue is zero, h = 1 is a point like any other.
     """
-    grid = even_grid(null.skeleton, how.points + 1, SINGULAR_RANGE if how.singular else None)
+    grid = even_grid(null.skeleton, how.points + 1, how.below)
     dtype = "float64" if careful else "float32"
     slope = lax.optimization_barrier(_slopes_on_grid(terms, grid, how, dtype))
     last = grid.cells
@@ -159,9 +165,13 @@ def _highest(
     return jnp.take_along_axis(hsq, jnp.argmax(values, axis=0)[None], axis=0)[0]
 
 
-def points_of_pairs(skeleton: Skeleton, singular: bool) -> int:
-    """Points of the grid on which the likelihoods of pairs are searched."""
-    return grid_points(skeleton, SINGULAR_RANGE if singular else 1.0)
+def below_zero_eigenvalues(n: int) -> float:
+    """How far below the positive eigenvalues of n individuals the grid goes where others are zero.
+
+    To where `_no_turn_beyond` says so of one zero eigenvalue that the covariates absorb, in a power
+    of ten, so that compiled programs stay few.
+    """
+    return max(LEAST_RANGE, 10.0 ** np.ceil(np.log10(2.5 * n)))
 
 
 def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: Array) -> Array:
@@ -175,13 +185,15 @@ def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: A
 
 
 def _turns_near_ends(slope: Array, last: int) -> Bool[Array, "*pairs"]:
-    """Whether the slope turns twice in the first or the last cell."""
-    up = slope > 0
-    found = jnp.zeros(slope.shape[1:], bool)
+    """Whether the slope turns more than once in the first or the last cell, or may do so."""
+    up, found = slope > 0, jnp.zeros(slope.shape[1:], bool)
     places = np.split(np.arange(len(slope))[last + 1 + 2 * BESIDE :], 2)
-    for first, near in zip((BESIDE, BESIDE + last - 1), places, strict=True):
-        for place in near:
-            found = found | ((up[first] == up[first + 1]) & (up[place] != up[first]))
+    for cell, near in zip((BESIDE, BESIDE + last - 1), places, strict=True):
+        turned = up[cell] != up[near[0]]
+        for here, there in pairwise((*near, cell + 1)):
+            turns = up[here] != up[there]
+            found = found | jnp.isnan(slope[here]) | (turned & turns)
+            turned = turned | turns
     return found
 
 
@@ -232,9 +244,10 @@ def _no_turn_beyond(terms: PairTerms, hsq: Float[Array, ""]) -> Bool[Array, "*pa
 
 
 def _slopes_on_grid(terms: PairTerms, grid: EvenGrid, how: HowToRefit, dtype: str) -> Array:
-    """-2 rss/a · d loglik (g, *pairs) between points of the grid; NaN where its sign is in doubt.
+    """2 rss/a · d loglik / d place, over a constant (g, *pairs); NaN where its sign is in doubt.
 
-    It has no pole in the strip of `AROUND`. The last rows are those of the places near the ends.
+    Positive where the likelihood rises with h². It has no pole in the strip of `AROUND`. The last
+    rows are those of the places near the ends.
     """
     places = np.append(np.arange(-BESIDE, grid.cells + 1 + BESIDE), grid.near_ends)
     hsq = grid.hsq(places)
@@ -297,7 +310,7 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         absorbs=absorbs,
         restricted=pairs.restricted,
     )
-    points = GRID_POINTS if how.singular else how.points
+    points = GRID_POINTS if how.singular else min(how.points, GRID_POINTS)
     spike = pairs.absorbed | profile.spike
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))

@@ -16,7 +16,7 @@ from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
 from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
 from lmmlite_jax.mapping.refit_columns import ColumnsRefit, refit_columns
-from lmmlite_jax.mapping.refit_maximum import HowToRefit, points_of_pairs
+from lmmlite_jax.mapping.refit_maximum import HowToRefit, below_zero_eigenvalues
 from lmmlite_jax.mapping.share_tests import (
     LN10,
     Number,
@@ -26,6 +26,7 @@ from lmmlite_jax.mapping.share_tests import (
 )
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.tested_traits import Traits
 from lmmlite_jax.model.threads import on_cpu
@@ -149,11 +150,12 @@ def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
 
 def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     """How pairs of a block are fitted."""
+    below = below_zero_eigenvalues(int(block.n)) if block.singular else None
     return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
-        points=points_of_pairs(block.individuals.skeleton, block.singular),
-        singular=block.singular,
+        points=grid_points(block.individuals.skeleton, below or 1.0),
+        below=below,
     )
 
 

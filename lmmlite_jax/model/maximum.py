@@ -102,10 +102,10 @@ def global_maximum(
 
     ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
-    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. With fewer
-    ``points`` than all it is that of an `EvenGrid`. ``smallest`` is the smallest eigenvalue that
-    enters, for nodes that go far below it: where none is zero, the grid does not follow them, to
-    where the weights of such nodes leave no digits of the slopes.
+    ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. It is on an
+    `EvenGrid` where that needs fewer ``points`` than `GRID_POINTS`. Otherwise ``smallest`` is the
+    smallest eigenvalue that enters, for nodes that go far below it: where none is zero, the grid
+    does not follow them, to where the weights of such nodes leave no digits of the slopes.
 
     Derivatives of the maximum do not go through the search: see `_stationary`.
     """
@@ -121,8 +121,8 @@ def global_maximum(
         inside = _whole_grid(profile.skeleton.nodes, smallest)
     inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
     grid = jnp.concatenate([jnp.array([edge]), inside, jnp.array([1 - edge])])
-    points = inside.size
-    slopes, values = jax.vmap(profile.slope)(grid), jax.vmap(profile.loglik)(grid[:: points + 1])
+    last = grid.size - 2  # of the cells
+    slopes, values = jax.vmap(profile.slope)(grid), jax.vmap(profile.loglik)(grid[:: last + 1])
     logit_slopes = slopes[:-1] * (grid * (1 - grid))[:-1, None]
     rounding = jnp.maximum(FLAT, 10 * jnp.asarray(profile.skeleton.error))
     flat = jnp.max(jnp.abs(logit_slopes), axis=0) <= rounding * profile.dof
@@ -133,18 +133,18 @@ def global_maximum(
     best_value = jnp.where(high_is_best, values[1], best_value)
     best_hsq = jnp.where(high_is_best, grid[-1], jnp.where(low_is_maximum, grid[0], jnp.nan))
 
-    cells = np.arange(points + 1, dtype=np.int32)[:, None]
+    cells = np.arange(last + 1, dtype=np.int32)[:, None]
     peaks = (slopes[:-1] > 0) & (slopes[1:] <= 0)
 
     def next_peak(after: Int[Array, " m"] | int) -> Int[Array, " m"]:
         """First cell with a maximum, of those behind one; beyond the last where there is none."""
-        return jnp.min(jnp.where(peaks & (cells > after), cells, points + 1), axis=0)
+        return jnp.min(jnp.where(peaks & (cells > after), cells, last + 1), axis=0)
 
     def refine(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         cell, best_value, best_hsq = state
         hsq = _newton(profile, grid, slopes, cell, tol)
         value = profile.loglik(hsq)
-        better = (cell <= points) & (value > best_value)
+        better = (cell <= last) & (value > best_value)
         return (
             next_peak(cell),
             jnp.where(better, value, best_value),
@@ -152,7 +152,7 @@ def global_maximum(
         )
 
     _, best_value, best_hsq = lax.while_loop(
-        lambda state: jnp.any(state[0] <= points), refine, (next_peak(-1), best_value, best_hsq)
+        lambda state: jnp.any(state[0] <= last), refine, (next_peak(-1), best_value, best_hsq)
     )
     unbounded = spike & jnp.isnan(best_hsq)
     inside = (best_hsq > grid[0]) & (best_hsq < grid[-1]) & ~flat
@@ -194,9 +194,8 @@ class EvenGrid(NamedTuple):
     With all eigenvalues in [a, b] a likelihood is analytic in δ = (1-h)/h but on [-b, -a], hence in
     log e, e = (δ+a)/(1+δ/b), in a strip of width 2π; and e goes from b, at h = 0, to a, at h = 1.
     Where others are zero it goes to 0, in logarithms without end: a is 0 then, and ``last`` some
-    e > 0. Neighbours are `STEP` apart at most, as in the grid for any eigenvalues. Places before 0
-    and after ``cells`` are at h² < 0 or > 1, where likelihoods are what they are inside: V is
-    positive definite for all e > 0.
+    e > 0. Neighbours are `STEP` apart at most, as in the grid for any eigenvalues. V is positive
+    definite for all e > 0, so that there are places before 0, of h² < 0, and after ``cells``.
     """
 
     a: Float[AnyArray, ""]
@@ -206,7 +205,7 @@ class EvenGrid(NamedTuple):
 
     @property
     def near_ends(self) -> Float[np.ndarray, " near"]:
-        """Places in the first cell and, where it ends at h = 1, in the last, to be looked at."""
+        """Places in the first and the last cell to be looked at as well."""
         return np.append(NEAR_END, self.cells - NEAR_END)
 
     def hsq(self, place: Real[AnyArray, "*s"] | int) -> Float[Array, "*s"]:
@@ -235,10 +234,10 @@ def even_grid(skeleton: Skeleton, cells: int, below: float | None = None) -> Eve
 
 
 def grid_points(skeleton: Skeleton, below: float = 1.0) -> int:
-    """Points that an `EvenGrid` needs between its ends."""
+    """Points that an `EvenGrid` needs between its ends, for its range in half decades."""
     ratio = min(float(skeleton.smallest), 1.0) / max(float(skeleton.largest), 1.0)
-    cells = int(np.ceil(np.log(below / min(ratio, NARROWEST)) / STEP))
-    return min(GRID_POINTS, max(FEWEST_POINTS, cells - 1))
+    decades = np.ceil(2 * np.log10(below / min(ratio, NARROWEST)) - 1e-9) / 2
+    return max(FEWEST_POINTS, int(np.ceil(decades * np.log(10) / STEP)) - 1)
 
 
 def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"]) -> int:
@@ -250,7 +249,7 @@ def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"]) -> int:
     unknown = is_traced(skeleton.smallest, skeleton.largest, zeros)
     if unknown or np.any(np.asarray(zeros) > 0):
         return GRID_POINTS
-    return grid_points(skeleton)
+    return min(GRID_POINTS, grid_points(skeleton))
 
 
 def where_linear(skeleton: Skeleton) -> Float[Array, ""]:

@@ -32,6 +32,7 @@ from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
 from lmmlite_jax.model.marker_rotation import decoded
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.skeleton import Skeleton
+from lmmlite_jax.model.threads import on_cpu
 
 __all__ = [
     "ROUNDOFF",
@@ -50,9 +51,9 @@ ROUNDOFF = 2.0**-24
 BFLOAT_ROUNDOFF = 2.0**-9
 """Unit roundoff of bfloat16, whose range is that of single precision."""
 
-WIDE_MARGIN = 2e-3
+WIDE_MARGIN, WIDE_MARGIN_OF_ACCELERATORS = 2e-3, 1e-2
 """Mean margin of traits from which markers are rotated in double precision: to look at the pairs in
-doubt would take longer."""
+doubt would take longer. Many accelerators are slow in double precision."""
 
 HOPELESS_MARGIN = 0.1
 """Margin that leaves most pairs of a trait."""
@@ -118,7 +119,8 @@ class ScreenTraits(NamedTuple):
         """Whether markers rotated in double precision spare more than that costs."""
         margin = np.minimum(self.margin, HOPELESS_MARGIN)
         spared = np.where(np.asarray(self.margin_double) < HOPELESS_MARGIN, margin, 0.0)
-        return bool(np.mean(spared) > WIDE_MARGIN)
+        wide = WIDE_MARGIN if on_cpu() else WIDE_MARGIN_OF_ACCELERATORS
+        return bool(np.mean(spared) > wide)
 
 
 def screen_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int) -> ScreenRotation:

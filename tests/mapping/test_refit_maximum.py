@@ -9,7 +9,7 @@ from helpers import random_kinship, with_variance
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import refit
-from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond
+from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond, below_zero_eigenvalues
 from lmmlite_jax.model.precision import double_precision
 
 N, ZEROS, AT = 40, 6, 1 / (1 + 1e-5)
@@ -75,8 +75,12 @@ def test_where_it_says_so_the_slope_keeps_its_sign_up_to_heritability_one(test):
     np.testing.assert_array_equal(sure, expected)
 
 
-def test_a_maximum_beside_one_at_zero_or_one_is_not_missed():
-    """Traits of little or much heritability; likelihoods by dense matrices on a fine grid."""
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_a_maximum_beside_one_at_zero_or_one_is_not_missed(scale):
+    """Traits of little or much heritability; likelihoods by dense matrices on a fine grid.
+
+    In units in which all eigenvalues of K are above those of the residuals as well.
+    """
     rng = np.random.default_rng(8)
     n, T, M = 36, 600, 40
     vectors = np.linalg.qr(rng.standard_normal((n, n)))[0]
@@ -84,8 +88,9 @@ def test_a_maximum_beside_one_at_zero_or_one_is_not_missed():
     X = np.ones((n, 1))
     Y = np.column_stack([with_variance(rng, K, hsq, T // 4) for hsq in (0.0, 0.03, 0.97, 1.0)])
     G = rng.binomial(2, 0.3, (n, M)).astype(float)
+    K *= scale
     found = np.asarray(lmm.scan(lmm.NullModel(K, Y, X), G, variance="refit").hsq)
-    grid = np.unique(np.concatenate([[0, 1], 1 / (1 + np.geomspace(1e-5, 1e4, 400))]))
+    grid = np.unique(np.concatenate([[0, 1], 1 / (1 + scale * np.geomspace(1e-5, 1e4, 400))]))
 
     for own, g in zip(found, G.T, strict=True):
         complement = np.linalg.qr(np.column_stack([X, g]), mode="complete")[0][:, 2:]
@@ -99,3 +104,9 @@ def test_a_maximum_beside_one_at_zero_or_one_is_not_missed():
 
         highest = np.max([loglik(np.full(T, hsq)) for hsq in grid], axis=0)
         assert np.all(loglik(own) >= highest - 1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 178, 4000, 100_000])
+def test_the_grid_ends_where_an_absorbed_null_space_leaves_no_turn(n):
+    """One zero eigenvalue outweighs what the n others change below there."""
+    assert 1.1 * (n + 1) / below_zero_eigenvalues(n) < 1
