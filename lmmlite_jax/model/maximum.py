@@ -205,8 +205,8 @@ class EvenGrid(NamedTuple):
 
     @property
     def near_ends(self) -> Float[np.ndarray, " near"]:
-        """Places in the first and the last cell to be looked at as well."""
-        return np.append(NEAR_END, self.cells - NEAR_END)
+        """Places in the first and the last cell to be looked at as well, ascending."""
+        return np.append(NEAR_END, self.cells - NEAR_END[::-1])
 
     def hsq(self, place: Real[AnyArray, "*s"] | int) -> Float[Array, "*s"]:
         """Heritabilities at and between the points 0, 1, …, ``cells``."""

@@ -10,7 +10,9 @@ from helpers import random_kinship, with_variance
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import refit
 from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond, below_zero_eigenvalues
-from lmmlite_jax.model.precision import double_precision
+from lmmlite_jax.model.maximum import even_grid
+from lmmlite_jax.model.precision import double_precision, in_float64
+from lmmlite_jax.model.skeleton import skeleton
 
 N, ZEROS, AT = 40, 6, 1 / (1 + 1e-5)
 
@@ -110,3 +112,16 @@ def test_a_maximum_beside_one_at_zero_or_one_is_not_missed(scale):
 def test_the_grid_ends_where_an_absorbed_null_space_leaves_no_turn(n):
     """One zero eigenvalue outweighs what the n others change below there."""
     assert 1.1 * (n + 1) / below_zero_eigenvalues(n) < 1
+
+
+@pytest.mark.parametrize("below", [None, 1e3])
+@in_float64
+def test_an_even_grid_goes_from_zero_to_one_and_is_looked_at_near_both(below):
+    grid = even_grid(skeleton(np.geomspace(0.01, 3, 50)), 20, below)
+    hsq = np.asarray(grid.hsq(np.arange(21)))
+    assert np.all(np.diff(hsq) > 0)
+    assert hsq[0] == 0
+    assert hsq[-1] == pytest.approx(1, abs=1e-15 if below is None else 1e-4)
+    first, last = np.split(grid.near_ends, 2)
+    np.testing.assert_array_equal(first, [0.25, 0.5, 0.75])
+    np.testing.assert_array_equal(last, [19.25, 19.5, 19.75])
