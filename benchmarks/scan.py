@@ -35,24 +35,24 @@ def on_cohort(name: str, data: Path | None, M: int, m: int, rounds: int) -> dict
     cohort = COHORTS[name](M, m, data)
     g, y = jax.device_put(cohort.G), jax.device_put(cohort.Y)
 
-    def scan(G: np.ndarray, **options: Any) -> lmm.ScanResult:
-        return lmm.scan(lmm.NullModel(cohort.K, cohort.Y, cohort.X), G, **options)
+    def scan(**options: Any) -> lmm.ScanResult:
+        return lmm.scan(lmm.NullModel(cohort.K, cohort.Y, cohort.X), cohort.G, **options)
 
     null = {
         "product": lambda: product(g, y),
-        "best": lambda: scan(cohort.G, keep="best"),
-        "hits": lambda: scan(cohort.G, keep=6.0),
-        "all": lambda: scan(cohort.G),
+        "best": lambda: scan(keep="best"),
+        "hits": lambda: scan(keep=6.0),
+        "all": scan,
         "fits": lambda: lmm.NullModel(cohort.K, cohort.Y, cohort.X).fit,
     }
     refit = {
         "product": null["product"],
-        "refit best": lambda: scan(cohort.G, keep="best", variance="refit"),
-        "refit hits": lambda: scan(cohort.G, keep=6.0, variance="refit"),
+        "refit best": lambda: scan(keep="best", variance="refit"),
+        "refit hits": lambda: scan(keep=6.0, variance="refit"),
     }
     refit_all = {
         "product": null["product"],
-        "refit all": lambda: scan(cohort.G, variance="refit"),
+        "refit all": lambda: scan(variance="refit"),
     }
     result: dict[str, Any] = {"n": len(cohort.K), "p": cohort.X.shape[1], "M": M, "m": m}
     for rivals, times in ((null, rounds), (refit, max(3, rounds // 2)), (refit_all, 3)):

@@ -69,7 +69,7 @@ def refit_columns(
     absorbed, fitted, null_loglik = (
         jnp.repeat(of_trait, B) for of_trait in (traits.absorbed, traits.fitted, traits.loglik)
     )
-    points = GRID_POINTS if how.singular else min(how.points, GRID_POINTS)
+    points = GRID_POINTS if how.singular else how.points
     spike = absorbed | profile.spike
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     rank = jnp.sum(profile.kept, axis=0)

@@ -1,11 +1,11 @@
 """Maxima of the likelihoods of pairs, each over its own h².
 
 The likelihood of most pairs has one maximum. The signs of its slope on a grid, in single precision,
-show that, and the cell of the grid it is in: a maximum can hide between points near an end, where
-there are more of them. Through the slopes around goes a polynomial, at whose
-root a Newton step in double precision is the last. Of pairs for which any of this is in doubt, the
-grid is looked at in double precision, more steps are taken, and the maximum is compared with those
-that there may be at 0 and 1; where doubt remains, they are left to `global_maximum`.
+show that, and the cell of the grid it is in; near the ends, where two can be close, more points are
+looked at. Through the slopes around goes a polynomial, at whose root a Newton step in double
+precision is the last. Of pairs for which any of this is in doubt, the grid is looked at in double
+precision, more steps are taken, and the maximum is compared with those that there may be at 0 and
+1; where doubt remains, they are left to `global_maximum`.
 
 Where some eigenvalue is zero, the grid ends at a δ = (1-h)/h a little below the positive ones, and
 `_no_turn_beyond` shows that no maximum is between that and h = 1.
@@ -36,7 +36,7 @@ __all__ = [
     "HowToRefit",
     "PairMaxima",
     "any_maximum",
-    "below_zero_eigenvalues",
+    "range_below_positive",
     "single_maximum",
 ]
 
@@ -46,15 +46,12 @@ DOUBTFUL_AT_ONCE = 128
 DOUBT = {"float32": 1e-5, "float64": 1e-9}
 """Part of the terms of a slope below which rounding, or the skeleton, may have its sign wrong."""
 
-LEAST_RANGE = 1e2
-"""How far below the smallest positive eigenvalue the grid goes at least where others are zero."""
-
 MORE_STEPS = 4
 """Newton steps before the last one for pairs whose slopes are known in double precision."""
 
 AROUND = 10
 """Points of the grid that the polynomial goes through. The slope is analytic in a strip of
-half-width π, and these are a ninth of that apart: the polynomial leaves some 1e-7 of it."""
+half-width π, and these are less than an eighth of that apart: the polynomial leaves some 1e-7."""
 
 BESIDE = AROUND // 2 - 1
 """Points of the grid beyond each of its ends, for a polynomial in the cell next to it."""
@@ -165,13 +162,13 @@ def _highest(
     return jnp.take_along_axis(hsq, jnp.argmax(values, axis=0)[None], axis=0)[0]
 
 
-def below_zero_eigenvalues(n: int) -> float:
+def range_below_positive(n: int) -> float:
     """How far below the positive eigenvalues of n individuals the grid goes where others are zero.
 
-    To where `_no_turn_beyond` says so of one zero eigenvalue that the covariates absorb, in a power
-    of ten, so that compiled programs stay few.
+    To where `_no_turn_beyond` is sure of a single one that the covariates absorb, in a power of
+    ten, so that compiled programs stay few.
     """
-    return max(LEAST_RANGE, 10.0 ** np.ceil(np.log10(2.5 * n)))
+    return float(10.0 ** np.ceil(np.log10(2.5 * n)))
 
 
 def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: Array) -> Array:
@@ -310,7 +307,7 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         absorbs=absorbs,
         restricted=pairs.restricted,
     )
-    points = GRID_POINTS if how.singular else min(how.points, GRID_POINTS)
+    points = GRID_POINTS if how.singular else how.points
     spike = pairs.absorbed | profile.spike
     top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))

@@ -16,7 +16,7 @@ from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
 from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
 from lmmlite_jax.mapping.refit_columns import ColumnsRefit, refit_columns
-from lmmlite_jax.mapping.refit_maximum import HowToRefit, below_zero_eigenvalues
+from lmmlite_jax.mapping.refit_maximum import HowToRefit, range_below_positive
 from lmmlite_jax.mapping.share_tests import (
     LN10,
     Number,
@@ -150,11 +150,11 @@ def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
 
 def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     """How pairs of a block are fitted."""
-    below = below_zero_eigenvalues(int(block.n)) if block.singular else None
+    below = range_below_positive(int(block.n)) if block.singular else None
     return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
-        points=grid_points(block.individuals.skeleton, below or 1.0),
+        points=grid_points(block.individuals.skeleton, below),
         below=below,
     )
 

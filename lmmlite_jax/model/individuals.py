@@ -45,6 +45,8 @@ class Individuals:
         Which of the wider ones are left out here.
     pattern : Pattern
         Decomposition of these individuals' kinship (leading axis 1), for the model alone.
+    skeleton : Skeleton
+        That of its eigenvalues, and those of other patterns.
     everyone : int
         Individuals for whom genotypes are given.
     reml, dtype : bool, str

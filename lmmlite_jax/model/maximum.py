@@ -233,10 +233,10 @@ def even_grid(skeleton: Skeleton, cells: int, below: float | None = None) -> Eve
     return EvenGrid(a, b, a, cells) if below is None else EvenGrid(0 * a, b, a / below, cells)
 
 
-def grid_points(skeleton: Skeleton, below: float = 1.0) -> int:
-    """Points that an `EvenGrid` needs between its ends, for its range in half decades."""
+def grid_points(skeleton: Skeleton, below: float | None = None) -> int:
+    """Points that an `even_grid` needs between its ends, for its range in half decades."""
     ratio = min(float(skeleton.smallest), 1.0) / max(float(skeleton.largest), 1.0)
-    decades = np.ceil(2 * np.log10(below / min(ratio, NARROWEST)) - 1e-9) / 2
+    decades = np.ceil(2 * np.log10((below or 1.0) / min(ratio, NARROWEST)) - 1e-9) / 2
     return max(FEWEST_POINTS, int(np.ceil(decades * np.log(10) / STEP)) - 1)
 
 
@@ -249,7 +249,7 @@ def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"]) -> int:
     unknown = is_traced(skeleton.smallest, skeleton.largest, zeros)
     if unknown or np.any(np.asarray(zeros) > 0):
         return GRID_POINTS
-    return min(GRID_POINTS, grid_points(skeleton))
+    return grid_points(skeleton)
 
 
 def where_linear(skeleton: Skeleton) -> Float[Array, ""]:

@@ -91,9 +91,9 @@ def cores() -> int:
 
 def in_background(function: Callable[[], A]) -> Future[A]:
     """What a function of NumPy's returns, at work on a thread of its own."""
-    with_one = ThreadPoolExecutor(1)
-    found = with_one.submit(function)
-    with_one.shutdown(wait=False)
+    thread = ThreadPoolExecutor(1)
+    found = thread.submit(function)
+    thread.shutdown(wait=False)
     return found
 
 

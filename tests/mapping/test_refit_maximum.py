@@ -9,7 +9,7 @@ from helpers import random_kinship, with_variance
 
 import lmmlite_jax as lmm
 from lmmlite_jax.mapping import refit
-from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond, below_zero_eigenvalues
+from lmmlite_jax.mapping.refit_maximum import _no_turn_beyond, range_below_positive
 from lmmlite_jax.model.maximum import even_grid
 from lmmlite_jax.model.precision import double_precision, in_float64
 from lmmlite_jax.model.skeleton import skeleton
@@ -111,7 +111,7 @@ def test_a_maximum_beside_one_at_zero_or_one_is_not_missed(scale):
 @pytest.mark.parametrize("n", [3, 178, 4000, 100_000])
 def test_the_grid_ends_where_an_absorbed_null_space_leaves_no_turn(n):
     """One zero eigenvalue outweighs what the n others change below there."""
-    assert 1.1 * (n + 1) / below_zero_eigenvalues(n) < 1
+    assert 1.1 * (n + 1) / range_below_positive(n) < 1
 
 
 @pytest.mark.parametrize("below", [None, 1e3])

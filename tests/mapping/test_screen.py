@@ -94,7 +94,7 @@ def test_a_screen_changes_no_digit(kind, kept, device, nulls, monkeypatch):
         same(screened, lmm.scan(null, G, keep=kept))
 
 
-def test_a_trait_beyond_help_has_no_markers_rotated_in_double(nulls):
+def test_a_trait_beyond_help_or_one_of_many_has_no_markers_rotated_in_double(nulls):
     null, _ = nulls["pedigree"]
     (label,) = null.kinship_labels
     block = next(block for blocks in null.batches(label) for block in blocks)
@@ -102,6 +102,11 @@ def test_a_trait_beyond_help_has_no_markers_rotated_in_double(nulls):
     assert not traits.wants_double
     doubtful = traits._replace(margin=traits.margin + 0.1 * first)
     assert doubtful.wants_double
+    one_of_many = traits._replace(
+        margin=np.resize(traits.margin, 1000) + 0.1 * (np.arange(1000) == 0),
+        margin_double=np.resize(traits.margin_double, 1000),
+    )
+    assert not one_of_many.wants_double
     assert not doubtful._replace(margin_double=traits.margin_double + 0.4 * first).wants_double
 
 
