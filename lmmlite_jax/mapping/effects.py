@@ -186,7 +186,7 @@ def _eliminate(b: Array, d: Array, varies: Array, inverse: bool = False) -> _Eli
 
 def _explained(found: _Elimination) -> Array:
     """Sum of squares that the columns explain together, (B, T)."""
-    return reduce(add, (score**2 / left for score, left in found.scores))
+    return reduce(add, (score * (score / left) for score, left in found.scores))
 
 
 def _rank(found: _Elimination) -> Array:
@@ -198,24 +198,31 @@ def effects_of_sums(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -
     """Coefficients and their standard errors, NaN for columns left out."""
     found = _eliminate(b, d, varies, inverse=True)
     scores, inverse, kept = found
-    rank = _rank(found)
-    share = jnp.where(rank > 0, _explained(found) / rss.astype(b.dtype), 0.0)
+    rank, tested = _rank(found), rss > 0
+    known = [keep & tested for keep in kept]
+    by_itself = [
+        jnp.where(one, score / left, jnp.nan)
+        for one, (score, left) in zip(known, scores, strict=True)
+    ]
+    # Each is written once and read again, where XLA would divide for every use.
+    by_itself = lax.optimization_barrier(by_itself)
+    explained = beta = norm = jnp.zeros(())
+    for one, own, (score, left), row in zip(known, by_itself, scores, inverse, strict=True):
+        used = jnp.where(one, own, 0.0)
+        explained = explained + score * used
+        beta = beta + row * used
+        norm = norm + jnp.where(one, row**2 / left, 0.0)
+    share = jnp.where(tested, explained / rss.astype(b.dtype), 0.0)
     residual = rss * jnp.maximum(1 - share, 0.0) / (dof - rank)
-    used = jnp.stack([jnp.broadcast_to(keep, share.shape) for keep in kept])
-    beta = norm = jnp.zeros(())
-    for row, keep, (score, left) in zip(inverse, kept, scores, strict=True):
-        beta = beta + row * (score / left)
-        norm = norm + jnp.where(keep, row**2 / left, 0.0)
-    share = jnp.where(rank > 0, share, jnp.nan)
-    known = used & jnp.isfinite(share)
-    norm = jnp.where(used, norm, 1.0)  # the root has no derivative at zero
+    in_use = jnp.stack(known)
+    norm = jnp.where(in_use, norm, 1.0)  # the root has no derivative at zero
 
     def columns(values: Array) -> Array:
-        return jnp.moveaxis(jnp.where(known, values, jnp.nan), 0, -1)
+        return jnp.moveaxis(jnp.where(in_use, values, jnp.nan), 0, -1)
 
     return Effects(
-        columns(beta),
+        by_itself[0][..., None] if len(by_itself) == 1 else columns(beta),
         columns(jnp.sqrt(residual * norm)),
-        share,
+        jnp.where(tested & (rank > 0), share, jnp.nan),
         jnp.broadcast_to(rank, share.shape),
     )

@@ -34,7 +34,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import in_background, on_all_cores
+from lmmlite_jax.model.threads import on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -142,11 +142,10 @@ class All:
     def __init__(self, M: int, m: int, method: Method, first: All | None = None) -> None:
         self.method = method
         if first is None:
-            # Clearing so much memory takes as long as fitting the traits, which goes on meanwhile.
-            self.kept = unset_pairs((M, m), method)
-            self._cleared = in_background(self.kept.clear)
+            # To clear it all would take as long as fitting the traits.
+            self.kept, self._seen = unset_pairs((M, m), method), np.zeros(M, bool)
         else:
-            self.kept, self._cleared = first.kept, first._cleared
+            self.kept, self._seen = first.kept, first._seen
         self._waiting: list[Tile] = []
         self._computed: _Computed | None = None
         self._joined: JoinedTraits | None = None
@@ -159,6 +158,8 @@ class All:
 
     def _test(self) -> None:
         waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._clear_others(waiting)
         joined = [tile.block for tile in waiting if are_joined(tile.block)]
         if self.method.variance == "null" and any(block.individuals.wider for block in joined):
             if self._joined is None or not self._joined.are_of(joined):
@@ -172,6 +173,24 @@ class All:
         several = on_all_cores if self.method.variance == "refit" else map
         for tile, pairs in zip(waiting, several(self._tests, waiting), strict=True):
             self._keep(tile.numbers, tile.block.traits, pairs)
+
+    def _clear_others(self, waiting: Sequence[Tile]) -> None:
+        """Clear what markers that come for the first time have of other traits than these."""
+        numbers = waiting[0].numbers
+        new = numbers[~self._seen[numbers]]
+        self._seen[new] = True
+        others = np.ones(self.kept.lod.shape[1], bool)
+        for tile in waiting:
+            others[tile.block.traits[tile.block.traits >= 0]] = False
+        self._clear(new, np.flatnonzero(others))
+
+    def _clear(self, markers: Int[np.ndarray, " B"], traits: Int[np.ndarray, " T"]) -> None:
+        if markers.size == 0 or traits.size == 0:
+            return
+        for kept in self.kept:
+            if kept is not None:
+                nothing = np.broadcast_to(np.nan, (markers.size, traits.size, *kept.shape[2:]))
+                _put(np.asarray(kept), markers, traits, nothing)
 
     def _tests(self, tile: Tile) -> Pairs:
         block, method = tile.block, self.method
@@ -190,7 +209,6 @@ class All:
         places = np.flatnonzero(traits >= 0)
         if places.size == 0:
             return
-        self._cleared.result()
         for kept, values in zip(self.kept, pairs, strict=True):
             if kept is not None:
                 own = np.asarray(values)[: numbers.size, as_run(places)]
@@ -201,7 +219,7 @@ class All:
         self._test()
         if self._computed is not None:
             self._write(*self._computed)
-        self._cleared.result()
+        self._clear(np.flatnonzero(~self._seen), np.arange(self.kept.lod.shape[1]))
         return self.kept, None, None
 
 

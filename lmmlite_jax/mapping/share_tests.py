@@ -16,7 +16,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from lmmlite_jax.mapping.logarithm import minus_log1m
 from lmmlite_jax.mapping.method import Method
+from lmmlite_jax.mapping.piecewise import interpolated, points_of_pieces, value_in_pieces
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.precision import AnyArray
 
@@ -47,12 +49,6 @@ _NODES = 7  # of a piece
 _LARGEST_ROOT = 6.1  # of v: 1 - r² is 1e-16 there, the last number below 1
 
 _FEWEST_PIECES = 2048
-
-_BITS_OF_FRACTION = 52
-
-_BITS_OF_ROOT_HALF = np.float64(0.5**0.5).view(np.int64)
-
-_ARTANH_TERMS = 9  # of z² up to 0.0295: the next is 2e-17
 
 
 @partial(jax.jit, static_argnames="method")
@@ -124,11 +120,9 @@ def tabulated(dof: float, n: float, method: Method) -> Tabulated:
     """
     needed = (48 if method.columns == 1 else 100) * np.sqrt(dof)
     pieces = max(_FEWEST_PIECES, 1 << int(np.ceil(np.log2(needed))))
-    at = np.cos((np.arange(_NODES) + 0.5) * np.pi / _NODES)
-    v = (np.arange(pieces)[:, None] + 0.5 + at / 2) * (_LARGEST_ROOT / pieces)
+    v = points_of_pieces(pieces, _NODES) * (_LARGEST_ROOT / pieces)
     values = np.asarray(_log10p_of_ranks(v**2, dof, n, method))
-    fitted = np.linalg.solve(np.vander(at, increasing=True), values.reshape(-1, _NODES).T)
-    return Tabulated(fitted, np.asarray(dof), np.asarray(n))
+    return Tabulated(interpolated(values), np.asarray(dof), np.asarray(n))
 
 
 @partial(jax.jit, static_argnames="method")
@@ -148,41 +142,16 @@ def tabulated_share_tests(
 ) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"]]:
     """As `share_tests`, to 1e-12 of a p-value's logarithm or 1e-14."""
     none, share = _checked(share)
-    log_ratio = _minus_log1m(share)
+    lod = jnp.where(none, jnp.nan, table.n / 2 * minus_log1m(share) / LN10)
+    lod = lax.optimization_barrier(lod)  # what follows needs nothing else
+    log_ratio = jnp.where(lod >= 0, lod * (2 * LN10 / table.n), 0.0)
     pieces = table.coefficients.shape[1] // method.columns
     at = jnp.sqrt(log_ratio) * (pieces / _LARGEST_ROOT)
-    piece = jnp.minimum(at, pieces - 1.0).astype(jnp.int32)
-    within = 2 * (at - piece) - 1
-    place = piece if method.columns == 1 else piece + pieces * jnp.maximum(rank - 1, 0)
-    log10p = jnp.zeros_like(log_ratio)
-    for coefficient in table.coefficients[::-1]:
-        log10p = log10p * within + coefficient.at[place].get(mode="promise_in_bounds")
+    of_fewer = 0 if method.columns == 1 else pieces * jnp.maximum(rank - 1, 0)
+    log10p = value_in_pieces(table.coefficients, at, pieces, of_fewer)
     log10p = jnp.where(log_ratio > 0, log10p, 0.0)
     log10p = jnp.where(log_ratio < jnp.inf, log10p, jnp.inf)
-    return (
-        jnp.where(none, jnp.nan, table.n / 2 * log_ratio / LN10),
-        jnp.where(none | (rank == 0), jnp.nan, log10p),
-    )
-
-
-def _minus_log1m(share: Float[AnyArray, "*pairs"]) -> Float[Array, "*pairs"]:
-    """-log(1 - share) of shares from 0 to 1, to 4e-16 of it.
-
-    XLA's log1p takes four times as long, and is wrong by up to 3e-14.
-
-    1 - share is 2^k m, m between √½ and √2, and log m = 2 artanh z, z = (m-1)/(m+1).
-    """
-    bits = lax.bitcast_convert_type(1 - share, jnp.int64)
-    k = (bits - _BITS_OF_ROOT_HALF) >> _BITS_OF_FRACTION
-    m = lax.bitcast_convert_type(bits - (k << _BITS_OF_FRACTION), jnp.float64)
-    change = jnp.where(k == 0, -share, m - 1)
-    z = change / (2 + change)
-    square = z * z
-    series = jnp.zeros_like(z)
-    for power in range(_ARTANH_TERMS, 0, -1):
-        series = (series + 1 / (2 * power + 1)) * square
-    found = -2 * (z + z * series) - k.astype(jnp.int32) * np.log(2)
-    return jnp.where(share < 1, found, jnp.inf)
+    return lod, jnp.where(jnp.isnan(lod) | (rank == 0), jnp.nan, log10p)
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
@@ -22,7 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from lmmlite_jax.model.precision import double_precision
 
-__all__ = ["cores", "few_blas_threads", "in_background", "on_all_cores", "on_cpu", "side_by_side"]
+__all__ = ["cores", "few_blas_threads", "on_all_cores", "on_cpu", "side_by_side"]
 
 MOST_FOR_ONE_THREAD = 600
 """Largest matrix whose decomposition gains less by threads than what follows loses by them."""
@@ -87,14 +87,6 @@ def on_cpu() -> bool:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_background(function: Callable[[], A]) -> Future[A]:
-    """What a function of NumPy's returns, at work on a thread of its own."""
-    thread = ThreadPoolExecutor(1)
-    found = thread.submit(function)
-    thread.shutdown(wait=False)
-    return found
 
 
 def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
