@@ -56,6 +56,10 @@ half-width π, and these are less than an eighth of that apart: the polynomial l
 BESIDE = AROUND // 2 - 1
 """Points of the grid beyond each of its ends, for a polynomial in the cell next to it."""
 
+BELOW = 100.0
+"""How far below the positive eigenvalues the slope has the sign that the zero ones give it, but for
+few pairs."""
+
 ROOT_STEPS = 4
 """Newton steps from the middle of a cell to the root of the polynomial."""
 
@@ -162,13 +166,14 @@ def _highest(
     return jnp.take_along_axis(hsq, jnp.argmax(values, axis=0)[None], axis=0)[0]
 
 
-def range_below_positive(n: int) -> float:
+def range_below_positive(n: int, *, restricted: bool) -> float:
     """How far below the positive eigenvalues of n individuals the grid goes where others are zero.
 
-    To where `_no_turn_beyond` is sure of a single one that the covariates absorb, in a power of
-    ten, so that compiled programs stay few.
+    Covariates that absorb zero eigenvalues leave none to a restricted likelihood. For others, to
+    where `_no_turn_beyond` is sure of a single one that is absorbed, in a power of ten, so that
+    compiled programs stay few.
     """
-    return float(10.0 ** np.ceil(np.log10(2.5 * n)))
+    return BELOW if restricted else float(10.0 ** np.ceil(np.log10(2.5 * n)))
 
 
 def _more_steps(terms: PairTerms, hsq: Array, low: Array, high: Array, inside: Array) -> Array:

@@ -150,7 +150,9 @@ def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
 
 def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     """How pairs of a block are fitted."""
-    below = range_below_positive(int(block.n)) if block.singular else None
+    restricted, below = method.test == "wald", None
+    if block.singular:
+        below = range_below_positive(int(block.n), restricted=restricted)
     return HowToRefit(
         restricted=method.test == "wald",
         corrected=not method.asymptotic,
