@@ -22,6 +22,7 @@ from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.programs import WIDE_VECTORS
 from lmmlite_jax.model.tested_traits import RefitTraits
 
 __all__ = ["Refit", "refit_block", "refit_few", "refit_pairs"]
@@ -61,7 +62,7 @@ class _Scaled(NamedTuple):
     varies: Bool[Array, " B"]
 
 
-@partial(jax.jit, static_argnames=("how",))
+@partial(jax.jit, static_argnames=("how",), compiler_options=WIDE_VECTORS)
 def refit_block(markers: Markers, traits: RefitTraits, tol: Array, *, how: HowToRefit) -> Refit:
     """Fit every pair of B markers of one column and T traits: shapes (B, T)."""
     scaled = _scaled(markers)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
+from lmmlite_jax.mapping.logarithm import minus_log1m
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
 from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
@@ -24,10 +25,12 @@ from lmmlite_jax.mapping.share_tests import (
     share_tests,
     tabulated_share_tests,
 )
+from lmmlite_jax.mapping.student_tails import log10p_t
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.maximum import grid_points
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.programs import WIDE_VECTORS
 from lmmlite_jax.model.tested_traits import Traits
 from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -154,14 +157,14 @@ def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
     if block.singular:
         below = range_below_positive(int(block.n), restricted=restricted)
     return HowToRefit(
-        restricted=method.test == "wald",
+        restricted=restricted,
         corrected=not method.asymptotic,
         points=grid_points(block.individuals.skeleton, below),
         below=below,
     )
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(jax.jit, static_argnames="method", compiler_options=WIDE_VECTORS)
 def every_test(markers: Markers, traits: Traits, table: Tabulated, method: Method) -> Pairs:
     """As `pair_statistics`, h² fixed, for many markers: one program, p-values from a table."""
     found = effects_of_block(markers, traits)
@@ -240,12 +243,13 @@ def _scores_at_angles(dof: float, n: float, method: Method) -> Float[np.ndarray,
     return np.concatenate(found)
 
 
-@partial(jax.jit, static_argnames="method")
+@partial(jax.jit, static_argnames="method", compiler_options=WIDE_VECTORS)
 def _refit_tests(refit: Refit, dof: Number, n: Number, method: Method) -> tuple[AnyArray, AnyArray]:
     log10p = _refit_log10p(refit, dof, method)
     if method.test == "lrt":
         return refit.ratio / (2 * LN10), log10p
-    return n / 2 * jnp.log1p((refit.beta / refit.se) ** 2 / (dof - 1)) / LN10, log10p
+    share = 1 / (1 + (dof - 1) * (refit.se / refit.beta) ** 2)
+    return n / 2 * minus_log1m(share) / LN10, log10p
 
 
 def _refit_log10p(refit: Refit, dof: Number, method: Method) -> AnyArray:
@@ -260,9 +264,16 @@ def _refit_log10p(refit: Refit, dof: Number, method: Method) -> AnyArray:
         ratio = _corrected_ratio(refit)
         if method.asymptotic:
             return log10p_chi2(ratio, 1)
-        return log10p_f(jnp.expm1(ratio / dof), 1, dof - 1)
+        return _log10p_of_ratio(jnp.expm1(ratio / dof), jnp.broadcast_to(dof - 1, ratio.shape))
     left = 1 / (1 / (dof - 1) + refit.spread / 2)
-    return log10p_f((refit.beta / refit.se) ** 2 / (1 + 2 * refit.bias) / left, 1, left)
+    return _log10p_of_ratio((refit.beta / refit.se) ** 2 / (1 + 2 * refit.bias) / left, left)
+
+
+def _log10p_of_ratio(ratio: AnyArray, left: AnyArray) -> AnyArray:
+    """As `log10p_f` of one column, in the way that compiles or computes faster."""
+    if ratio.size <= REFITS_AT_ONCE:
+        return log10p_f(ratio, 1, left)
+    return log10p_t(ratio.ravel(), left.ravel()).reshape(ratio.shape)
 
 
 def _corrected_ratio(refit: Refit) -> AnyArray:

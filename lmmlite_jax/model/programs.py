@@ -13,7 +13,11 @@ from pathlib import Path
 from threading import Lock
 from time import monotonic
 
-__all__ = ["Programs", "make_room"]
+__all__ = ["WIDE_VECTORS", "Programs", "make_room"]
+
+WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
+"""Compiler options of programs that mostly work element by element: XLA has 256 bits, though matrix
+products take all that a processor has."""
 
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = Path("/proc/sys/vm/max_map_count")
