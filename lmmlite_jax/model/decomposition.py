@@ -25,7 +25,12 @@ from lmmlite_jax.model.rotation import (
     project,
     zero_eigenvalue,
 )
-from lmmlite_jax.model.skeleton import RANK_TOLERANCE, Skeleton, interval_skeleton
+from lmmlite_jax.model.skeleton import (
+    RANK_TOLERANCE,
+    Skeleton,
+    interval_skeleton,
+    spectrum_skeleton,
+)
 from lmmlite_jax.model.threads import on_cpu
 
 __all__ = ["Pattern", "Sample", "decompose", "shared_skeleton", "widened"]
@@ -37,6 +42,10 @@ patterns of missing values, or more covariates, have smaller positive eigenvalue
 WIDE = 1e-2
 """Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
 are often closer together."""
+
+TINY = 1e-6
+"""Smallest eigenvalue of N'KN, as a part of the largest, from which its digits are the same however
+it is found."""
 
 FAR_FROM_ROUNDING = 1e-5
 """Smallest eigenvalue of K, as a part of the largest, from which the determinant of its covariates'
@@ -72,8 +81,9 @@ def shared_skeleton(
     eigenvalues of a pattern lie between the smallest and the largest of everyone's. Only where
     some of these are zero can a pattern have smaller positive ones: see `widened`.
 
-    ``complete`` says that there is no pattern but everyone. Where the extreme eigenvalues are
-    known, they are given as ``whole``, inside a trace.
+    ``complete`` says that there is no pattern but everyone: then restricted likelihoods have the
+    eigenvalues found here and no others, but for more covariates. Where the extreme eigenvalues of
+    K are known, they are given as ``whole``, inside a trace.
     """
     if whole is not None:
         return interval_skeleton(RANK_TOLERANCE, whole.largest), whole
@@ -86,9 +96,12 @@ def shared_skeleton(
     whole = Extremes(spectrum[0], spectrum[-1])
     ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]
     if ratio < (WIDE if reml else REGULAR) and not is_traced(sample.X):
-        beside = _spectrum_beside(K, sample.weighted_covariates(), np.asarray(spectrum), whole)
+        X = sample.weighted_covariates()
+        beside, exact = _spectrum_beside(K, X, np.asarray(spectrum), whole)
         used = beside if reml else np.concatenate([beside, spectrum])
         positive = used[used > zero_eigenvalue(whole)]
+        if complete and reml and exact and positive.size and positive[0] > TINY * positive[-1]:
+            return spectrum_skeleton(positive), whole
         if positive.size:
             largest = positive.max()
             ratio = float(positive.min() / largest)
@@ -111,8 +124,8 @@ def _spectrum_beside(
     X: Float[AnyArray, "n p"],
     spectrum: Float[np.ndarray, " n"],
     whole: Extremes,
-) -> Float[np.ndarray, " q"]:
-    """Eigenvalues of K in the complement of X, ascending, as `project` finds them.
+) -> tuple[Float[np.ndarray, " q"], bool]:
+    """Eigenvalues of K in the complement of X, ascending, as `project` finds them, and if exact.
 
     Where X takes in the null space of K, as the intercept does that of centred genotypes, they lie
     between K's positive eigenvalues: it is these then, if they are close together.
@@ -124,9 +137,9 @@ def _spectrum_beside(
     if positive.size and positive[0] >= WIDE * positive[-1]:
         absorbed = np.sum(np.linalg.eigvalsh(Q.T @ KQ) <= zero)
         if absorbed >= spectrum.size - positive.size:
-            return positive
+            return positive, False
     half = KQ - Q @ (Q.T @ KQ / 2) + Q * (np.linalg.norm(K) / 2)
-    return np.asarray(np.linalg.eigvalsh(K - Q @ half.T - half @ Q.T)[X.shape[1] :])
+    return np.asarray(np.linalg.eigvalsh(K - Q @ half.T - half @ Q.T)[X.shape[1] :]), True
 
 
 class Pattern(NamedTuple):

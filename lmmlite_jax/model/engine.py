@@ -35,7 +35,7 @@ from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import LMMFit
 from lmmlite_jax.model.rotation import Extremes
-from lmmlite_jax.model.skeleton import Skeleton
+from lmmlite_jax.model.skeleton import Skeleton, of_same_range
 from lmmlite_jax.model.threads import cores, few_blas_threads, on_cpu, side_by_side
 
 __all__ = ["Engine", "Group", "bytes_of", "make_engine", "of_one_decomposition"]
@@ -87,8 +87,9 @@ class Engine(NamedTuple):
         )
 
     def with_covariates(self, X: Float[np.ndarray, "n p"]) -> Engine:
-        """The same kinship beside other covariates."""
-        return self._replace(sample=self.sample._replace(X=X))
+        """The same kinship beside more covariates, which move its eigenvalues closer together."""
+        sample = self.sample._replace(X=X)
+        return self._replace(sample=sample, skeleton=of_same_range(self.skeleton))
 
     def fit(
         self,

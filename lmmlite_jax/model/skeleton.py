@@ -13,11 +13,15 @@ n, the covariates or the single eigenvalues, so that one skeleton serves a regul
 each of its principal submatrices, and each projection of those (Cauchy interlacing; a singular one
 can have projections with smaller positive eigenvalues than its own: see `decomposition`).
 Eigenvalues of exactly zero, whose weight 1/(1-h) has no bound, are kept apart.
+
+Where the eigenvalues are known, and no others will come, those far from the rest are nodes and
+points themselves, μ = δ = λ: that leaves them no error, and multiplies that of the others by less
+than 1. The rest lies in a shorter interval.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -31,7 +35,14 @@ from scipy.special import ellipk, ellipkm1
 from lmmlite_jax.model.inputs import ArrayOrFrame
 from lmmlite_jax.model.precision import AnyArray, Scalar, in_float64, is_traced
 
-__all__ = ["RANK_TOLERANCE", "Skeleton", "interval_skeleton", "skeleton"]
+__all__ = [
+    "RANK_TOLERANCE",
+    "Skeleton",
+    "interval_skeleton",
+    "of_same_range",
+    "skeleton",
+    "spectrum_skeleton",
+]
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues up to this part of the largest are zero: double precision leaves them few digits."""
@@ -43,6 +54,17 @@ WIDE_ERROR = 1e-9
 """Error of a skeleton over so many decades."""
 
 MAX_NODES = 150
+
+MOST_ALONE = 8
+"""Eigenvalues at either end that can be nodes."""
+
+NODES_OF_A_DECADE = 7.2
+
+LEAST_APART = 1e-2
+"""Between logarithms of eigenvalues that are nodes: functions of closer ones are too much alike."""
+
+MEASURED = 300
+"""Eigenvalues for which a skeleton's error is measured."""
 
 
 @jax.tree_util.register_dataclass
@@ -177,6 +199,44 @@ def interval_skeleton(ratio: float, largest: Scalar, tol: float = 1e-10) -> Skel
     return _scaled(_unit_skeleton(decades, error), largest)
 
 
+def of_same_range(skeleton: Skeleton) -> Skeleton:
+    """The `interval_skeleton` of all spectra that go as far as one that has a skeleton."""
+    return interval_skeleton(float(skeleton.smallest / skeleton.largest), skeleton.largest)
+
+
+def spectrum_skeleton(spectrum: Float[np.ndarray, " q"], tol: float = 1e-10) -> Skeleton:
+    """Skeleton of these positive eigenvalues, ascending, and of no others between them.
+
+    Those far from the rest are nodes, if that takes fewer: an even number, so that spectra that
+    differ little share a compiled program.
+    """
+    largest, values = spectrum[-1], spectrum / spectrum[-1]
+    every = interval_skeleton(float(values[0]), largest, tol)
+    low, high = _far_from_rest(values), _far_from_rest(1 / values[::-1])
+    rest = values[low : values.size - high]
+    alone = np.concatenate([values[:low], values[values.size - high :]])
+    if min(alone.size, rest.size) == 0 or np.any(np.diff(np.log(alone)) < LEAST_APART):
+        return every
+    condition = float(rest[-1] / rest[0])
+    needed = next(r for r in range(1, MAX_NODES) if _zolotarev(condition, r)[2] <= 0.9 * tol)
+    nodes, deltas, _ = _zolotarev(condition, needed + (needed + alone.size) % 2)
+    some = values[np.linspace(0, values.size - 1, MEASURED).astype(int)]
+    unit = _solved(
+        np.sort(np.append(rest[-1] * nodes, alone)),
+        np.sort(np.append(rest[-1] * deltas, alone)),
+        np.union1d(some, alone),
+    )
+    if unit["nodes"].size < every.nodes.size and unit["error"] <= tol:
+        return replace(_scaled(unit, largest), smallest=every.smallest)
+    return every
+
+
+def _far_from_rest(values: Float[np.ndarray, " q"]) -> int:
+    """How many of the smallest eigenvalues are nodes rather than in the interval of the rest."""
+    ends = values[: MOST_ALONE + 1]
+    return int(np.argmax(NODES_OF_A_DECADE * np.log10(ends / ends[0]) - np.arange(ends.size)))
+
+
 def _scaled(unit: dict[str, np.ndarray], largest: Scalar) -> Skeleton:
     # NumPy's arithmetic compiles nothing.
     largest = jnp.asarray(largest) if is_traced(largest) else np.asarray(largest)
@@ -198,30 +258,41 @@ def _scaled(unit: dict[str, np.ndarray], largest: Scalar) -> Skeleton:
 @lru_cache(maxsize=128)
 def _unit_skeleton(decades: float, tol: float) -> dict[str, np.ndarray]:
     condition = 10.0**decades
+    spectrum = np.geomspace(1 / condition, 1, MEASURED)
     best = np.inf
     tries = (r for r in range(1, MAX_NODES) if _zolotarev(condition, r)[2] <= 0.9 * tol)
     for r in islice(tries, 5):  # the first will do, unless rounding needs the room of another node
         nodes, deltas, _ = _zolotarev(condition, r)
-        matrix = 2 * np.sqrt(deltas[:, None] * nodes) / (nodes + deltas[:, None])
-        # Pivoting grades the rows of the triangle: its explicit inverse is as good as solving.
-        orthogonal, triangle, order = qr(matrix, pivoting=True)
-        inverse = solve_triangular(triangle, np.eye(r))[np.argsort(order)]
-        measured = _measured_error(condition, nodes, deltas, orthogonal, inverse)
-        best = min(best, measured)
-        if measured <= tol:
-            return {
-                "smallest": np.asarray(1 / condition),
-                "nodes": nodes,
-                "deltas": deltas,
-                "error": np.asarray(measured),
-                "orthogonal": orthogonal,
-                "inverse": inverse,
-            }
+        unit = _solved(nodes, deltas, spectrum)
+        if unit["error"] <= tol:
+            return unit
+        best = min(best, float(unit["error"]))
     raise ValueError(
         f"a skeleton of relative error {tol:.1e} is out of reach of double precision for "
         f"eigenvalues over {decades:g} decades, the best has {best:.1e}: "
         "ask for a larger tolerance."
     )
+
+
+def _solved(
+    nodes: Float[np.ndarray, " r"],
+    deltas: Float[np.ndarray, " r"],
+    spectrum: Float[np.ndarray, " some"],
+) -> dict[str, np.ndarray]:
+    """A skeleton of these nodes and points, its error measured for some eigenvalues up to 1."""
+    matrix = 2 * np.sqrt(deltas[:, None] * nodes) / (nodes + deltas[:, None])
+    # Pivoting grades the rows of the triangle: its explicit inverse is as good as solving.
+    orthogonal, triangle, order = qr(matrix, pivoting=True)
+    inverse = solve_triangular(triangle, np.eye(nodes.size))[np.argsort(order)]
+    measured = _measured_error(spectrum, nodes, deltas, orthogonal, inverse)
+    return {
+        "smallest": np.asarray(spectrum[0]),
+        "nodes": nodes,
+        "deltas": deltas,
+        "error": np.asarray(measured),
+        "orthogonal": orthogonal,
+        "inverse": inverse,
+    }
 
 
 def _zolotarev(
@@ -246,17 +317,16 @@ def _zolotarev(
 
 
 def _measured_error(
-    condition: float,
+    spectrum: Float[np.ndarray, " some"],
     nodes: Float[np.ndarray, " r"],
     deltas: Float[np.ndarray, " r"],
     orthogonal: Float[np.ndarray, "r r"],
     inverse: Float[np.ndarray, "r r"],
 ) -> float:
-    spectrum = np.geomspace(1 / condition, 1, 300)
     matrix = 2 * np.sqrt(deltas[:, None] * spectrum) / (spectrum + deltas[:, None])
     combined = inverse @ (orthogonal.T @ matrix)
     # δ from h = 1 - 1e-13 down to h = 1e-6, at K's own scale.
-    delta = np.geomspace(1e-13 / condition, 1e6, 1000)[:, None]
+    delta = np.geomspace(1e-13 * spectrum[0], 1e6, 1000)[:, None]
     exact = np.sqrt(spectrum) / (spectrum + delta)
     skeletal = (np.sqrt(nodes) / (nodes + delta)) @ combined
     return float(np.max(np.abs(skeletal / exact - 1)))

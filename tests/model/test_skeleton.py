@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from helpers import centred, random_kinship
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import lmmlite_jax as lmm
+from lmmlite_jax.model.skeleton import interval_skeleton, spectrum_skeleton
 
 HSQ = np.concatenate([np.linspace(0, 1, 401)[:-1], 1 - np.geomspace(1e-7, 1e-3, 200)])
 
@@ -88,6 +89,47 @@ def test_no_spectrum_breaks_the_promised_error(spectrum, seed):
     few = lmm.skeleton(spectrum)
     assert float(few.error) <= 1e-10
     assert error_of_sums(spectrum, few, terms_for(spectrum, seed)) < 1e-9
+
+
+@settings(max_examples=60, deadline=None)
+@given(spectra(), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2**31))
+def test_eigenvalues_far_from_the_rest_are_nodes(spectrum, low, high, seed):
+    """They take no more nodes than the interval does, and any spectrum keeps its promise."""
+    rng = np.random.default_rng(seed)
+    inner = np.sort(spectrum[spectrum > 0])
+    below = inner[0] / np.cumprod(rng.uniform(1.5, 20, low))
+    above = inner[-1] * np.cumprod(rng.uniform(1.5, 20, high))
+    known = np.concatenate([below[::-1], inner, above])
+    assume(known[-1] < 1e10 * known[0])
+    few, every = spectrum_skeleton(known), interval_skeleton(known[0] / known[-1], known[-1])
+    assert few.nodes.size <= every.nodes.size
+    assert (float(few.smallest), float(few.largest)) == (every.smallest, every.largest)
+    assert error_of_sums(known, few, terms_for(known, seed)) < 1e-9
+
+
+def test_two_eigenvalues_far_from_the_rest_save_half_of_the_nodes():
+    rest = np.geomspace(0.1, 1, 100)
+    few = spectrum_skeleton(np.concatenate([[0.005], rest, [20.0]]))
+    assert few.nodes.size == 16
+    assert interval_skeleton(0.005 / 20, 20.0).nodes.size == 30
+    np.testing.assert_allclose(few.nodes[[0, -1]], [0.005, 20.0], rtol=1e-15)
+    assert spectrum_skeleton(np.append(rest, [20.0, 20.001])).nodes.size > few.nodes.size
+
+
+def test_more_covariates_move_an_eigenvalue_that_was_far_from_the_rest():
+    """Their fits do not take it for one that is known."""
+    rng = np.random.default_rng(6)
+    n, X = 60, np.ones((60, 1))
+    basis = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    K = (basis * np.concatenate([[0.002], np.linspace(0.5, 1.5, n - 2), [40.0]])) @ basis.T
+    Y = np.linalg.cholesky(K) @ rng.standard_normal((n, 4)) + rng.standard_normal((n, 4))
+    own = basis[:, [-1]] + 0.5 * basis[:, [0]] + 0.1 * rng.standard_normal((n, 4))
+    found = lmm.NullModel(K, Y, X, paired_covariates=own).fit
+    for k in range(4):
+        rotated = lmm.eigen_rotation(K, Y[:, k], np.column_stack([X, own[:, k]]))
+        alone = lmm.fit_lmm(rotated.Kva, rotated.y, rotated.X)
+        assert float(found.hsq[k]) == pytest.approx(float(alone.hsq), abs=1e-8)
+        assert float(found.loglik[k]) == pytest.approx(float(alone.loglik), rel=1e-10)
 
 
 def test_the_number_of_nodes_does_not_depend_on_how_many_eigenvalues_there_are():
