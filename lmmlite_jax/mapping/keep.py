@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -34,7 +37,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import on_all_cores
+from lmmlite_jax.model.threads import cores, for_threads, on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -128,12 +131,12 @@ def traits_at_once(method: Method) -> int:
     return SCREENED_TRAITS if method.columns == 1 else REFIT_TRAITS
 
 
-class _Computed(NamedTuple):
-    """Tests of markers with traits, on the device."""
+class _Begun(NamedTuple):
+    """Tests of markers with traits, for which one may have to wait."""
 
     numbers: Int[np.ndarray, " B"]
     traits: Int[np.ndarray, " T"]
-    pairs: Pairs
+    pairs: Callable[[], Pairs]
 
 
 class All:
@@ -147,7 +150,10 @@ class All:
         else:
             self.kept, self._seen = first.kept, first._seen
         self._waiting: list[Tile] = []
-        self._computed: _Computed | None = None
+        self._begun: deque[_Begun] = deque()
+        # A program of refits keeps little more than one core busy; others keep all.
+        several = method.variance == "refit" and on_cpu()
+        self._threads = ThreadPoolExecutor(cores()) if several else None
         self._joined: JoinedTraits | None = None
 
     def add(self, tile: Tile) -> None:
@@ -166,13 +172,11 @@ class All:
                 self._joined = JoinedTraits(joined)
             done = np.array([-1])
             for traits, pairs in self._joined.tests(waiting[0].widest.rotated, self.method):
-                self._keep(waiting[0].numbers, traits, pairs)
+                self._keep(waiting[0].numbers, traits, partial(_itself, pairs))
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
-        # A program of refits keeps little more than one core busy; others keep all.
-        several = on_all_cores if self.method.variance == "refit" else map
-        for tile, pairs in zip(waiting, several(self._tests, waiting), strict=True):
-            self._keep(tile.numbers, tile.block.traits, pairs)
+        for tile in waiting:
+            self._keep(tile.numbers, tile.block.traits, self._begin(tile))
 
     def _clear_others(self, waiting: Sequence[Tile]) -> None:
         """Clear what markers that come for the first time have of other traits than these."""
@@ -192,6 +196,13 @@ class All:
                 nothing = np.broadcast_to(np.nan, (markers.size, traits.size, *kept.shape[2:]))
                 _put(np.asarray(kept), markers, traits, nothing)
 
+    def _begin(self, tile: Tile) -> Callable[[], Pairs]:
+        """Begin with the tests of a tile, and return what waits for them."""
+        if self._threads is None:
+            return partial(_itself, self._tests(tile))
+        _ = tile.markers  # rotated before several threads want them
+        return self._threads.submit(for_threads(self._tests), tile).result
+
     def _tests(self, tile: Tile) -> Pairs:
         block, method = tile.block, self.method
         if method.variance == "refit":
@@ -199,17 +210,17 @@ class All:
         table = tabulated(float(block.dof), float(block.n), method)
         return every_test(tile.markers, block.at_null, table, method)
 
-    def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Pairs) -> None:
-        """Write what was computed before, while the device computes this."""
-        before, self._computed = self._computed, _Computed(numbers, traits, pairs)
-        if before is not None:
-            self._write(*before)
+    def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Callable[[], Pairs]) -> None:
+        """Write what was begun before, while this is computed."""
+        self._begun.append(_Begun(numbers, traits, pairs))
+        if len(self._begun) > (1 if self._threads is None else cores()):
+            self._write(*self._begun.popleft())
 
-    def _write(self, numbers: np.ndarray, traits: np.ndarray, pairs: Pairs) -> None:
+    def _write(self, numbers: np.ndarray, traits: np.ndarray, pairs: Callable[[], Pairs]) -> None:
         places = np.flatnonzero(traits >= 0)
         if places.size == 0:
             return
-        for kept, values in zip(self.kept, pairs, strict=True):
+        for kept, values in zip(self.kept, pairs(), strict=True):
             if kept is not None:
                 own = np.asarray(values)[: numbers.size, as_run(places)]
                 _put(np.asarray(kept), numbers, traits[places], own)
@@ -217,8 +228,9 @@ class All:
     def pairs(self) -> tuple[Pairs, None, None]:
         """Shapes (M, m)."""
         self._test()
-        if self._computed is not None:
-            self._write(*self._computed)
+        for begun in self._begun:
+            self._write(*begun)
+        self._begun.clear()
         self._clear(np.flatnonzero(~self._seen), np.arange(self.kept.lod.shape[1]))
         return self.kept, None, None
 
@@ -344,6 +356,11 @@ class Hits:
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
         return self.found.in_order()
+
+
+def _itself(pairs: Pairs) -> Pairs:
+    """Tests that need not be waited for, but on the device."""
+    return pairs
 
 
 def _put(

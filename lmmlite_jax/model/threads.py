@@ -10,8 +10,9 @@ cores.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
@@ -22,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from lmmlite_jax.model.precision import double_precision
 
-__all__ = ["cores", "few_blas_threads", "on_all_cores", "on_cpu", "side_by_side"]
+__all__ = ["cores", "few_blas_threads", "for_threads", "on_all_cores", "on_cpu", "side_by_side"]
 
 MOST_FOR_ONE_THREAD = 600
 """Largest matrix whose decomposition gains less by threads than what follows loses by them."""
@@ -90,11 +91,22 @@ def cores() -> int:
 
 
 def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
-    """Results of JAX's work on each part, that keeps one core busy: on a CPU `side_by_side`."""
+    """Results of JAX's work on each part, that keeps one core busy, in their order.
+
+    On a CPU as many are at work as there are cores, while one of them is taken.
+    """
     together = cores() if on_cpu() else 1
-    for start in range(0, len(parts), together):
-        some = parts[start : start + together]
-        yield from side_by_side(function, some) if len(some) > 1 else map(function, some)
+    if together == 1 or len(parts) == 1:
+        yield from map(function, parts)
+        return
+    work, begun = for_threads(function), deque[Future[B]]()
+    with ThreadPoolExecutor(together) as threads:
+        for part in parts:
+            begun.append(threads.submit(work, part))
+            if len(begun) > together:
+                yield begun.popleft().result()
+        for one in begun:
+            yield one.result()
 
 
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
@@ -102,11 +114,16 @@ def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
 
     Threads that want the same program wait for the first of them to compile it.
     """
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(for_threads(function), parts))
+
+
+def for_threads(function: Callable[[A], B]) -> Callable[[A], B]:
+    """A function of JAX's for other threads, finished when it returns, with this one's device."""
     device = jax.default_device.value
 
     def work(part: A) -> B:
         with double_precision(), jax.default_device(device):  # settings are a thread's own
             return jax.block_until_ready(function(part))
 
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(work, parts))
+    return work
