@@ -40,6 +40,8 @@ Maxima = Callable[[PairTerms, Profile, Array, HowToRefit], PairMaxima]
 class Refit(NamedTuple):
     """Of B markers on T traits, all (B, T); ``ratio`` is twice the gain in log likelihood.
 
+    That is None where the likelihood is restricted by the marker's effect as well.
+
     What h² being estimated does to the variance of the effect, as parts of it: ``bias``, twice of
     which it is too small on average, and ``spread``, the variance of its logarithm; both 0 where
     they were not asked for.
@@ -48,7 +50,7 @@ class Refit(NamedTuple):
     hsq: Float[AnyArray, "*pairs"]
     beta: Float[AnyArray, "*pairs"]
     se: Float[AnyArray, "*pairs"]
-    ratio: Float[AnyArray, "*pairs"]
+    ratio: Float[AnyArray, "*pairs"] | None
     bias: Float[AnyArray, "*pairs"]
     spread: Float[AnyArray, "*pairs"]
 
@@ -170,11 +172,14 @@ def _fit(
         hsq = jnp.where(jnp.isnan(fits.hsq), 0.0, fits.hsq)
         bias, spread = _small_sample(values, hsq, traits.dof - 1, how)
     scale = traits.unit[trait] / markers.unit
+    ratio = None
+    if not how.restricted:
+        ratio = jnp.maximum(2 * (fits.loglik - traits.loglik[trait]), 0.0)
     found = Refit(
         hsq=fits.hsq,
         beta=scale * values.b / values.d,
         se=scale * jnp.sqrt(residual / ((traits.dof - 1) * values.d)),
-        ratio=jnp.maximum(2 * (fits.loglik - traits.loglik[trait]), 0.0),
+        ratio=ratio,
         bias=bias,
         spread=spread,
     )

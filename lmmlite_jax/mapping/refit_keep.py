@@ -230,7 +230,7 @@ class BestRefit(_Refits):
     def _fit(self, waiting: _Waiting, pairs: _Some) -> None:
         block = waiting.block
         for some, found in waiting.fit(pairs):
-            found = Refit(*map(np.asarray, found))
+            found = jax.tree.map(np.asarray, found)
             tests = tests_of_refits(found, float(block.dof), float(block.n), self.method)
             scores = np.asarray(refit_scores(found, tests, self.method))[: some.trait.size]
             self._compare(block.traits[some.trait], waiting.numbers(some), scores, tests)

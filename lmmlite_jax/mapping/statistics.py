@@ -145,8 +145,8 @@ def refit_tile(markers: Markers, block: TraitBlock, method: Method) -> Refit:
         return found
     padded = (np.pad(of_pairs, (0, FEW_PAIRS - count)) for of_pairs in pairs)
     settled = refit_pairs(markers, traits, *padded, method.tol, how=how)
-    whole = Refit(*map(np.array, found))
-    for values, some in zip(whole, settled, strict=True):
+    whole = jax.tree.map(np.array, found)
+    for values, some in zip(*map(jax.tree.leaves, (whole, settled)), strict=True):
         values[pairs] = np.asarray(some)[:count]
     return whole
 
@@ -238,7 +238,7 @@ def _scores_at_angles(dof: float, n: float, method: Method) -> Float[np.ndarray,
     found = []
     for angles in np.split(_ANGLES, _ANGLES.size // REFITS_AT_ONCE):
         effects = np.sinh(angles) * np.sqrt(dof - 1)
-        plain = Refit(hsq=none, beta=effects, se=one, ratio=none, bias=none, spread=none)
+        plain = Refit(hsq=none, beta=effects, se=one, ratio=None, bias=none, spread=none)
         found.append(np.asarray(tests_of_refits(plain, dof, n, method).log10p))
     return np.concatenate(found)
 
@@ -246,7 +246,7 @@ def _scores_at_angles(dof: float, n: float, method: Method) -> Float[np.ndarray,
 @partial(jax.jit, static_argnames="method", compiler_options=WIDE_VECTORS)
 def _refit_tests(refit: Refit, dof: Number, n: Number, method: Method) -> tuple[AnyArray, AnyArray]:
     log10p = _refit_log10p(refit, dof, method)
-    if method.test == "lrt":
+    if refit.ratio is not None:
         return refit.ratio / (2 * LN10), log10p
     share = 1 / (1 + (dof - 1) * (refit.se / refit.beta) ** 2)
     return n / 2 * minus_log1m(share) / LN10, log10p
@@ -277,4 +277,5 @@ def _log10p_of_ratio(ratio: AnyArray, left: AnyArray) -> AnyArray:
 
 
 def _corrected_ratio(refit: Refit) -> AnyArray:
+    assert refit.ratio is not None
     return refit.ratio / (1 + refit.bias + 0.75 * refit.spread)

@@ -2,6 +2,7 @@
 
 from unittest.mock import patch
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def terms_of_pairs(K, Y, G, X, test):
         trait, marker = jnp.divmod(jnp.arange(len(traits.values) * markers.values.shape[1]), 16)
         tol = jnp.asarray(tol)
         fit = refit.refit_pairs.__wrapped__(markers, traits, marker, trait, tol, how=how)
-        return fit._replace(**{name: x.reshape(-1, 16).T for name, x in fit._asdict().items()})
+        return jax.tree.map(lambda x: x.reshape(-1, 16).T, fit)
 
     with (
         patch.object(refit, "any_maximum", wraps=refit.any_maximum) as search,
