@@ -150,6 +150,7 @@ class All:
         else:
             self.kept, self._seen = first.kept, first._seen
         self._waiting: list[Tile] = []
+        self._new = np.zeros(0, int)
         self._begun: deque[_Begun] = deque()
         # A program of refits keeps little more than one core busy; others keep all.
         several = method.variance == "refit" and on_cpu()
@@ -160,12 +161,16 @@ class All:
         """Test all pairs of a tile, together with those that share a rotation with it."""
         if self._waiting and self._waiting[0].widest is not tile.widest:
             self._test()
+        if not self._waiting:
+            self._new = tile.numbers[~self._seen[tile.numbers]]
+            self._seen[self._new] = True
         self._waiting.append(tile)
 
     def _test(self) -> None:
         waiting, self._waiting = self._waiting, []
-        if waiting:
-            self._clear_others(waiting)
+        if not waiting:
+            return
+        self._clear_others(waiting)
         joined = [tile.block for tile in waiting if are_joined(tile.block)]
         if self.method.variance == "null" and any(block.individuals.wider for block in joined):
             if self._joined is None or not self._joined.are_of(joined):
@@ -179,14 +184,11 @@ class All:
             self._keep(tile.numbers, tile.block.traits, self._begin(tile))
 
     def _clear_others(self, waiting: Sequence[Tile]) -> None:
-        """Clear what markers that come for the first time have of other traits than these."""
-        numbers = waiting[0].numbers
-        new = numbers[~self._seen[numbers]]
-        self._seen[new] = True
+        """Clear what markers that came for the first time have of other traits than these."""
         others = np.ones(self.kept.lod.shape[1], bool)
         for tile in waiting:
             others[tile.block.traits[tile.block.traits >= 0]] = False
-        self._clear(new, np.flatnonzero(others))
+        self._clear(self._new, np.flatnonzero(others))
 
     def _clear(self, markers: Int[np.ndarray, " B"], traits: Int[np.ndarray, " T"]) -> None:
         if markers.size == 0 or traits.size == 0:
@@ -194,7 +196,7 @@ class All:
         for kept in self.kept:
             if kept is not None:
                 nothing = np.broadcast_to(np.nan, (markers.size, traits.size, *kept.shape[2:]))
-                _put(np.asarray(kept), markers, traits, nothing)
+                _put(np.asarray(kept), as_run(markers), as_run(traits), nothing)
 
     def _begin(self, tile: Tile) -> Callable[[], Pairs]:
         """Begin with the tests of a tile, and return what waits for them."""
@@ -220,10 +222,11 @@ class All:
         places = np.flatnonzero(traits >= 0)
         if places.size == 0:
             return
+        rows, columns, own = as_run(numbers), as_run(traits[places]), as_run(places)
         for kept, values in zip(self.kept, pairs(), strict=True):
             if kept is not None:
-                own = np.asarray(values)[: numbers.size, as_run(places)]
-                _put(np.asarray(kept), numbers, traits[places], own)
+                used = np.asarray(values)[: numbers.size, own]
+                _put(np.asarray(kept), rows, columns, used)
 
     def pairs(self) -> tuple[Pairs, None, None]:
         """Shapes (M, m)."""
@@ -365,13 +368,12 @@ def _itself(pairs: Pairs) -> Pairs:
 
 def _put(
     into: Shaped[np.ndarray, "M m *columns"],
-    rows: Int[np.ndarray, " B"],
-    columns: Int[np.ndarray, " T"],
+    rows: Int[np.ndarray, " B"] | slice,
+    columns: Int[np.ndarray, " T"] | slice,
     values: Shaped[np.ndarray, "B T *columns"],
 ) -> None:
-    """Write where rows and columns cross; what follows one another as a slice, which is faster."""
-    row, column = as_run(rows), as_run(columns)
-    if isinstance(row, slice) or isinstance(column, slice):
-        into[row, column] = values
+    """Write where rows and columns cross."""
+    if isinstance(rows, slice) or isinstance(columns, slice):
+        into[rows, columns] = values
     else:
         into[np.ix_(rows, columns)] = values
