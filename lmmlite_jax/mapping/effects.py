@@ -221,7 +221,7 @@ def effects_of_sums(b: Array, d: Array, rss: Array, varies: Array, dof: Array) -
         return jnp.moveaxis(jnp.where(in_use, values, jnp.nan), 0, -1)
 
     return Effects(
-        by_itself[0][..., None] if len(by_itself) == 1 else columns(beta),
+        by_itself[0].astype(float)[..., None] if len(by_itself) == 1 else columns(beta),
         columns(jnp.sqrt(residual * norm)),
         jnp.where(tested & (rank > 0), share, jnp.nan),
         jnp.broadcast_to(rank, share.shape),

@@ -202,7 +202,7 @@ class All:
         """Begin with the tests of a tile, and return what waits for them."""
         if self._threads is None:
             return partial(_itself, self._tests(tile))
-        _ = tile.markers  # rotated before several threads want them
+        _ = tile.markers, tile.block.for_refit  # made before several threads want them
         return self._threads.submit(for_threads(self._tests), tile).result
 
     def _tests(self, tile: Tile) -> Pairs:
@@ -234,6 +234,8 @@ class All:
         for begun in self._begun:
             self._write(*begun)
         self._begun.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
         self._clear(np.flatnonzero(~self._seen), np.arange(self.kept.lod.shape[1]))
         return self.kept, None, None
 

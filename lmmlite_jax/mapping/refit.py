@@ -30,7 +30,7 @@ __all__ = ["Refit", "refit_block", "refit_few", "refit_pairs"]
 TRAITS_AT_ONCE = 8
 """Traits whose pairs with a block of markers have their likelihoods maximised together."""
 
-DOUBTFUL_AT_ONCE = 512
+DOUBTFUL_AT_ONCE = 256
 """Pairs that are looked at with care together."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.mapping.logarithm import minus_log1m
+from lmmlite_jax.mapping.logarithm import log1p
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.piecewise import interpolated, points_of_pieces, value_in_pieces
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
@@ -142,7 +142,7 @@ def tabulated_share_tests(
 ) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"]]:
     """As `share_tests`, to 1e-12 of a p-value's logarithm or 1e-14."""
     none, share = _checked(share)
-    lod = jnp.where(none, jnp.nan, table.n / 2 * minus_log1m(share) / LN10)
+    lod = jnp.where(none, jnp.nan, -table.n / 2 * log1p(-share) / LN10)
     lod = lax.optimization_barrier(lod)  # what follows needs nothing else
     log_ratio = jnp.where(lod >= 0, lod * (2 * LN10 / table.n), 0.0)
     pieces = table.coefficients.shape[1] // method.columns

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lmmlite_jax.mapping.effects import Effects, effects_of_block
-from lmmlite_jax.mapping.logarithm import minus_log1m
+from lmmlite_jax.mapping.logarithm import log1p
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
 from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
@@ -248,8 +248,7 @@ def _refit_tests(refit: Refit, dof: Number, n: Number, method: Method) -> tuple[
     log10p = _refit_log10p(refit, dof, method)
     if refit.ratio is not None:
         return refit.ratio / (2 * LN10), log10p
-    share = 1 / (1 + (dof - 1) * (refit.se / refit.beta) ** 2)
-    return n / 2 * minus_log1m(share) / LN10, log10p
+    return n / 2 * log1p((refit.beta / refit.se) ** 2 / (dof - 1)) / LN10, log10p
 
 
 def _refit_log10p(refit: Refit, dof: Number, method: Method) -> AnyArray:

@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 from scipy.special import erfcx
 
-from lmmlite_jax.mapping.logarithm import minus_log1m
+from lmmlite_jax.mapping.logarithm import log1p
 from lmmlite_jax.mapping.piecewise import interpolated, points_of_pieces, value_in_pieces
 from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.mapping.tails import log10p_f
@@ -63,7 +63,7 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
     To 1e-12 of itself or 1e-14, like that.
     """
     ratio, dof = jnp.asarray(ratio), jnp.asarray(dof)
-    w = minus_log1m(ratio / (1 + ratio))
+    w = log1p(ratio)
     square = w * (dof + _difference(2 * w / _LARGEST_W - 1, 2 * _FEWEST_DOF / dof - 1))
     known = (w >= 0) & (w <= _LARGEST_W) & (dof >= _FEWEST_DOF) & (square < _LARGEST_Z**2)
     square = lax.optimization_barrier(jnp.where(known, square, jnp.nan))  # not to be repeated

@@ -43,9 +43,9 @@ WIDE = 1e-2
 """Smallest eigenvalue of K, as a part of the largest, below which those of N'KN are looked at: they
 are often closer together."""
 
-TINY = 1e-6
-"""Smallest eigenvalue of N'KN, as a part of the largest, from which its digits are the same however
-it is found."""
+TINY = 1e-5
+"""Smallest eigenvalue of N'KN, as a part of the largest, to which rounding leaves the digits of a
+skeleton's error, however it is found."""
 
 FAR_FROM_ROUNDING = 1e-5
 """Smallest eigenvalue of K, as a part of the largest, from which the determinant of its covariates'
@@ -92,6 +92,7 @@ def shared_skeleton(
         spectrum = jnp.linalg.eigvalsh(lax.stop_gradient(K))
         whole = Extremes(spectrum[0], spectrum[-1])
         return interval_skeleton(RANK_TOLERANCE, whole.largest), whole
+    K = (K + K.T) / 2  # as `project` has it: one rounded otherwise may be read from half of it
     spectrum = check_spectrum(np.linalg.eigvalsh(K), clip_negative=False)
     whole = Extremes(spectrum[0], spectrum[-1])
     ratio, largest = float(spectrum[0] / spectrum[-1]), spectrum[-1]

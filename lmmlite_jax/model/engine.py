@@ -87,9 +87,13 @@ class Engine(NamedTuple):
         )
 
     def with_covariates(self, X: Float[np.ndarray, "n p"]) -> Engine:
-        """The same kinship beside more covariates, which move its eigenvalues closer together."""
-        sample = self.sample._replace(X=X)
-        return self._replace(sample=sample, skeleton=of_same_range(self.skeleton))
+        """The same kinship beside more covariates, with which it has other eigenvalues."""
+        engine = self._replace(sample=self.sample._replace(X=X))
+        return engine._with_skeleton(of_same_range(self.skeleton))
+
+    def _with_skeleton(self, skeleton: Skeleton) -> Engine:
+        laws = None if self.laws is None else partial(self.laws, skeleton=skeleton)
+        return self._replace(skeleton=skeleton, laws=laws)
 
     def fit(
         self,
@@ -214,8 +218,7 @@ class Engine(NamedTuple):
         skeleton = widened(self.skeleton, patterns)
         if skeleton is self.skeleton:
             return self, patterns
-        laws = None if self.laws is None else partial(self.laws, skeleton=skeleton)
-        engine = self._replace(skeleton=skeleton, laws=laws)
+        engine = self._with_skeleton(skeleton)
         return engine, engine._decompose_all(members)
 
 

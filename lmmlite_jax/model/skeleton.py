@@ -59,6 +59,7 @@ MOST_ALONE = 8
 """Eigenvalues at either end that can be nodes."""
 
 NODES_OF_A_DECADE = 7.2
+"""Nodes that a decade of eigenvalues takes, at the usual error: what a lone one has to save."""
 
 LEAST_APART = 1e-2
 """Between logarithms of eigenvalues that are nodes: functions of closer ones are too much alike."""
@@ -77,12 +78,13 @@ class Skeleton:
     smallest, largest : ()
         The interval [a, b].
     nodes : (r,)
-        The eigenvalues μ_k that stand for all eigenvalues in [a, b].
+        The eigenvalues μ_k that stand for all eigenvalues in [a, b]; of a `spectrum_skeleton`, for
+        its own alone.
     deltas : (r,)
         The points δ = (1-h)/h at which a sum has to be known.
     error : ()
         Largest relative error of a weight w(λ; h), hence of any sum of terms of one sign, measured
-        over eigenvalues in [a, b] and h in [0, 1].
+        over these eigenvalues and h in [0, 1].
     column_scale, row_scale, orthogonal, inverse
         The scaled inverse of the matrix w(μ_k; h_j), as its QR factors with pivoting give it: the
         product ``inverse @ orthogonal.T`` would lose half the digits that its factors keep.

@@ -441,6 +441,8 @@ def test_weights_and_single_precision():
         assert_pair(result, 4, t, *args)
     single = lmm.scan(lmm.NullModel(K, Y, X, weights=weights, dtype="float32"), G)
     np.testing.assert_allclose(single.lod, result.lod, atol=2e-4)
+    best = lmm.scan(lmm.NullModel(K, Y, X, weights=weights, dtype="float32"), G, keep="best")
+    assert np.asarray(best.beta).dtype == np.asarray(best.se).dtype == np.float64
 
 
 def test_one_marker_one_trait_and_names():

@@ -132,6 +132,21 @@ def test_more_covariates_move_an_eigenvalue_that_was_far_from_the_rest():
         assert float(found.loglik[k]) == pytest.approx(float(alone.loglik), rel=1e-10)
 
 
+def test_a_kinship_that_is_symmetric_to_rounding_has_one_spectrum():
+    """An eigenvalue that is a node is that of (K + K')/2, as the decomposition has it."""
+    rng = np.random.default_rng(7)
+    n = 60
+    basis = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    K = (basis * np.concatenate([[0.002], np.linspace(0.5, 1.5, n - 1)])) @ basis.T
+    rounded = K + np.triu(np.sign(np.outer(basis[:, 0], basis[:, 0])), 1) * 5e-7
+    Y = np.linalg.cholesky(K) @ rng.standard_normal((n, 4))
+    found = lmm.fit_traits(rounded, Y, np.ones((n, 1)))
+    rotated = lmm.eigen_rotation(rounded, Y, np.ones((n, 1)))
+    alone = lmm.fit_lmm(rotated.Kva, rotated.y, rotated.X)
+    np.testing.assert_allclose(found.hsq, alone.hsq, atol=1e-8)
+    np.testing.assert_allclose(found.loglik, alone.loglik, rtol=1e-10)
+
+
 def test_the_number_of_nodes_does_not_depend_on_how_many_eigenvalues_there_are():
     few = lmm.skeleton(np.geomspace(0.01, 10, 10))
     many = lmm.skeleton(np.geomspace(0.01, 10, 10_000))
