@@ -5,9 +5,9 @@ normal deviate z with
 
     z² = w (ν + F(w, 1/ν)),
 
-where F, between -0.5 and -0.45, is so smooth that a polynomial of few terms gives p to twelve
-digits wherever w is at most 1 and ν at least 20: a tenth of the work of `log10p_f`, which is left
-the other pairs.
+where F, between -0.5 and -0.45, is so smooth that a polynomial of few terms gives -log10 p to
+twelve digits wherever w is at most 1 and ν at least 20. The other pairs are left to `log10p_f`,
+which has two series for every pair.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Tails of Student's t for many pairs, beside those of F, and the polynomial's terms by mpmath."""
+"""Tails of Student's t for many pairs, beside those of F and of mpmath."""
 
 import numpy as np
 import pytest
 
-from lmmlite_jax.mapping.logarithm import log1p
 from lmmlite_jax.mapping.student_tails import OTHERS_AT_ONCE, log10p_t
 from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.precision import in_float64
@@ -46,13 +45,3 @@ def test_a_tail_has_the_digits_that_mpmath_gives() -> None:
             series = mp.hyp2f1(a + 0.5, 1, a + 1, x) / (a * mp.beta(a, 0.5))
             exact = -mp.log10(x**a * mp.sqrt(1 - x) * series)
             assert abs(one - exact) <= 1e-12 * exact + 1e-14, (nu, log_ratio)
-
-
-@in_float64
-def test_a_logarithm_is_as_exact_as_numpys() -> None:
-    near = np.concatenate(
-        [10.0 ** np.linspace(-18, 300, 2000), -(10.0 ** np.linspace(-18, 0, 999))]
-    )
-    x = np.concatenate([near, np.linspace(-0.9999, 3, 4001), [0.0, np.inf, -1.0, np.nan, -2.0]])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        np.testing.assert_allclose(log1p(x), np.log1p(x), rtol=5e-16)
