@@ -24,7 +24,8 @@ from lmmlite_jax.mapping.joined import JoinedTraits, are_joined
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.refit_keep import SCREENED_TRAITS, TIE, BestRefit, RefitHits
 from lmmlite_jax.mapping.screen import ScreenedBest, ScreenedHits
-from lmmlite_jax.mapping.share_tests import least_share, tabulated
+from lmmlite_jax.mapping.share_law import share_law
+from lmmlite_jax.mapping.share_tests import least_share
 from lmmlite_jax.mapping.statistics import (
     Pairs,
     PairsFound,
@@ -209,8 +210,8 @@ class All:
         block, method = tile.block, self.method
         if method.variance == "refit":
             return pair_statistics(tile.markers, block, method)
-        table = tabulated(float(block.dof), float(block.n), method)
-        return every_test(tile.markers, block.at_null, table, method)
+        law = share_law(float(block.dof), float(block.n), method)
+        return every_test(tile.markers, block.at_null, law, method)
 
     def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Callable[[], Pairs]) -> None:
         """Write what was begun before, while this is computed."""

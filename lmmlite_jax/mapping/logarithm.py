@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from lmmlite_jax.mapping.polynomials import polynomial
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = ["log1p"]
@@ -31,9 +32,7 @@ def log1p(x: Float[AnyArray, "*pairs"]) -> Float[Array, "*pairs"]:
     change = jnp.where(k == 0, x, m - 1)
     z = change / (2 + change)
     square = z * z
-    series = jnp.zeros_like(z)
-    for power in range(_ARTANH_TERMS, 0, -1):
-        series = (series + 1 / (2 * power + 1)) * square
+    series = square * polynomial([1 / (2 * power + 3) for power in range(_ARTANH_TERMS)], square)
     found = 2 * (z + z * series) + k.astype(jnp.int32) * np.log(2)
     found = jnp.where(x < jnp.inf, found, x)
     return jnp.where(x > -1, found, jnp.where(x == -1, -jnp.inf, jnp.nan))

@@ -1,14 +1,8 @@
-"""LOD scores and p-values of the share of variance that a marker explains, h² fixed.
-
-A p-value of a share r² with known degrees of freedom is a smooth function of one number,
-v = (-log(1 - r²))^(1/2). Where all pairs of many markers are kept it is tabulated: pieces of
-polynomials of degree 5, as exact as the function itself and four times as fast.
-"""
+"""LOD scores and p-values of the share of variance that a marker explains, h² fixed."""
 
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,22 +12,16 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.logarithm import log1p
 from lmmlite_jax.mapping.method import Method
-from lmmlite_jax.mapping.piecewise import interpolated, points_of_pieces, value_in_pieces
-from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
+from lmmlite_jax.mapping.share_law import Number, ShareLaw, log10p_by_law, log10p_of_ratio
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = [
     "LN10",
     "PAIRS_AT_ONCE",
-    "Number",
-    "Tabulated",
     "least_share",
     "share_tests",
-    "tabulated",
-    "tabulated_share_tests",
+    "share_tests_by_law",
 ]
-
-Number: TypeAlias = AnyArray | float
 
 LN10 = float(np.log(10))
 
@@ -43,12 +31,6 @@ PAIRS_AT_ONCE = 512
 _ROUNDING = 1e-5  # of single precision, with room
 
 _ROUNDS = 6  # each leaves a part in PAIRS_AT_ONCE of the interval
-
-_NODES = 6  # of a piece
-
-_LARGEST_ROOT = 6.1  # of v: 1 - r² is 1e-16 there, the last number below 1
-
-_FEWEST_PIECES = 4096
 
 
 @partial(jax.jit, static_argnames="method")
@@ -67,7 +49,7 @@ def share_tests(
         log10p = lax.cond(
             jnp.any(rank == df),
             lambda log10p, df=df: jnp.where(
-                rank == df, _log10p(log_ratio, df, dof, n, method), log10p
+                rank == df, log10p_of_ratio(log_ratio, df, dof, n, method), log10p
             ),
             lambda log10p: log10p,
             log10p,
@@ -91,66 +73,19 @@ def _checked(share: AnyArray) -> tuple[AnyArray, AnyArray]:
     return none, jnp.where(none, 0.5, share)
 
 
-def _log10p(log_ratio: AnyArray, df: int, dof: Number, n: Number, method: Method) -> AnyArray:
-    """-log10 p of markers of ``df`` independent columns."""
-    if method.asymptotic and method.test == "lrt":
-        return log10p_chi2(n * log_ratio, df)
-    if method.asymptotic and method.test == "score":
-        return log10p_f(-n * jnp.expm1(-log_ratio) / (dof - df), df, dof - df)
-    return log10p_f(jnp.expm1(log_ratio), df, dof - df)
-
-
-class Tabulated(NamedTuple):
-    """-log10 p as a function of v: a polynomial in each of S pieces of equal length.
-
-    ``coefficients`` are of the powers of a number that goes from -1 to 1 in a piece; the pieces of
-    the k ranks of a marker of k columns follow one another.
-    """
-
-    coefficients: Float[AnyArray, "nodes k*S"]
-    dof: Float[AnyArray, ""]
-    n: Float[AnyArray, ""]
-
-
-@lru_cache(maxsize=256)
-def tabulated(dof: float, n: float, method: Method) -> Tabulated:
-    """Table of the p-values of markers on traits with these degrees of freedom.
-
-    The law varies over 1/dof^(1/2) in v; with several degrees of freedom it bends more.
-    """
-    needed = (96 if method.columns == 1 else 200) * np.sqrt(dof)
-    pieces = max(_FEWEST_PIECES, 1 << int(np.ceil(np.log2(needed))))
-    v = points_of_pieces(pieces, _NODES) * (_LARGEST_ROOT / pieces)
-    values = np.asarray(_log10p_of_ranks(v**2, dof, n, method))
-    return Tabulated(interpolated(values), np.asarray(dof), np.asarray(n))
-
-
 @partial(jax.jit, static_argnames="method")
-def _log10p_of_ranks(
-    log_ratio: Float[AnyArray, "S nodes"], dof: Number, n: Number, method: Method
-) -> Float[Array, "k S nodes"]:
-    ranks = range(1, method.columns + 1)
-    return jnp.stack([_log10p(log_ratio, df, dof, n, method) for df in ranks])
-
-
-@partial(jax.jit, static_argnames="method")
-def tabulated_share_tests(
+def share_tests_by_law(
     share: Float[AnyArray, "*pairs"],
     rank: Int[AnyArray, "*pairs"],
-    table: Tabulated,
+    law: ShareLaw,
     method: Method,
 ) -> tuple[Float[Array, "*pairs"], Float[Array, "*pairs"]]:
-    """As `share_tests`, to 1e-12 of a p-value's logarithm or 1e-14."""
+    """As `share_tests`, to 1e-12 of a p-value's logarithm or 1e-14, for very many pairs."""
     none, share = _checked(share)
-    lod = jnp.where(none, jnp.nan, -table.n / 2 * log1p(-share) / LN10)
+    lod = jnp.where(none, jnp.nan, -law.n / 2 * log1p(-share) / LN10)
     lod = lax.optimization_barrier(lod)  # what follows needs nothing else
-    log_ratio = jnp.where(lod >= 0, lod * (2 * LN10 / table.n), 0.0)
-    pieces = table.coefficients.shape[1] // method.columns
-    at = jnp.sqrt(log_ratio) * (pieces / _LARGEST_ROOT)
-    of_fewer = 0 if method.columns == 1 else pieces * jnp.maximum(rank - 1, 0)
-    log10p = value_in_pieces(table.coefficients, at, pieces, of_fewer)
-    log10p = jnp.where(log_ratio > 0, log10p, 0.0)
-    log10p = jnp.where(log_ratio < jnp.inf, log10p, jnp.inf)
+    log_ratio = jnp.where(lod >= 0, lod * (2 * LN10 / law.n), 0.0)
+    log10p = log10p_by_law(law, log_ratio, rank, method)
     return lod, jnp.where(jnp.isnan(lod) | (rank == 0), jnp.nan, log10p)
 
 

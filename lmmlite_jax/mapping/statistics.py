@@ -18,13 +18,8 @@ from lmmlite_jax.mapping.pair_terms import FEW_PAIRS
 from lmmlite_jax.mapping.refit import Refit, refit_block, refit_few, refit_pairs
 from lmmlite_jax.mapping.refit_columns import ColumnsRefit, refit_columns
 from lmmlite_jax.mapping.refit_maximum import HowToRefit, range_below_positive
-from lmmlite_jax.mapping.share_tests import (
-    LN10,
-    Number,
-    Tabulated,
-    share_tests,
-    tabulated_share_tests,
-)
+from lmmlite_jax.mapping.share_law import Number, ShareLaw
+from lmmlite_jax.mapping.share_tests import LN10, share_tests, share_tests_by_law
 from lmmlite_jax.mapping.student_tails import log10p_t
 from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.marker_rotation import Markers
@@ -165,10 +160,10 @@ def how_to_refit(block: TraitBlock, method: Method) -> HowToRefit:
 
 
 @partial(jax.jit, static_argnames="method", compiler_options=WIDE_VECTORS)
-def every_test(markers: Markers, traits: Traits, table: Tabulated, method: Method) -> Pairs:
-    """As `pair_statistics`, h² fixed, for many markers: one program, p-values from a table."""
+def every_test(markers: Markers, traits: Traits, law: ShareLaw, method: Method) -> Pairs:
+    """As `pair_statistics`, h² fixed, for many markers: one program, p-values by a fitted law."""
     found = effects_of_block(markers, traits)
-    lod, log10p = tabulated_share_tests(found.share, found.rank, table, method)
+    lod, log10p = share_tests_by_law(found.share, found.rank, law, method)
     return _pairs(found, lod, log10p, method)
 
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
-from scipy.special import erfcx
 
 from lmmlite_jax.mapping.logarithm import log1p
-from lmmlite_jax.mapping.piecewise import interpolated, points_of_pieces, value_in_pieces
+from lmmlite_jax.mapping.polynomials import Tail, fitted_tail, polynomial, tail_at
 from lmmlite_jax.mapping.some import replaced
-from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = ["log10p_t"]
@@ -33,7 +32,7 @@ OTHERS_AT_ONCE = 4096
 
 _LARGEST_W, _FEWEST_DOF, _LARGEST_Z = 1.0, 20.0, 40.0
 
-_PIECES, _NODES = 2048, 5
+_BEND, _NODES = 8.0, 24
 
 # F as a polynomial in 2w - 1, a row a power, and in 40/ν - 1: interpolated at Chebyshev's points
 # between values of 50 digits, without the terms below 1e-14.
@@ -67,8 +66,7 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
     square = w * (dof + _difference(2 * w / _LARGEST_W - 1, 2 * _FEWEST_DOF / dof - 1))
     known = (w >= 0) & (w <= _LARGEST_W) & (dof >= _FEWEST_DOF) & (square < _LARGEST_Z**2)
     square = lax.optimization_barrier(jnp.where(known, square, jnp.nan))  # not to be repeated
-    z = jnp.sqrt(jnp.where(square >= 0, square, 0.0))
-    log10p = (square / 2 + _rest(z)) / np.log(10)
+    log10p = tail_at(_normal(), jnp.sqrt(square))
 
     def of_others(pairs: Int[Array, " some"]) -> Array:
         return jnp.asarray(log10p_f(ratio[pairs], 1, dof[pairs]))
@@ -79,21 +77,11 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
 
 def _difference(x: Float[AnyArray, " P"], y: Float[AnyArray, " P"]) -> Float[AnyArray, " P"]:
     """F, of numbers from -1 to 1."""
-    value = jnp.zeros_like(x)
-    for terms in reversed(_TERMS):
-        of_power = jnp.zeros_like(y)
-        for term in reversed(terms):
-            of_power = of_power * y + term
-        value = value * x + of_power
-    return value
-
-
-def _rest(z: Float[AnyArray, " P"]) -> Float[Array, " P"]:
-    """What -log p of a normal deviate has beside z²/2."""
-    return value_in_pieces(jnp.asarray(_table_of_rests()), z * (_PIECES / _LARGEST_Z), _PIECES)
+    return polynomial([polynomial(terms, y) for terms in _TERMS], x)
 
 
 @lru_cache(maxsize=1)
-def _table_of_rests() -> Float[np.ndarray, "nodes S"]:
-    z = points_of_pieces(_PIECES, _NODES) * (_LARGEST_Z / _PIECES)
-    return interpolated(-np.log(erfcx(z / np.sqrt(2))))
+def _normal() -> Tail:
+    """Both tails of a normal deviate."""
+    with jax.ensure_compile_time_eval():
+        return fitted_tail(lambda z: log10p_chi2(z**2, 1), _LARGEST_Z, _BEND, _NODES)

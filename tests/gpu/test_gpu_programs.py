@@ -38,7 +38,7 @@ FEW_PAIRS.remove("founders best")
 
 INSIDE = {
     "mapping.refit.refit_few",
-    "mapping.share_tests.tabulated_share_tests",
+    "mapping.share_tests.share_tests_by_law",
     "model.fit._null_directions",
     "model.fit._without_absorbed",
     "model.fit_kernel._advance",
