@@ -30,9 +30,9 @@ from lmmlite_jax.model.precision import AnyArray
 
 __all__ = [
     "CellMarkers",
-    "Level",
     "PairCells",
     "PairMarkers",
+    "PairsInCells",
     "largest_shares",
     "pair_cells",
     "rotate_into_cells",
@@ -66,8 +66,8 @@ class PairMarkers(NamedTuple):
     half_log_d: Float[AnyArray, "B C"]
 
 
-class Level(NamedTuple):
-    """What is known in the same cells."""
+class PairsInCells(NamedTuple):
+    """Cells, and what markers and traits have in them."""
 
     cells: PairCells
     markers: PairMarkers
@@ -75,10 +75,10 @@ class Level(NamedTuple):
 
 
 class CellMarkers(NamedTuple):
-    """B markers for all pairs, and for some of them in the usual cells and in the fine ones."""
+    """B markers for all pairs in the usual cells, and for some of them in the fine ones."""
 
     usual: MarkersInCells
-    levels: tuple[PairMarkers, PairMarkers]
+    fine: PairMarkers
 
 
 class _Bounds(NamedTuple):
@@ -101,8 +101,8 @@ def rotate_into_cells(
 ) -> tuple[Markers, CellMarkers]:
     """Markers of one column, rotated, and what the cells have of them: one program for both."""
     markers = rotate_markers(by, G, dtype=dtype)
-    levels = _pair_markers(markers, cells), _pair_markers(markers, fine)
-    return markers, CellMarkers(markers_in_cells(markers, cells), levels)
+    in_cells = CellMarkers(markers_in_cells(markers, cells), _pair_markers(markers, fine))
+    return markers, in_cells
 
 
 def _pair_markers(markers: Markers, cells: Cells) -> PairMarkers:
@@ -116,13 +116,13 @@ def largest_shares(
     found: Float[Array, "J T B"],
     marker: Int[np.ndarray, " P"],
     trait: Int[np.ndarray, " P"],
-    level: Level,
+    known: PairsInCells,
     *,
     restricted: bool,
 ) -> Float[np.ndarray, " P"]:
     """What some pairs of a tile explain at most, as `statistics.share_of_score` has it."""
     largest = [
-        _largest_shares(found, *piece, level, restricted=restricted)
+        _largest_shares(found, *piece, known, restricted=restricted)
         for piece in _pieces((marker, trait), PAIRS_AT_ONCE)
     ]
     return np.concatenate([np.zeros(0), *largest])[: marker.size]
@@ -133,7 +133,7 @@ def _largest_shares(
     found: Float[Array, "J T B"],
     marker: Int[Array, " P"],
     trait: Int[Array, " P"],
-    level: Level,
+    known: PairsInCells,
     *,
     restricted: bool,
 ) -> Float[Array, " P"]:
@@ -141,19 +141,19 @@ def _largest_shares(
     place = trait * found.shape[2] + marker
     each = np.arange(len(found)) * (found.shape[1] * found.shape[2])
     products = found.ravel()[place[:, None] + each]
-    cells, markers, traits = level
+    cells, markers, traits = known
     weighted = jnp.matmul(products, cells.factors.T, precision=lax.Precision.HIGHEST)
     markers = PairMarkers(*(values[marker] for values in markers))
     scale, least, most = (values[trait] for values in traits[:3])
     traits = PairTraits(scale, least, most, traits.dof)
-    bounds = _bounds(weighted, Level(cells, markers, traits), restricted)
+    bounds = _bounds(weighted, PairsInCells(cells, markers, traits), restricted)
     ruled_out = bounds.most < jnp.max(bounds.least, axis=1)[:, None]
     return jnp.max(jnp.where(ruled_out, -1.0, bounds.share), axis=1)
 
 
-def _bounds(weighted: Float[Array, "P C"], level: Level, restricted: bool) -> _Bounds:
+def _bounds(weighted: Float[Array, "P C"], known: PairsInCells, restricted: bool) -> _Bounds:
     """Of pairs whose Σ w g̃ ỹ in the middle of each cell are known."""
-    cells, markers, traits = level
+    cells, markers, traits = known
     cosine = jnp.abs(weighted) * markers.scale * traits.scale
     most = most_of_neighbours(cosine + cells.margin, cells.tail.size)
     most = jnp.where(most < 1, (most + cells.way) / (1 + most * cells.way), 1.0)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.mapping.blocks import MarkerBlock, Tile
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.pair_bounds import (
-    Level,
+    PairsInCells,
     largest_shares,
     pair_cells,
 )
@@ -76,8 +76,7 @@ class _Waiting:
         self.block, self.method = block, method
         self.markers: list[MarkerBlock] = []
         self._dof, self._restricted = np.asarray(float(block.dof)), method.test == "wald"
-        levels = block.individuals.cells, block.individuals.fine_cells
-        self._cells = [pair_cells(cells) for cells in levels]
+        self._fine = pair_cells(block.individuals.fine_cells)
         self._traits = block.in_cells(restricted=self._restricted)
         self.used = (block.traits >= 0) & np.asarray(block.for_refit.fitted)
 
@@ -112,13 +111,10 @@ class _Waiting:
         )
         mask = np.asarray(mask)[:, : markers.numbers.size] & self.used[:, None]
         trait, marker = np.divmod(np.flatnonzero(mask), mask.shape[1])
-        left = _Some(np.full(trait.size, number), marker, trait, np.ones(trait.size))
-        for level in map(Level, self._cells, markers.in_cells.levels, self._traits.levels):
-            most = largest_shares(
-                found, left.marker, left.trait, level, restricted=self._restricted
-            )
-            left = left._replace(most=most).at(~(most < share[left.trait]))
-        return left
+        known = PairsInCells(self._fine, markers.in_cells.fine, self._traits.fine)
+        most = largest_shares(found, marker, trait, known, restricted=self._restricted)
+        every = _Some(np.full(trait.size, number), marker, trait, most)
+        return every.at(~(most < share[trait]))
 
     def fit(self, pairs: _Some) -> Iterator[tuple[_Some, Refit]]:
         """Fit pairs, some at a time."""

@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.cells import Cells, CellTraits, TraitsInCells
 from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.programs import WIDE_VECTORS
 
 __all__ = [
     "SINGLE",
@@ -105,7 +106,7 @@ def _product(traits: Float[Array, "T q"], markers: Float[Array, "B q"]) -> Float
     return jnp.matmul(traits, markers.T, precision=lax.Precision.HIGHEST)
 
 
-@partial(jax.jit, static_argnames="restricted")
+@partial(jax.jit, static_argnames="restricted", compiler_options=WIDE_VECTORS)
 def could_matter(
     markers: MarkersInCells,
     of_traits: CellTraits,

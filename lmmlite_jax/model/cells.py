@@ -161,13 +161,13 @@ class PairTraits(NamedTuple):
 
 
 class CellTraits(NamedTuple):
-    """T traits for all pairs, and for some of them in the usual cells and in the fine ones.
+    """T traits for all pairs in the usual cells, and for some of them in the fine ones.
 
     products (J, T, q): the traits times the weights of J products, in single precision.
     """
 
     usual: TraitsInCells
-    levels: tuple[PairTraits, PairTraits]
+    fine: PairTraits
     products: Float[Array, "J T q"]
 
 
@@ -312,7 +312,7 @@ def traits_for_refit(
     dof = traits.dof if restricted else None
     return traits, CellTraits(
         usual,
-        (_pair_traits(usual, cells, dof), _pair_traits(finer, fine, dof)),
+        _pair_traits(finer, fine, dof),
         (jnp.asarray(cells.sources)[:, None] * traits.values).astype(jnp.float32),
     )
 

@@ -26,7 +26,7 @@ from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = ["Individuals"]
 
-TIMES_AS_FINE = 4
+TIMES_AS_FINE = 3
 """Fine cells for each of the usual ones."""
 
 
