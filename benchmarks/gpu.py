@@ -92,19 +92,17 @@ def screens(size: int, n: int) -> dict[str, float]:
         block = next(block for blocks in null.batches(label) for block in blocks)
         rows = jax.device_put(np.ascontiguousarray(G[None, :, : at_once().markers].swapaxes(1, 2)))
         markers = block.individuals.screen_markers(rows, double=False)
-        top, B = jnp.zeros(block.traits.size, jnp.float32), len(markers.values)
+        B, T = len(markers.values), block.traits.size
         some = min(B, at_once().screened)
         exact = np.zeros(0)
         for product in ("single",) if on_cpu() else ("single", "coarse", "fused"):
 
             def run(product: Any = product) -> Any:
                 traits = block.for_screen
-                return [
-                    group_maxima(markers, traits, top, product=product, some=some) for _ in range(8)
-                ]
+                return [group_maxima(markers, traits, product=product, some=some) for _ in range(8)]
 
             correlations = np.sqrt(np.asarray(run()[0][0], float))
-            found[f"screen {product}, pairs/s"] = 8 * B * top.size / seconds(run, 7)["warm"]
+            found[f"screen {product}, pairs/s"] = 8 * B * T / seconds(run, 7)["warm"]
             exact = exact if exact.size else correlations
             margin = margin_of_product(product, n, np.asarray(block.for_screen.margin))
             largest = float(np.max(np.abs(correlations - exact) / margin))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -38,7 +36,7 @@ from lmmlite_jax.mapping.statistics import (
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.null_model import NullModel
 from lmmlite_jax.model.precision import AnyArray
-from lmmlite_jax.model.threads import cores, for_threads, on_cpu
+from lmmlite_jax.model.threads import Workers
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = [
@@ -154,8 +152,7 @@ class All:
         self._new = np.zeros(0, int)
         self._begun: deque[_Begun] = deque()
         # A program of refits keeps little more than one core busy; others keep all.
-        several = method.variance == "refit" and on_cpu()
-        self._threads = ThreadPoolExecutor(cores()) if several else None
+        self._workers = Workers(several=method.variance == "refit")
         self._joined: JoinedTraits | None = None
 
     def add(self, tile: Tile) -> None:
@@ -178,7 +175,7 @@ class All:
                 self._joined = JoinedTraits(joined)
             done = np.array([-1])
             for traits, pairs in self._joined.tests(waiting[0].widest.rotated, self.method):
-                self._keep(waiting[0].numbers, traits, partial(_itself, pairs))
+                self._keep(waiting[0].numbers, traits, lambda pairs=pairs: pairs)  # type: ignore[misc]
                 done = np.union1d(done, traits)
             waiting = [tile for tile in waiting if np.setdiff1d(tile.block.traits, done).size]
         for tile in waiting:
@@ -201,10 +198,9 @@ class All:
 
     def _begin(self, tile: Tile) -> Callable[[], Pairs]:
         """Begin with the tests of a tile, and return what waits for them."""
-        if self._threads is None:
-            return partial(_itself, self._tests(tile))
-        _ = tile.markers, tile.block.for_refit  # made before several threads want them
-        return self._threads.submit(for_threads(self._tests), tile).result
+        if self.method.variance == "refit":
+            _ = tile.markers, tile.block.for_refit  # made before several threads want them
+        return self._workers.begin(self._tests, tile)
 
     def _tests(self, tile: Tile) -> Pairs:
         block, method = tile.block, self.method
@@ -216,7 +212,7 @@ class All:
     def _keep(self, numbers: np.ndarray, traits: np.ndarray, pairs: Callable[[], Pairs]) -> None:
         """Write what was begun before, while this is computed."""
         self._begun.append(_Begun(numbers, traits, pairs))
-        if len(self._begun) > (1 if self._threads is None else cores()):
+        if len(self._begun) > self._workers.together:
             self._write(*self._begun.popleft())
 
     def _write(self, numbers: np.ndarray, traits: np.ndarray, pairs: Callable[[], Pairs]) -> None:
@@ -235,8 +231,6 @@ class All:
         for begun in self._begun:
             self._write(*begun)
         self._begun.clear()
-        if self._threads is not None:
-            self._threads.shutdown()
         self._clear(np.flatnonzero(~self._seen), np.arange(self.kept.lod.shape[1]))
         return self.kept, None, None
 
@@ -362,11 +356,6 @@ class Hits:
     def pairs(self) -> tuple[Pairs, np.ndarray, np.ndarray]:
         """Shapes (hits,), by marker and trait."""
         return self.found.in_order()
-
-
-def _itself(pairs: Pairs) -> Pairs:
-    """Tests that need not be waited for, but on the device."""
-    return pairs
 
 
 def _put(

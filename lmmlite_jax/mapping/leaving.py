@@ -7,6 +7,7 @@ marker's, in single precision; and of these the pairs that can matter, for doubl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -17,14 +18,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from lmmlite_jax.mapping.blocks import GROUP, WHOLE_TILES, MarkerBlock, Tile
+from lmmlite_jax.mapping.blocks import GROUP, WHOLE_TILES, MarkerBlock
 from lmmlite_jax.mapping.genotypes import without_gaps
 from lmmlite_jax.model.at_once import Product, at_once
 from lmmlite_jax.model.screening import ROUNDOFF, ScreenMarkers, ScreenTraits, margin_of_product
 from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
-__all__ = ["Left", "Waiting", "group_maxima", "leaving"]
+__all__ = ["Left", "Waiting", "group_maxima", "leaving", "screened"]
 
 FEWEST = 64
 """Groups of a block of markers for which there is room at least: a power of two, as all room is."""
@@ -50,8 +51,8 @@ class Left(NamedTuple):
 class Waiting:
     """Blocks of markers screened for a block of traits: nothing of it has left the device.
 
-    ``double``: whether markers are rotated in double precision. ``top`` (T,) are the largest shares
-    so far.
+    ``double``: whether markers are rotated in double precision. ``top``: of each block of markers
+    the largest shares.
     """
 
     block: TraitBlock
@@ -59,23 +60,33 @@ class Waiting:
     product: Product = field(default_factory=lambda: at_once().product)
     markers: list[MarkerBlock] = field(default_factory=list)
     maxima: list[Float[Array, "groups T"]] = field(default_factory=list)
-    top: Float[Array, " T"] | None = None
+    top: list[Float[Array, " T"]] = field(default_factory=list)
 
-    def add(self, tile: Tile) -> None:
-        """Screen a block of markers."""
-        if self.top is None:
-            self.top = jax.device_put(np.zeros(self.block.traits.size, np.float32))
-        markers = tile.marker_block.screened(self.double)
+    def add(
+        self, block: MarkerBlock, maxima: Float[Array, "groups T"], top: Float[Array, " T"]
+    ) -> None:
+        """Take a block of markers that was screened."""
+        self.markers.append(block)
+        self.maxima.append(maxima)
+        self.top.append(top)
+
+
+def screened(
+    block: MarkerBlock, waiting: Sequence[Waiting]
+) -> list[tuple[Float[Array, "groups T"], Float[Array, " T"]]]:
+    """`group_maxima` of a block of markers for each of some blocks of traits."""
+    found = []
+    for one in waiting:
+        markers = block.screened(one.double)
         whole = len(markers.values) % WHOLE_TILES == 0
-        maxima, self.top = group_maxima(
+        maxima = group_maxima(
             markers,
-            self.block.for_screen,
-            self.top,
-            product=self.product if whole else _plain(self.product),
+            one.block.for_screen,
+            product=one.product if whole else _plain(one.product),
             some=_equal_parts(markers.values.shape[0], at_once().screened),
         )
-        self.maxima.append(maxima)
-        self.markers.append(tile.marker_block)
+        found.append(maxima)
+    return found
 
 
 def _plain(product: Product) -> Product:
@@ -94,12 +105,11 @@ def _equal_parts(size: int, most: int) -> int:
 def group_maxima(
     markers: ScreenMarkers,
     traits: ScreenTraits,
-    top: Float[Array, " T"],
     *,
     product: Product,
     some: int,
 ) -> tuple[Float[Array, "groups T"], Float[Array, " T"]]:
-    """Largest share of variance in each group of neighbouring markers, and of all and ``top``.
+    """Largest share of variance in each group of neighbouring markers, and of all that are known.
 
     Infinite in a group of which a marker is unsure. ``some`` markers at a time.
     """
@@ -122,9 +132,8 @@ def group_maxima(
         maxima = of_part(markers)
     else:
         parts = jax.tree.map(lambda a: a.reshape(-1, some, *a.shape[1:]), markers)
-        maxima = lax.map(of_part, parts).reshape(-1, top.size)
-    highest = jnp.max(jnp.where(maxima < jnp.inf, maxima, 0.0), axis=0)
-    return maxima, jnp.maximum(top, highest)
+        maxima = lax.map(of_part, parts).reshape(-1, weighted.shape[1])
+    return maxima, jnp.max(jnp.where(maxima < jnp.inf, maxima, 0.0), axis=0)
 
 
 def _factor(values: Float[Array, "some q"], product: Product) -> Array:
@@ -162,7 +171,7 @@ def leaving(waiting: Waiting, known: Float[np.ndarray, " T"], *, best_alone: boo
         return np.where(fitted, bar, np.inf).astype(np.float32)
 
     coarse = margin_of_product(waiting.product, block.n, margin)
-    over = _over(waiting.maxima, least(np.asarray(waiting.top), coarse))
+    over = _over(waiting.maxima, least(_fetched(waiting.top).max(axis=0), coarse))
     shares = _shares_in(waiting, traits, over)
     known_shares = np.where(shares < np.inf, shares, 0.0).max(axis=1, initial=0.0)
     top = np.zeros(fitted.size, np.float32)

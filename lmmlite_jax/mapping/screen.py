@@ -12,23 +12,25 @@ and their correlations in single precision.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lmmlite_jax.mapping.blocks import GROUP, Tile
+from lmmlite_jax.mapping.blocks import GROUP, MarkerBlock, Tile
 from lmmlite_jax.mapping.effects import Effects, effects_of_sums
-from lmmlite_jax.mapping.leaving import Left, Waiting, leaving
+from lmmlite_jax.mapping.leaving import Left, Waiting, leaving, screened
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.share_tests import PAIRS_AT_ONCE, least_share
 from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.tested_traits import Traits
-from lmmlite_jax.model.threads import on_all_cores
+from lmmlite_jax.model.threads import Workers, on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
 
 __all__ = ["ScreenedBest", "ScreenedHits"]
@@ -42,6 +44,17 @@ class _Tested(NamedTuple):
     effects: Effects
 
 
+Maxima: TypeAlias = list[tuple[Float[Array, "groups T"], Float[Array, " T"]]]
+
+
+class _Begun(NamedTuple):
+    """A block of markers that is screened for some blocks of traits, and what waits for that."""
+
+    markers: MarkerBlock
+    waiting: list[Waiting]
+    found: Callable[[], Maxima]
+
+
 class _Screen(ABC):
     """Screens tiles, some of them before the first is looked into, and tests what is left."""
 
@@ -53,9 +66,12 @@ class _Screen(ABC):
         self._waiting: dict[int, Waiting] = {}  # by block of traits
         self._blocks: dict[int, int] = {}  # of markers, with their genotypes
         self._maxima = 0
+        self._tiles: list[Tile] = []  # of one block of markers
+        self._begun: list[_Begun] = []
+        self._workers = Workers()
 
     def add(self, tile: Tile) -> None:
-        """Screen a tile."""
+        """Screen a tile, together with those of the same markers."""
         own, size = id(tile.marker_block), tile.marker_block.stored.size
         maxima = tile.marker_block.stored.shape[1] // GROUP * tile.block.traits.size
         genotypes = sum((self._blocks | {own: size}).values())
@@ -67,10 +83,27 @@ class _Screen(ABC):
         block = tile.block
         if id(block) not in self._waiting:
             self._waiting[id(block)] = Waiting(block, block.for_screen.wants_double)
-        self._waiting[id(block)].add(tile)
+        if self._tiles and self._tiles[0].marker_block is not tile.marker_block:
+            self._screen()
+        self._tiles.append(tile)
+
+    def _screen(self) -> None:
+        """Begin with the screen of a block of markers."""
+        tiles, self._tiles = self._tiles, []
+        if not tiles:
+            return
+        markers = tiles[0].marker_block
+        waiting = [self._waiting[id(tile.block)] for tile in tiles]
+        found = self._workers.begin(partial(screened, markers), waiting)
+        self._begun.append(_Begun(markers, waiting, found))
 
     def _look(self) -> None:
         """Test the pairs that can matter of all tiles that wait."""
+        self._screen()
+        for markers, of_blocks, found in self._begun:
+            for one, maxima in zip(of_blocks, found(), strict=True):
+                one.add(markers, *maxima)
+        self._begun.clear()
         waiting, self._waiting, self._blocks, self._maxima = self._waiting, {}, {}, 0
         every = [*waiting.values()]
         for of_block, tested in zip(every, on_all_cores(self._tested, every), strict=True):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
@@ -23,7 +23,15 @@ from threadpoolctl import ThreadpoolController
 
 from lmmlite_jax.model.precision import double_precision
 
-__all__ = ["cores", "few_blas_threads", "for_threads", "on_all_cores", "on_cpu", "side_by_side"]
+__all__ = [
+    "Workers",
+    "cores",
+    "few_blas_threads",
+    "for_threads",
+    "on_all_cores",
+    "on_cpu",
+    "side_by_side",
+]
 
 MOST_FOR_ONE_THREAD = 600
 """Largest matrix whose decomposition gains less by threads than what follows loses by them."""
@@ -107,6 +115,38 @@ def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
                 yield begun.popleft().result()
         for one in begun:
             yield one.result()
+
+
+class Workers:
+    """Threads for JAX's work that is begun before it is wanted.
+
+    JAX does what one thread asks for in order, and not all of it keeps every core busy. Elsewhere
+    than on a CPU, and where not ``several`` are wanted, there are none.
+
+    Attributes
+    ----------
+    together : int
+        How much is worked on together.
+    """
+
+    def __init__(self, several: bool = True) -> None:
+        self.together = cores() if several and on_cpu() else 1
+        self._threads = ThreadPoolExecutor(self.together) if self.together > 1 else None
+        self._begun: deque[Future[Any]] = deque()
+
+    def begin(self, function: Callable[[A], B], part: A) -> Callable[[], B]:
+        """Begin with some work, and return what waits for its result.
+
+        Once as much again is waiting for a thread, it waits itself: whoever interrupts need not.
+        """
+        if self._threads is None:
+            found = function(part)
+            return lambda: found
+        begun = self._threads.submit(for_threads(function), part)
+        self._begun.append(begun)
+        if len(self._begun) > 2 * self.together:
+            wait([self._begun.popleft()])
+        return begun.result
 
 
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:

@@ -217,9 +217,8 @@ def test_rounding_to_bfloat16_is_wrong_by_less_than_its_margin(kind, nulls):
     with jax.enable_x64(True):
         block = next(block for blocks in null.batches(label) for block in blocks)
         markers = block.individuals.screen_markers(jnp.asarray(G.T[None]), True)
-        traits, nothing = block.for_screen, jnp.zeros(block.traits.size, jnp.float32)
         found = [
-            leaving.group_maxima(markers, traits, nothing, product=product, some=some)
+            leaving.group_maxima(markers, block.for_screen, product=product, some=some)
             for product, some in (("single", M), ("coarse", M), ("coarse", M // 2))
         ]
     fine, coarse, in_parts = (np.sqrt(np.asarray(maxima)) for maxima, _ in found)
