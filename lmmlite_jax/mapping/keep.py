@@ -231,6 +231,7 @@ class All:
         for begun in self._begun:
             self._write(*begun)
         self._begun.clear()
+        self._workers.close()
         self._clear(np.flatnonzero(~self._seen), np.arange(self.kept.lod.shape[1]))
         return self.kept, None, None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,10 @@ from lmmlite_jax.model.screening import ROUNDOFF, ScreenMarkers, ScreenTraits, m
 from lmmlite_jax.model.threads import on_cpu
 from lmmlite_jax.model.trait_block import TraitBlock
 
-__all__ = ["Left", "Waiting", "group_maxima", "leaving", "screened"]
+__all__ = ["Left", "Maxima", "Waiting", "group_maxima", "leaving", "maxima_of_block"]
+
+Maxima: TypeAlias = tuple[Float[Array, "groups T"], Float[Array, " T"]]
+"""Largest shares of variance in groups of markers, and in all that are known."""
 
 FEWEST = 64
 """Groups of a block of markers for which there is room at least: a power of two, as all room is."""
@@ -62,18 +65,15 @@ class Waiting:
     maxima: list[Float[Array, "groups T"]] = field(default_factory=list)
     top: list[Float[Array, " T"]] = field(default_factory=list)
 
-    def add(
-        self, block: MarkerBlock, maxima: Float[Array, "groups T"], top: Float[Array, " T"]
-    ) -> None:
+    def add(self, block: MarkerBlock, found: Maxima) -> None:
         """Take a block of markers that was screened."""
+        maxima, top = found
         self.markers.append(block)
         self.maxima.append(maxima)
         self.top.append(top)
 
 
-def screened(
-    block: MarkerBlock, waiting: Sequence[Waiting]
-) -> list[tuple[Float[Array, "groups T"], Float[Array, " T"]]]:
+def maxima_of_block(block: MarkerBlock, waiting: Sequence[Waiting]) -> list[Maxima]:
     """`group_maxima` of a block of markers for each of some blocks of traits."""
     found = []
     for one in waiting:
@@ -108,7 +108,7 @@ def group_maxima(
     *,
     product: Product,
     some: int,
-) -> tuple[Float[Array, "groups T"], Float[Array, " T"]]:
+) -> Maxima:
     """Largest share of variance in each group of neighbouring markers, and of all that are known.
 
     Infinite in a group of which a marker is unsure. ``some`` markers at a time.

@@ -40,7 +40,7 @@ class Tail(NamedTuple):
 
     Attributes
     ----------
-    coefficients : (nodes,)
+    coefficients : (terms,)
         Of 0, 1, 2, … powers.
     bend : ()
         b: about where the function ceases to be linear.
@@ -48,25 +48,25 @@ class Tail(NamedTuple):
         The number is ``middle`` less ``span`` / (v + b).
     """
 
-    coefficients: Float[AnyArray, " nodes"]
+    coefficients: Float[AnyArray, " terms"]
     bend: Float[AnyArray, ""]
     middle: Float[AnyArray, ""]
     span: Float[AnyArray, ""]
 
 
 def fitted_tail(
-    tail: Callable[[Float[np.ndarray, " nodes"]], AnyArray],
+    tail: Callable[[Float[np.ndarray, " terms"]], AnyArray],
     largest: float,
     bend: float,
-    nodes: int,
+    terms: int,
 ) -> Tail:
     """Tail with the values of a function at Chebyshev's points between 0 and the largest v."""
     first, last = 1 / bend, 1 / (largest + bend)
     middle, span = (first + last) / (first - last), 2 / (first - last)
-    x = chebyshev.chebpts1(nodes)
+    x = chebyshev.chebpts1(terms)
     v = span / (middle - x) - bend
     quotient = np.asarray(tail(v)) / (v * (v + bend))
-    series = np.linalg.solve(chebyshev.chebvander(x, nodes - 1), quotient)
+    series = np.linalg.solve(chebyshev.chebvander(x, terms - 1), quotient)
     return Tail(chebyshev.cheb2poly(series), *map(np.asarray, (bend, middle, span)))
 
 

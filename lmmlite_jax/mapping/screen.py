@@ -4,9 +4,9 @@ Of the best marker of each trait, or of the pairs over a threshold, a screen wit
 (`model.screening`) rules out all but a few in ten thousand pairs. What it leaves is computed again,
 pair by pair, in double precision, which decides: the result is that of double precision throughout.
 
-Blocks of markers are screened one after the other, and nothing is fetched from the device
-meanwhile. Then, for all that wait at once: `leaving` finds the groups of markers that can matter
-and their correlations in single precision.
+Blocks of markers are screened, on a CPU as many at a time as it has cores, and nothing is fetched
+from the device meanwhile. Then, for all that wait at once: `leaving` finds the groups of markers
+that can matter and their correlations in single precision.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.blocks import GROUP, MarkerBlock, Tile
 from lmmlite_jax.mapping.effects import Effects, effects_of_sums
-from lmmlite_jax.mapping.leaving import Left, Waiting, leaving, screened
+from lmmlite_jax.mapping.leaving import Left, Maxima, Waiting, leaving, maxima_of_block
 from lmmlite_jax.mapping.method import Method
 from lmmlite_jax.mapping.share_tests import PAIRS_AT_ONCE, least_share
 from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
@@ -44,15 +44,12 @@ class _Tested(NamedTuple):
     effects: Effects
 
 
-Maxima: TypeAlias = list[tuple[Float[Array, "groups T"], Float[Array, " T"]]]
-
-
 class _Begun(NamedTuple):
     """A block of markers that is screened for some blocks of traits, and what waits for that."""
 
     markers: MarkerBlock
     waiting: list[Waiting]
-    found: Callable[[], Maxima]
+    found: Callable[[], list[Maxima]]
 
 
 class _Screen(ABC):
@@ -83,6 +80,7 @@ class _Screen(ABC):
         block = tile.block
         if id(block) not in self._waiting:
             self._waiting[id(block)] = Waiting(block, block.for_screen.wants_double)
+            _ = block.individuals.screen_rotation  # made before several threads want it
         if self._tiles and self._tiles[0].marker_block is not tile.marker_block:
             self._screen()
         self._tiles.append(tile)
@@ -94,7 +92,7 @@ class _Screen(ABC):
             return
         markers = tiles[0].marker_block
         waiting = [self._waiting[id(tile.block)] for tile in tiles]
-        found = self._workers.begin(partial(screened, markers), waiting)
+        found = self._workers.begin(partial(maxima_of_block, markers), waiting)
         self._begun.append(_Begun(markers, waiting, found))
 
     def _look(self) -> None:
@@ -102,7 +100,7 @@ class _Screen(ABC):
         self._screen()
         for markers, of_blocks, found in self._begun:
             for one, maxima in zip(of_blocks, found(), strict=True):
-                one.add(markers, *maxima)
+                one.add(markers, maxima)
         self._begun.clear()
         waiting, self._waiting, self._blocks, self._maxima = self._waiting, {}, {}, 0
         every = [*waiting.values()]
@@ -156,6 +154,7 @@ class ScreenedBest(_Screen):
     def pairs(self) -> tuple[Pairs, Int[np.ndarray, " m"], None]:
         """Shapes (m,)."""
         self._look()
+        self._workers.close()
         return tests_of_effects(self.effects, self.dof, self.n, self.method), self.marker, None
 
 
@@ -182,6 +181,7 @@ class ScreenedHits(_Screen):
     def pairs(self) -> tuple[Pairs, Int[np.ndarray, " hits"], Int[np.ndarray, " hits"]]:
         """Shapes (hits,), by marker and trait."""
         self._look()
+        self._workers.close()
         return self.found.in_order()
 
 

@@ -31,7 +31,7 @@ _BEND, _TERMS = 32.0, 44
 
 _MOST_OF_A_TAIL = 2000.0  # degrees of freedom: 1e-12 of -log10 p up to there
 
-_PIECE_TERMS = 6
+_TERMS_OF_PIECE = 6
 
 _FEWEST_PIECES = 4096
 
@@ -62,26 +62,29 @@ def log10p_of_ratio(
 def share_law(dof: float, n: float, method: Method) -> ShareLaw:
     """The law of markers on traits with these degrees of freedom.
 
-    It varies over 1/dof^(1/2) in v; with several columns it bends more. The score's asymptotic law
-    is no tail in v.
+    It varies over 1/dof^(1/2) in v, asymptotic ones over 1/n^(1/2); with several columns it bends
+    more. The score's asymptotic law is no tail in v.
     """
-    left = n if method.asymptotic and method.test == "lrt" else max(dof - 1, 1.0)
-    score = method.asymptotic and method.test == "score"
-    if method.columns == 1 and not score and left <= _MOST_OF_A_TAIL:
-        bend = _BEND / np.sqrt(left)
-        tail = fitted_tail(partial(_of_one, dof, n, method), _LARGEST_ROOT, bend, _TERMS)
+    left = n if method.asymptotic and method.test != "wald" else max(dof - 1, 1.0)
+    one = method.columns == 1 and not _is_asymptotic_score(method)
+    if one and left <= _MOST_OF_A_TAIL:
+        tail = fitted_tail(
+            lambda v: _of_ranks(v**2, dof, n, method)[0],
+            _LARGEST_ROOT,
+            _BEND / np.sqrt(left),
+            _TERMS,
+        )
         return ShareLaw(tail, np.asarray(n))
-    needed = (96 if method.columns == 1 else 200) * np.sqrt(dof)
+    needed = (96 if method.columns == 1 else 200) * np.sqrt(left)
     pieces = max(_FEWEST_PIECES, 1 << int(np.ceil(np.log2(needed))))
-    v = points_of_pieces(pieces, _PIECE_TERMS) * (_LARGEST_ROOT / pieces)
+    v = points_of_pieces(pieces, _TERMS_OF_PIECE) * (_LARGEST_ROOT / pieces)
     values = np.asarray(_of_ranks(v**2, dof, n, method))
     return ShareLaw(interpolated(values), np.asarray(n))
 
 
-def _of_one(
-    dof: float, n: float, method: Method, v: Float[np.ndarray, " points"]
-) -> Float[Array, " points"]:
-    return _of_ranks(v**2, dof, n, method)[0]
+def _is_asymptotic_score(method: Method) -> bool:
+    """Whether -log10 p is finite where a marker explains all that there is."""
+    return method.asymptotic and method.test == "score"
 
 
 @partial(jax.jit, static_argnames="method")
@@ -105,6 +108,9 @@ def log10p_by_law(
     else:
         pieces = law.of_root.shape[1] // method.columns
         of_fewer = 0 if method.columns == 1 else pieces * jnp.maximum(rank - 1, 0)
-        log10p = value_in_pieces(law.of_root, v * (pieces / _LARGEST_ROOT), pieces, of_fewer)
-    log10p = jnp.where(log_ratio > 0, log10p, 0.0)
+        at = jnp.minimum(v, _LARGEST_ROOT) * (pieces / _LARGEST_ROOT)
+        log10p = value_in_pieces(law.of_root, at, pieces, of_fewer)
+        log10p = jnp.where(log_ratio > 0, log10p, 0.0)
+    if _is_asymptotic_score(method):
+        return log10p
     return jnp.where(log_ratio < jnp.inf, log10p, jnp.inf)

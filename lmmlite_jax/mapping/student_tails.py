@@ -32,12 +32,12 @@ OTHERS_AT_ONCE = 4096
 
 _LARGEST_W, _FEWEST_DOF, _LARGEST_Z = 1.0, 20.0, 40.0
 
-_BEND, _NODES = 8.0, 24
+_BEND, _TERMS = 8.0, 24
 
 # F as a polynomial in 2w - 1, a row a power, and in 40/ν - 1: interpolated at Chebyshev's points
 # between values of 50 digits, without the terms below 1e-14.
 # fmt: off
-_TERMS = (
+_DIFFERENCE = (
     (-0.47606751235438083, 0.00317408786677372, 3.089629794301e-05, -8.3050717582e-07,
      -2.354632634e-08, 1.08992348e-09, 3.480164e-11, -2.99518e-12),
     (0.02066799727659238, -4.203322301713e-05, -6.11533580736e-06, -5.731701117e-08, 8.19880453e-09,
@@ -72,16 +72,16 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
         return jnp.asarray(log10p_f(ratio[pairs], 1, dof[pairs]))
 
     others = jnp.isnan(square) & ~jnp.isnan(ratio)
-    return replaced(jnp.maximum(log10p, 0.0), others, OTHERS_AT_ONCE, of_others)
+    return replaced(log10p, others, OTHERS_AT_ONCE, of_others)
 
 
 def _difference(x: Float[AnyArray, " P"], y: Float[AnyArray, " P"]) -> Float[AnyArray, " P"]:
     """F, of numbers from -1 to 1."""
-    return polynomial([polynomial(terms, y) for terms in _TERMS], x)
+    return polynomial([polynomial(terms, y) for terms in _DIFFERENCE], x)
 
 
 @lru_cache(maxsize=1)
 def _normal() -> Tail:
     """Both tails of a normal deviate."""
     with jax.ensure_compile_time_eval():
-        return fitted_tail(lambda z: log10p_chi2(z**2, 1), _LARGEST_Z, _BEND, _NODES)
+        return fitted_tail(lambda z: log10p_chi2(z**2, 1), _LARGEST_Z, _BEND, _TERMS)

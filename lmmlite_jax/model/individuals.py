@@ -91,10 +91,11 @@ class Individuals:
         self, genotypes: Real[AnyArray, "1 B everyone"], double: bool
     ) -> ScreenMarkers:
         """Rotate B markers of one column, in ``double`` precision or in single, for a screen."""
-        return screen_markers(self._screen_rotation, genotypes, double=double)
+        return screen_markers(self.screen_rotation, genotypes, double=double)
 
     @cached_property
-    def _screen_rotation(self) -> ScreenRotation:
+    def screen_rotation(self) -> ScreenRotation:
+        """What rotates markers for a screen."""
         return screen_rotation(self.pattern, self.skeleton, n=self.everyone)
 
     @cached_property

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any, TypeVar
 
 import jax
@@ -27,7 +27,6 @@ __all__ = [
     "Workers",
     "cores",
     "few_blas_threads",
-    "for_threads",
     "on_all_cores",
     "on_cpu",
     "side_by_side",
@@ -107,7 +106,7 @@ def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
     if together == 1 or len(parts) == 1:
         yield from map(function, parts)
         return
-    work, begun = for_threads(function), deque[Future[B]]()
+    work, begun = _for_threads(function), deque[Future[B]]()
     with ThreadPoolExecutor(together) as threads:
         for part in parts:
             begun.append(threads.submit(work, part))
@@ -132,21 +131,32 @@ class Workers:
     def __init__(self, several: bool = True) -> None:
         self.together = cores() if several and on_cpu() else 1
         self._threads = ThreadPoolExecutor(self.together) if self.together > 1 else None
-        self._begun: deque[Future[Any]] = deque()
+        self._room = Semaphore(2 * self.together)
 
     def begin(self, function: Callable[[A], B], part: A) -> Callable[[], B]:
         """Begin with some work, and return what waits for its result.
 
-        Once as much again is waiting for a thread, it waits itself: whoever interrupts need not.
+        Waits where as much again is waiting for a thread, so that an interrupt finds little begun.
+        Of what is begun after work that fails, no more is done.
         """
         if self._threads is None:
             found = function(part)
             return lambda: found
-        begun = self._threads.submit(for_threads(function), part)
-        self._begun.append(begun)
-        if len(self._begun) > 2 * self.together:
-            wait([self._begun.popleft()])
-        return begun.result
+        self._room.acquire()
+        begun = self._threads.submit(_for_threads(function), part)
+        begun.add_done_callback(lambda _: self._room.release())
+
+        def result() -> B:
+            if begun.exception() is not None:
+                self.close()
+            return begun.result()
+
+        return result
+
+    def close(self) -> None:
+        """Wait for the work that threads are at, and do no other."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
 
 
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
@@ -155,10 +165,10 @@ def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
     Threads that want the same program wait for the first of them to compile it.
     """
     with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(for_threads(function), parts))
+        return list(pool.map(_for_threads(function), parts))
 
 
-def for_threads(function: Callable[[A], B]) -> Callable[[A], B]:
+def _for_threads(function: Callable[[A], B]) -> Callable[[A], B]:
     """A function of JAX's for other threads, finished when it returns, with this one's device."""
     device = jax.default_device.value
 

@@ -1,13 +1,15 @@
 """Where a device has too little memory, work goes on with half as much at once."""
 
+import threading
+
 import jax
 import numpy as np
 import pytest
 from helpers import random_kinship
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import blocks, keep, scan
-from lmmlite_jax.model import at_once, engine
+from lmmlite_jax.mapping import blocks, keep, scan, screen
+from lmmlite_jax.model import at_once, engine, threads
 
 FULL = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
@@ -66,6 +68,26 @@ def test_a_scan_has_the_same_result_in_less_memory(problem, kept, monkeypatch, c
         one, other = getattr(whole, name), getattr(found, name)
         if one is not None:
             np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_a_screen_whose_threads_lack_memory_goes_on_with_less(problem, monkeypatch, caplog):
+    K, Y, G = problem
+    whole = lmm.scan(lmm.NullModel(K, Y), G, keep="best")
+    calls, screened = [], screen.maxima_of_block
+
+    def once_too_much(block, waiting):
+        calls.append(threading.current_thread())
+        if len(calls) == 1:
+            raise FULL
+        return screened(block, waiting)
+
+    monkeypatch.setattr(screen, "maxima_of_block", once_too_much)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+    found = lmm.scan(lmm.NullModel(K, Y), G, keep="best")
+    assert threading.main_thread() not in calls
+    assert len(caplog.messages) == 1
+    np.testing.assert_array_equal(found.marker, whole.marker)
+    np.testing.assert_allclose(found.log10p, whole.log10p, rtol=1e-10)
 
 
 def test_pieces_of_trans_that_are_done_are_not_done_again(problem, monkeypatch, caplog):

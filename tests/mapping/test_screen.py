@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import lmmlite_jax as lmm
-from lmmlite_jax.mapping import blocks, keep, leaving
+from lmmlite_jax.mapping import blocks, keep, leaving, scan
 from lmmlite_jax.mapping.fused import MARKERS, STEP, fused_maxima
+from lmmlite_jax.model import threads
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.screening import margin_of_product
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -92,6 +93,15 @@ def test_a_screen_changes_no_digit(kind, kept, device, nulls, monkeypatch):
     for doubt in ((2, 2), (2, 0)):  # whatever is computed, and of markers rotated in double
         monkeypatch.setattr(TraitBlock, "for_screen", with_margins(*doubt))
         same(screened, lmm.scan(null, G, keep=kept))
+
+
+@pytest.mark.parametrize("kept", ["best", 1.5])
+def test_blocks_of_markers_that_are_screened_together_change_nothing(kept, nulls, monkeypatch):
+    null, G = nulls["pedigree"]
+    whole = lmm.scan(null, G, keep=kept)
+    monkeypatch.setattr(scan, "block_width", lambda *_: 16)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    same(whole, lmm.scan(null, G, keep=kept))
 
 
 def test_a_trait_beyond_help_or_one_of_many_has_no_markers_rotated_in_double(nulls):

@@ -2,11 +2,16 @@
 
 import subprocess
 import sys
+from threading import Event, Lock
+from weakref import ref
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lmmlite_jax.model.threads import few_blas_threads
+from lmmlite_jax.model import threads
+from lmmlite_jax.model.threads import Workers, few_blas_threads
 
 FOUR_THREADS_ON_TWO_CORES = """
 import os
@@ -67,3 +72,59 @@ def test_overlapping_threads_leave_blas_as_they_found_it():
         assert set(blas_threads()) == {1}
         other.__exit__(None, None, None)
         assert blas_threads() == before
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 2)
+
+
+def test_work_that_is_begun_has_its_own_result(two_cores):
+    workers = Workers()
+    results = [workers.begin(lambda k: jnp.arange(3.0) + k, k) for k in range(20)]
+    for k, result in enumerate(results):
+        np.testing.assert_array_equal(result(), np.arange(3.0) + k)
+    workers.close()
+
+
+def test_no_result_is_kept_that_nobody_asks_for_any_more(two_cores):
+    class Found:
+        pass
+
+    workers = Workers()
+    kept = []
+    for _ in range(20):
+        result = workers.begin(lambda _: Found(), None)
+        kept.append(ref(result()))
+        del result
+    assert all(one() is None for one in kept[:-1])
+    workers.close()
+
+
+def test_no_more_is_done_after_work_that_failed(two_cores):
+    go_on, lock, done = Event(), Lock(), []
+
+    def work(k):
+        if k == 0:
+            raise ValueError("the first")
+        go_on.wait()
+        with lock:
+            done.append(k)
+
+    workers = Workers()
+    first, *_ = [workers.begin(work, k) for k in range(4)]
+    go_on.set()
+    with pytest.raises(ValueError, match="the first"):
+        first()
+    finished = len(done)
+    with pytest.raises(RuntimeError):
+        workers.begin(work, 4)
+    assert len(done) == finished
+
+
+def test_one_core_works_at_once(monkeypatch):
+    monkeypatch.setattr(threads, "cores", lambda: 1)
+    done = []
+    result = Workers().begin(done.append, 1)
+    assert done == [1]
+    assert result() is None
