@@ -10,16 +10,11 @@ import os
 import signal
 from importlib.metadata import version
 
+from lmmlite_jax.model.programs import older_loops
+
 __all__ = ["main", "start_soon"]
 
 _INTERRUPTED = 130
-
-_OLDER_LOOPS = "--xla_cpu_use_fusion_emitters=false"
-"""XLA writes loops by its older emitter, in whose programs LLVM has half as much to compile."""
-
-_UNTRIED = (0, 11)
-"""First version of jaxlib with which it was not tried: XLA ends a process whose flag it does not
-know."""
 
 _MOST_NEW_OBJECTS = 100_000
 """New objects after which garbage is looked for. Imports and traces make many, and hardly any."""
@@ -48,9 +43,10 @@ def main() -> None:
 def start_soon() -> None:
     """Set what lets a process come to its first result sooner, before JAX is imported."""
     gc.set_threshold(_MOST_NEW_OBJECTS)
-    jaxlib = tuple(map(int, version("jaxlib").split(".")[:2]))
-    if "XLA_FLAGS" not in os.environ and jaxlib < _UNTRIED:
-        os.environ["XLA_FLAGS"] = _OLDER_LOOPS
+    if "XLA_FLAGS" not in os.environ:
+        # XLA ends a process whose flag it does not know.
+        for option in older_loops(version("jaxlib")):
+            os.environ["XLA_FLAGS"] = f"--{option}=false"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ BELOW = {
     "interrupts": set(),
     "compilation_cache": set(),
     "cli": {"", "interrupts", "compilation_cache", "data", "pipeline", "plot", "report"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "model"},
 }
 """What each part of the package may import beside itself."""
 

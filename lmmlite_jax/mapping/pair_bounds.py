@@ -27,6 +27,7 @@ from lmmlite_jax.mapping.share_bound import (
 from lmmlite_jax.model.cells import Cells, PairTraits
 from lmmlite_jax.model.marker_rotation import MarkerRotation, Markers, rotate_markers
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.programs import OLDER_LOOPS
 
 __all__ = [
     "CellMarkers",
@@ -95,7 +96,7 @@ def pair_cells(cells: Cells) -> PairCells:
     return PairCells(*(np.asarray(values, dtype=np.float32) for values in of_cells))
 
 
-@partial(jax.jit, static_argnames="dtype")
+@partial(jax.jit, static_argnames="dtype", compiler_options=OLDER_LOOPS)
 def rotate_into_cells(
     by: MarkerRotation, G: Real[Array, "1 B n"], cells: Cells, fine: Cells, *, dtype: str
 ) -> tuple[Markers, CellMarkers]:

@@ -22,7 +22,7 @@ from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.marker_rotation import Markers
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
-from lmmlite_jax.model.programs import WIDE_VECTORS
+from lmmlite_jax.model.programs import OLDER_LOOPS, WIDE_VECTORS
 from lmmlite_jax.model.tested_traits import RefitTraits
 
 __all__ = ["Refit", "refit_block", "refit_few", "refit_pairs"]
@@ -89,7 +89,7 @@ def refit_block(markers: Markers, traits: RefitTraits, tol: Array, *, how: HowTo
     return jax.tree.map(lambda x: x.reshape(T, B).T, fits)
 
 
-@partial(jax.jit, static_argnames=("how",))
+@partial(jax.jit, static_argnames=("how",), compiler_options=OLDER_LOOPS)
 def refit_few(
     markers: Markers, traits: RefitTraits, tol: Array, *, how: HowToRefit
 ) -> tuple[Refit, Bool[Array, "B T"]]:
@@ -104,7 +104,7 @@ def refit_few(
     return jax.tree.map(lambda x: x.reshape(T, B).T, found)
 
 
-@partial(jax.jit, static_argnames=("how",))
+@partial(jax.jit, static_argnames=("how",), compiler_options=OLDER_LOOPS)
 def refit_pairs(
     markers: Markers,
     traits: RefitTraits,

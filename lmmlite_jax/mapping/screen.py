@@ -29,6 +29,7 @@ from lmmlite_jax.mapping.share_tests import PAIRS_AT_ONCE, least_share
 from lmmlite_jax.mapping.statistics import Pairs, PairsFound, tests_of_effects
 from lmmlite_jax.model.at_once import at_once
 from lmmlite_jax.model.marker_rotation import Markers
+from lmmlite_jax.model.programs import OLDER_LOOPS
 from lmmlite_jax.model.tested_traits import Traits
 from lmmlite_jax.model.threads import Workers, on_all_cores
 from lmmlite_jax.model.trait_block import TraitBlock
@@ -204,7 +205,7 @@ def _effects(block: TraitBlock, left: Left) -> Effects:
     return Effects(*(np.concatenate(of_parts)[back] for of_parts in zip(*parts, strict=True)))
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=OLDER_LOOPS)
 def _effects_of_pairs(
     markers: Markers,
     traits: Traits,

@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from lmmlite_jax.model.precision import AnyArray
+from lmmlite_jax.model.programs import OLDER_LOOPS
 from lmmlite_jax.model.skeleton import Skeleton, interval_skeleton
 from lmmlite_jax.model.tested_traits import FittedTraits, RefitTraits, for_refit_of
 
@@ -298,7 +299,7 @@ def _margins(
     return SLACK + off + (n + factors.shape[1] + 12) * SINGLE * amplified
 
 
-@partial(jax.jit, static_argnames=("reml", "restricted"))
+@partial(jax.jit, static_argnames=("reml", "restricted"), compiler_options=OLDER_LOOPS)
 def traits_for_refit(
     fitted: FittedTraits, cells: Cells, fine: Cells, *, reml: bool, restricted: bool
 ) -> tuple[RefitTraits, CellTraits]:

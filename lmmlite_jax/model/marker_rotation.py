@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Real
 
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.inputs import COLLINEAR_TOLERANCE
+from lmmlite_jax.model.programs import OLDER_LOOPS
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
@@ -87,7 +88,7 @@ def _part(markers: Markers, start: int | Array, *, size: int) -> Markers:
     return Markers(some(markers.values, 1), some(markers.squares, 2), some(markers.varies, 1))
 
 
-@partial(jax.jit, static_argnames=("n", "dtype"))
+@partial(jax.jit, static_argnames=("n", "dtype"), compiler_options=OLDER_LOOPS)
 def marker_rotation(pattern: Pattern, skeleton: Skeleton, *, n: int, dtype: str) -> MarkerRotation:
     """Prepare one pattern (leading axis 1) for the markers of n individuals."""
     own = jax.tree.map(lambda a: a[0], pattern)

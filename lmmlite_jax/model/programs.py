@@ -8,12 +8,13 @@ in "LLVM compilation error: Cannot allocate memory".
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
 from threading import Lock
 from time import monotonic
 
-__all__ = ["WIDE_VECTORS", "Programs", "make_room"]
+__all__ = ["OLDER_LOOPS", "WIDE_VECTORS", "Programs", "make_room", "older_loops"]
 
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 """Compiler options of programs that mostly work element by element: XLA has 256 bits, though matrix
@@ -30,6 +31,20 @@ WORTH_CLEARING = 0.1
 
 SHARE_OF_TIME = 0.01
 """Part of the time that counting maps may take."""
+
+UNTRIED = (0, 11)
+"""First version of jaxlib with which XLA's older loops were not tried: it may not have them."""
+
+
+def older_loops(jaxlib: str) -> dict[str, bool]:
+    """Option of XLA by which its older emitter writes loops, where a version of jaxlib has it."""
+    known = tuple(map(int, jaxlib.split(".")[:2])) < UNTRIED
+    return {"xla_cpu_use_fusion_emitters": False} if known else {}
+
+
+OLDER_LOOPS = older_loops(version("jaxlib"))
+"""Compiler options of programs that run for less time than they take to compile: the older loops
+leave LLVM half as much to do."""
 
 
 class Programs:

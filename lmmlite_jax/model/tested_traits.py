@@ -15,6 +15,7 @@ from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.fitted_blocks import Rotated
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Profile
+from lmmlite_jax.model.programs import OLDER_LOOPS
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.screening import (
     ScreenTraits,
@@ -139,7 +140,7 @@ def at_null_of(fitted: FittedTraits, *, dtype: str) -> Traits:
     )
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=OLDER_LOOPS)
 def for_screen_of(fitted: FittedTraits) -> tuple[Traits, ScreenTraits]:
     """The traits as `at_null_of` has them, and for a screen: one program for both."""
     null, skeleton = at_null_of(fitted, dtype="float64"), fitted.rotated.profile.skeleton
