@@ -45,8 +45,8 @@ def start_soon() -> None:
     gc.set_threshold(_MOST_NEW_OBJECTS)
     if "XLA_FLAGS" not in os.environ:
         # XLA ends a process whose flag it does not know.
-        for option in older_loops(version("jaxlib")):
-            os.environ["XLA_FLAGS"] = f"--{option}=false"
+        for option, value in older_loops(version("jaxlib")).items():
+            os.environ["XLA_FLAGS"] = f"--{option}={str(value).lower()}"
 
 
 if __name__ == "__main__":
