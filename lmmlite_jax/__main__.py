@@ -8,6 +8,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 from importlib.metadata import version
 
 from lmmlite_jax.model.programs import older_loops
@@ -16,8 +17,24 @@ __all__ = ["main", "start_soon"]
 
 _INTERRUPTED = 130
 
-_MOST_NEW_OBJECTS = 100_000
+_MOST_NEW_OBJECTS = 500_000
 """New objects after which garbage is looked for. Imports and traces make many, and hardly any."""
+
+
+class _End:
+    """The end of a process, where its memory is given back all at once.
+
+    Python would free object after object and look for garbage before: 0.1 to 0.2 s.
+    """
+
+    status: int | None = None
+    """What the process ends with; None where the command line does not say so."""
+
+    def __call__(self) -> None:
+        if self.status is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.status)
 
 
 def main() -> None:
@@ -26,17 +43,19 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     start_soon()
-    # At the end all is freed with the process: looking for garbage before would take 0.2 s.
-    atexit.register(gc.freeze)
+    end = _End()
+    atexit.register(end)  # before imports register what is to be called, which then comes first
     from lmmlite_jax.cli import app
 
     try:
         app()
-    except SystemExit as end:
-        if end.code == _INTERRUPTED:
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
             # All is said and closed. Threads of JAX may still be at work, which Python cannot stop:
             # a process that they outlive ends late, or in a segmentation fault.
             os._exit(_INTERRUPTED)
+        if isinstance(ended.code, int):
+            end.status = ended.code
         raise
 
 
