@@ -185,8 +185,11 @@ def without_gaps(values: Shaped[np.ndarray, "n *rest"]) -> Float[np.ndarray, "n 
 def _filled(
     values: Shaped[np.ndarray, "n *rest"], gaps: Bool[np.ndarray, "n *rest"] | None
 ) -> Float[np.ndarray, "n *rest"]:
-    whole = values.astype(np.float64, copy=False)
-    return whole if gaps is None else np.where(gaps, mean_of_observed(whole, gaps), whole)
+    if gaps is None:
+        return values.astype(np.float64, copy=False)
+    whole = np.array(values, dtype=np.float64)
+    np.copyto(whole, mean_of_observed(whole, gaps), where=gaps)
+    return whole
 
 
 def _gaps(values: Shaped[np.ndarray, "n *rest"]) -> Bool[np.ndarray, "n *rest"] | None:
@@ -199,7 +202,8 @@ def _gaps(values: Shaped[np.ndarray, "n *rest"]) -> Bool[np.ndarray, "n *rest"] 
 
 def mean_of_observed(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """Mean over the individuals observed, 0 where there is none."""
-    return np.where(missing, 0, values).sum(axis=0) / np.maximum((~missing).sum(axis=0), 1)
+    observed = ~missing
+    return np.sum(values, axis=0, where=observed) / np.maximum(observed.sum(axis=0), 1)
 
 
 def as_genotypes(

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from lmmlite_jax.mapping.alleles import allele_frequency, common
 from lmmlite_jax.mapping.blocks import Batch, Fits, Piece, batches, block_width, every
 from lmmlite_jax.mapping.cis.near import as_windows
-from lmmlite_jax.mapping.genotypes import Genotypes
+from lmmlite_jax.mapping.genotypes import Genotypes, as_run
 from lmmlite_jax.mapping.tables import names_at
 from lmmlite_jax.model.at_once import halved_if_full
 from lmmlite_jax.model.devices import spread
@@ -255,7 +255,7 @@ class TransSearch(ABC):
                 [block.traits for block in batch.blocks if block.individuals is individuals]
             )
             rows = np.isin(found.trait, of_these)
-            seen = dosages[individuals.numbers]
+            seen = dosages[as_run(individuals.numbers)]
             af[rows] = allele_frequency(seen)[back[rows]]
             frequent[rows] = self.frequent(seen, individuals.numbers)[back[rows]]
         return af, frequent
