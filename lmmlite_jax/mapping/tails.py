@@ -274,7 +274,7 @@ def _tabulated(level: Callable[[int | Array], _Level]) -> list[_Level]:
     if like.size > _MOST_TABULATED:
         return [level(k) for k in range(DEPTH + 1)]
     table = level(jnp.arange(DEPTH + 1.0).reshape(-1, *(1,) * like.ndim))
-    return [_Level(*(column[k] for column in table)) for k in range(DEPTH + 1)]
+    return [_Level(*parts) for parts in zip(*map(jnp.unstack, table), strict=True)]
 
 
 def _log_gamma_ratio(b: Array, a: Array) -> Array:
