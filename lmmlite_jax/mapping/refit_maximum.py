@@ -24,8 +24,9 @@ from jaxtyping import Array, Bool, Float, Int
 from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, PairValues, pair_sums
 from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.maximum import (
-    GRID_POINTS,
+    ANY_EIGENVALUES,
     EvenGrid,
+    GridSize,
     even_grid,
     global_maximum,
     where_linear,
@@ -312,9 +313,9 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         absorbs=absorbs,
         restricted=pairs.restricted,
     )
-    points = GRID_POINTS if how.singular else how.points
+    size = ANY_EIGENVALUES if how.singular else GridSize(how.points)
     spike = pairs.absorbed | profile.spike
-    top = global_maximum(profile, tol, spike=spike, check_boundary=True, points=points)
+    top = global_maximum(profile, tol, spike=spike, check_boundary=True, size=size)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     values = pair_sums(pairs, hsq).after(jnp.zeros(()))
     # Rounding is all that a marker leaves of a trait that it explains: no h² is the most likely.

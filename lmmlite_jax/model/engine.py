@@ -28,7 +28,7 @@ from lmmlite_jax.model.interval import (
     LikelihoodRatioLaw,
     simulate_law,
 )
-from lmmlite_jax.model.maximum import points_of_fits
+from lmmlite_jax.model.maximum import size_of_grid
 from lmmlite_jax.model.missing import batches, phenotypes_of
 from lmmlite_jax.model.options import NO_PRIOR, Options, Prior
 from lmmlite_jax.model.precision import AnyArray
@@ -138,7 +138,7 @@ class Engine(NamedTuple):
             "prior": self.prior,
             "options": self.options,
             "dtype": self.dtype,
-            "points": points_of_fits(self.skeleton, patterns.zeros),
+            "size": size_of_grid(self.skeleton, patterns.n, patterns.zeros),
             "smallest": smallest,
         }
         if len(which) > 1:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.scipy.special import erfc
 from jaxtyping import Array, Bool, Float, Int
 
-from lmmlite_jax.model.maximum import FLAT, GRID_POINTS, LAST, global_maximum
+from lmmlite_jax.model.maximum import ANY_EIGENVALUES, FLAT, LAST, GridSize, global_maximum
 from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.result import Status
@@ -75,7 +75,7 @@ class EffectVariance(NamedTuple):
         return hsq * self.at_one[:, None] + (1 - hsq) * (self.at_zero[:, None] + hsq * between)
 
 
-@partial(jax.jit, static_argnames=("options", "points"))
+@partial(jax.jit, static_argnames=("options", "size"))
 def estimate(
     profile: Profile,
     *,
@@ -86,7 +86,7 @@ def estimate(
     tol: Array,
     prior: Prior,
     options: Options,
-    points: int = GRID_POINTS,
+    size: GridSize = ANY_EIGENVALUES,
     smallest: Float[Array, ""] | None = None,
 ) -> Components:
     """Fit m traits whose sums are known.
@@ -101,7 +101,7 @@ def estimate(
         Zero eigenvalues of K in the complement of the covariates.
     status : (m,)
         Reasons already known not to fit a trait.
-    points, smallest : int, () optional
+    size, smallest : GridSize, () optional
         As in `global_maximum`.
     """
     n = jnp.broadcast_to(n, status.shape)
@@ -121,7 +121,7 @@ def estimate(
         tol,
         spike=absorbed & (status == Status.OK),
         check_boundary=options.check_boundary,
-        points=points,
+        size=size,
         smallest=smallest,
     )
     at = jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq)

@@ -14,6 +14,7 @@ from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.estimate import Components, constant_status, estimate, where_fitted
 from lmmlite_jax.model.interval import LikelihoodRatioLaw, confidence_limits, simulated_pvalue
 from lmmlite_jax.model.likelihood import EXACT_TOLERANCE
+from lmmlite_jax.model.maximum import GridSize
 from lmmlite_jax.model.options import Options, Prior
 from lmmlite_jax.model.precision import AnyArray, Scalar
 from lmmlite_jax.model.profile import Profile
@@ -57,7 +58,7 @@ def estimate_blocks(
     prior: Prior,
     options: Options,
     dtype: str,
-    points: int,
+    size: GridSize,
     smallest: Float[Array, ""] | None = None,
 ) -> tuple[Rotated, Components]:
     """Rotate blocks of traits and fit them, all but their fixed effects: see `Engine.estimate`."""
@@ -71,7 +72,7 @@ def estimate_blocks(
         tol=tol,
         prior=prior,
         options=options,
-        points=points,
+        size=size,
         smallest=smallest,
     )
 
@@ -188,7 +189,7 @@ def finish_blocks(
     return jax.tree.map(lambda a: a.reshape(*a.shape[:-1], blocks, width), fit)
 
 
-@partial(jax.jit, static_argnames=("options", "dtype", "points"))
+@partial(jax.jit, static_argnames=("options", "dtype", "size"))
 def fit_blocks_together(
     patterns: Pattern,
     laws: LikelihoodRatioLaw | None,

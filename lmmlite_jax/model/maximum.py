@@ -15,14 +15,16 @@ from lmmlite_jax.model.profile import Profile
 from lmmlite_jax.model.skeleton import Skeleton
 
 __all__ = [
+    "ANY_EIGENVALUES",
     "GRID_POINTS",
     "LAST",
     "EvenGrid",
+    "GridSize",
     "Maximum",
     "even_grid",
     "global_maximum",
     "grid_points",
-    "points_of_fits",
+    "size_of_grid",
     "where_linear",
 ]
 
@@ -51,6 +53,13 @@ LAST = 1 - 1e-15
 
 BELOW = 1e2
 """How far below the smallest eigenvalue the grid goes where nodes go further and none is zero."""
+
+COARSER = 4
+"""Steps between neighbours so far below the positive eigenvalues that a likelihood turns once more
+at most."""
+
+ROOT_STEPS = 4
+"""Newton steps from the middle of a cell to the root of a cubic."""
 
 MAX_STEPS = 60
 
@@ -81,6 +90,21 @@ class Maximum(NamedTuple):
     unbounded: Bool[Array, " m"]
 
 
+class GridSize(NamedTuple):
+    """What is known of a grid before it is compiled.
+
+    ``points`` between its ends if it is an `EvenGrid`; from `GRID_POINTS` on it is the grid for any
+    eigenvalues. ``below``: how far below the smallest positive eigenvalue the points are close
+    together, None where no eigenvalue is zero.
+    """
+
+    points: int
+    below: float | None = None
+
+
+ANY_EIGENVALUES = GridSize(GRID_POINTS)
+
+
 class _Bracket(NamedTuple):
     low: Float[Array, " m"]
     high: Float[Array, " m"]
@@ -95,7 +119,7 @@ def global_maximum(
     *,
     spike: Bool[Array, " m"],
     check_boundary: bool,
-    points: int = GRID_POINTS,
+    size: GridSize = ANY_EIGENVALUES,
     smallest: Scalar | None = None,
 ) -> Maximum:
     """Grid, every local maximum bracketed, Newton safeguarded inside each, boundaries compared.
@@ -103,9 +127,9 @@ def global_maximum(
     ``spike`` marks traits whose likelihood at h = 1 is infinite for a reason that says nothing of
     heritability (ML with K singular along the covariates): h = 1 is not theirs. Without
     ``check_boundary`` the search stays in [tol, 1 - tol], as R's ``optimize`` does. It is on an
-    `EvenGrid` where that needs fewer ``points`` than `GRID_POINTS`. Otherwise ``smallest`` is the
-    smallest eigenvalue that enters, for nodes that go far below it: where none is zero, the grid
-    does not follow them, to where the weights of such nodes leave no digits of the slopes.
+    `EvenGrid` where ``size`` says so. Otherwise ``smallest`` is the smallest eigenvalue that
+    enters, for nodes that go far below it: where none is zero, the grid does not follow them, to
+    where the weights of such nodes leave no digits of the slopes.
 
     Derivatives of the maximum do not go through the search: see `_stationary`.
     """
@@ -114,10 +138,12 @@ def global_maximum(
     if smallest is not None:
         smallest = jnp.where(jnp.any(profile.zeros > 0), 0.0, smallest)
     edge = 0.0 if check_boundary else tol
-    if points < GRID_POINTS:
-        even = even_grid(profile.skeleton, points + 1)
-        inside = even.hsq(np.sort(np.append(np.arange(1, even.cells), even.near_ends)))
+    if size.points < GRID_POINTS:
+        even = even_grid(profile.skeleton, size.points + 1, size.below)
+        places = _places(even, with_zeros=size.below is not None)
+        inside = even.hsq(places[1:] if size.below is not None else places[1:-1])
     else:
+        even, places = None, np.zeros(0)
         inside = _whole_grid(profile.skeleton.nodes, smallest)
     inside = jnp.clip(inside, edge, jnp.minimum(1 - edge, LAST))
     grid = jnp.concatenate([jnp.array([edge]), inside, jnp.array([1 - edge])])
@@ -142,7 +168,12 @@ def global_maximum(
 
     def refine(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         cell, best_value, best_hsq = state
-        hsq = _newton(profile, grid, slopes, cell, tol)
+        ends = jnp.minimum(cell + np.arange(2)[:, None], last + 1)
+        start = _secant(grid[ends], jnp.take_along_axis(slopes, ends, axis=0, mode="clip"))
+        if even is not None:
+            root = _cubic_root(even, places, slopes[: places.size], cell)
+            start = jnp.where(jnp.isnan(root), start, jnp.clip(root, *grid[ends]))
+        hsq = _newton(profile, grid[ends], cell <= last, start, tol)
         value = profile.loglik(hsq)
         better = (cell <= last) & (value > best_value)
         return (
@@ -240,21 +271,44 @@ def grid_points(skeleton: Skeleton, below: float | None = None) -> int:
     return max(FEWEST_POINTS, int(np.ceil(decades * np.log(10) / STEP)) - 1)
 
 
-def points_of_fits(skeleton: Skeleton, zeros: Float[AnyArray, "*P"]) -> int:
-    """Points of the grid on which fits are searched, with so many zero eigenvalues.
+def size_of_grid(
+    skeleton: Skeleton, n: Int[AnyArray, "*P"], zeros: Float[AnyArray, "*P"]
+) -> GridSize:
+    """Of the grid on which fits are searched, with so many individuals and zero eigenvalues.
 
-    All where some are zero, or nobody knows. The squares of a prior on σ² are those of an
-    eigenvalue of 1, which every `EvenGrid` allows for.
+    With δ = (1-h)/h, the share s of the residual squares that is in the null space of K, z zero
+    eigenvalues and ε = δ/λ for the smallest positive eigenvalue λ, the slope of -2 loglik in log δ
+    is z - s dof, up to ε dof. Towards h = 1 s rises, and faster than what is left out where ε dof
+    is below 1/16: from there on the likelihood turns once at most. A power of ten, so that compiled
+    programs stay few.
+
+    The squares of a prior on σ² are those of an eigenvalue of 1, which every `EvenGrid` allows for.
     """
-    unknown = is_traced(skeleton.smallest, skeleton.largest, zeros)
-    if unknown or np.any(np.asarray(zeros) > 0):
-        return GRID_POINTS
-    return grid_points(skeleton)
+    if is_traced(skeleton.smallest, skeleton.largest, n, zeros):
+        return ANY_EIGENVALUES
+    if not np.any(np.asarray(zeros) > 0):
+        return GridSize(grid_points(skeleton))
+    below = float(10.0 ** np.ceil(np.log10(16 * np.max(np.asarray(n)))))
+    return GridSize(grid_points(skeleton, below), below)
 
 
 def where_linear(skeleton: Skeleton) -> Float[Array, ""]:
     """Heritability below which a likelihood is as good as linear."""
     return 1 / (1 + GRID_RANGE[1] * jnp.asarray(skeleton.largest))
+
+
+def _places(grid: EvenGrid, *, with_zeros: bool) -> Float[np.ndarray, " places"]:
+    """Where on a grid slopes are looked at, from h = 0 to h = 1.
+
+    With zero eigenvalues h = 1 is no place, but beyond all: they go on to where the grid for any
+    eigenvalues ends.
+    """
+    even = np.arange(grid.cells + 1)
+    if not with_zeros:
+        return np.sort(np.append(even, grid.near_ends))
+    steps = np.log(1 / GRID_RANGE[0]) / STEP
+    beyond = np.arange(grid.cells + COARSER, steps + COARSER, COARSER)
+    return np.sort(np.concatenate([NEAR_END, even, beyond]))
 
 
 def _whole_grid(nodes: Float[AnyArray, " r"], smallest: Scalar | None) -> Float[Array, " points"]:
@@ -265,19 +319,53 @@ def _whole_grid(nodes: Float[AnyArray, " r"], smallest: Scalar | None) -> Float[
     return 1 / (1 + high * (low / high) ** (np.arange(GRID_POINTS) / (GRID_POINTS - 1)))
 
 
+def _secant(hsq: Float[Array, "2 m"], slope: Float[Array, "2 m"]) -> Float[Array, " m"]:
+    """Root of the line through the slopes at two heritabilities."""
+    part = slope[0] / (slope[0] - slope[1])
+    part = jnp.where(part > 0, part, 0.5)  # 0 or NaN where a slope is infinite
+    return hsq[0] + part * (hsq[1] - hsq[0])
+
+
+def _cubic_root(
+    grid: EvenGrid,
+    places: Float[np.ndarray, " places"],
+    slopes: Float[Array, "places m"],
+    cell: Int[Array, " m"],
+) -> Float[Array, " m"]:
+    """Root in a cell of the cubic through the slopes at the four places around; NaN where none is.
+
+    Slopes are those along the grid, where they change evenly.
+    """
+    first = jnp.clip(cell - 1, 0, places.size - 4)
+    around = first + np.arange(4, dtype=first.dtype)[:, None]
+    at = jnp.asarray(places)[around]
+    along = slopes * grid.change(places)[:, None]
+    differences = list(jnp.take_along_axis(along, around, axis=0, mode="clip"))
+    for order in range(1, 4):
+        for k in range(3, order - 1, -1):
+            rise = differences[k] - differences[k - 1]
+            differences[k] = rise / (at[k] - at[k - order])
+    ends = jnp.minimum(cell + np.arange(2, dtype=cell.dtype)[:, None], places.size - 1)
+    low, high = jnp.asarray(places)[ends]
+    place = (low + high) / 2
+    for _ in range(ROOT_STEPS):
+        value, change = differences[3], jnp.zeros_like(place)
+        for k in reversed(range(3)):
+            change = change * (place - at[k]) + value
+            value = value * (place - at[k]) + differences[k]
+        place = jnp.clip(place - value / change, low, high)
+    return grid.hsq(jnp.where((place > low) & (place < high), place, jnp.nan))
+
+
 def _newton(
     profile: Profile,
-    grid: Float[Array, " g"],
-    slopes: Float[Array, "g m"],
-    cell: Int[Array, " m"],
+    ends: Float[Array, "2 m"],
+    wanted: Bool[Array, " m"],
+    start: Float[Array, " m"],
     tol: Scalar,
 ) -> Float[Array, " m"]:
-    """Root of the slope in a cell of the grid, from the secant through its ends."""
-    ends = jnp.minimum(cell + np.arange(2)[:, None], len(grid) - 1)
-    low, high = grid[ends]
-    slope_low, slope_high = jnp.take_along_axis(slopes, ends, axis=0, mode="clip")
-    part = slope_low / (slope_low - slope_high)
-    part = jnp.where(part > 0, part, 0.5)  # 0 or NaN where a slope is infinite
+    """Root of the slope between two heritabilities, where one is wanted."""
+    low, high = ends
     smallest = where_linear(profile.skeleton)
 
     def step(state: _Bracket) -> _Bracket:
@@ -293,7 +381,7 @@ def _newton(
         done = state.done | arrived
         return _Bracket(low, high, hsq, done, state.steps + 1)
 
-    start = _Bracket(low, high, low + part * (high - low), cell > len(grid) - 2, jnp.zeros((), int))
+    begin = _Bracket(low, high, start, ~wanted, jnp.zeros((), int))
     return lax.while_loop(
-        lambda state: jnp.any(~state.done) & (state.steps < MAX_STEPS), step, start
+        lambda state: jnp.any(~state.done) & (state.steps < MAX_STEPS), step, begin
     ).hsq

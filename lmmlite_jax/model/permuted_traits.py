@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from lmmlite_jax.model.decomposition import Pattern
 from lmmlite_jax.model.estimate import estimate
 from lmmlite_jax.model.fitted_blocks import Rotated, with_sums
-from lmmlite_jax.model.maximum import points_of_fits
+from lmmlite_jax.model.maximum import size_of_grid
 from lmmlite_jax.model.options import NO_PRIOR, Options
 from lmmlite_jax.model.result import Status
 from lmmlite_jax.model.skeleton import Skeleton
@@ -58,7 +58,7 @@ def permuted_traits(
         tol=TOLERANCE,
         prior=NO_PRIOR,
         options=Options(reml=reml),
-        points=points_of_fits(skeleton, pattern.zeros),
+        size=size_of_grid(skeleton, pattern.n, pattern.zeros),
     )
     return _at_null(pattern, rotated, fit.hsq, fit.status, hsq, dtype=dtype)
 
