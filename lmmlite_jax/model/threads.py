@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock, Semaphore
@@ -97,25 +97,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
-    """Results of JAX's work on each part, that keeps one core busy, in their order.
-
-    On a CPU as many are at work as there are cores, while one of them is taken.
-    """
-    together = cores() if on_cpu() else 1
-    if together == 1 or len(parts) == 1:
-        yield from map(function, parts)
-        return
-    work, begun = _for_threads(function), deque[Future[B]]()
-    with ThreadPoolExecutor(together) as threads:
-        for part in parts:
-            begun.append(threads.submit(work, part))
-            if len(begun) > together:
-                yield begun.popleft().result()
-        for one in begun:
-            yield one.result()
-
-
 class Workers:
     """Threads for JAX's work that is begun before it is wanted.
 
@@ -157,6 +138,23 @@ class Workers:
         """Wait for the work that threads are at, and do no other."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
+
+
+def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
+    """Results of JAX's work on each part, that keeps one core busy, in their order.
+
+    On a CPU as many are at work as there are cores, while one of them is taken.
+    """
+    workers, begun = Workers(several=len(parts) > 1), deque[Callable[[], B]]()
+    try:
+        for part in parts:
+            begun.append(workers.begin(function, part))
+            if len(begun) > workers.together:
+                yield begun.popleft()()
+        for result in begun:
+            yield result()
+    finally:
+        workers.close()
 
 
 def side_by_side(function: Callable[[A], B], parts: Sequence[A]) -> list[B]:
