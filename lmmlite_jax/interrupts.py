@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["interruptible"]
 
 _PAUSE = 0.02  # seconds, in which the function that ignored an interrupt returns
+_LATE = 0.5  # seconds after which an interrupt has come between two looks, right before a wait
 
 
 @contextmanager
@@ -25,16 +27,25 @@ def interruptible() -> Iterator[None]:
 
     Python runs signal handlers between any two instructions, those of destructors and of functions
     that garbage collection calls among them, and what is raised there it prints and forgets. JAX
-    has such a function. An interrupt that was ignored is therefore sent again.
+    has such a function. An interrupt that was ignored is therefore sent again, until it arrives:
+    one that comes right before a system call waits for its end.
 
-    Outside of the main thread, where no interrupt arrives, this does nothing.
+    Outside of the main thread, where no interrupt arrives, and where a program ignores interrupts,
+    this does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    handler = signal.default_int_handler if before is signal.SIG_DFL else before
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
         yield
         return
     # Its `put` may be called from where a lock is held or another `put` is under way.
     ignored: SimpleQueue[bool] = SimpleQueue()
+    arrived = threading.Event()
     report = sys.unraisablehook
+
+    def take(number: int, frame: FrameType | None) -> None:
+        arrived.set()
+        handler(number, frame)
 
     def notice(exception: UnraisableHookArgs) -> None:
         if issubclass(exception.exc_type, KeyboardInterrupt):
@@ -45,22 +56,22 @@ def interruptible() -> Iterator[None]:
     def send_again() -> None:
         while ignored.get():
             time.sleep(_PAUSE)
+            arrived.clear()
             _interrupt_main_thread()
+            while not arrived.wait(_LATE):
+                _interrupt_main_thread()
 
     sender = threading.Thread(target=send_again, name="interrupts", daemon=True)
     sender.start()
-    before = signal.getsignal(signal.SIGINT)
     sys.unraisablehook = notice
-    if before is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, take)
     try:
         yield
     finally:
         ignored.put(False)
         sender.join()
         sys.unraisablehook = report
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def _interrupt_main_thread() -> None:
