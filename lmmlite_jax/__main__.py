@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from lmmlite_jax.model.programs import older_loops
 
-__all__ = ["main", "start_soon"]
+__all__ = ["command", "main", "start_soon"]
 
 _INTERRUPTED = 130
 
@@ -32,9 +32,22 @@ class _End:
 
     def __call__(self) -> None:
         if self.status is not None:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # it was closed before the process began
+                    stream.flush()
             os._exit(self.status)
+
+
+def command() -> None:
+    """Run the command line as all that this process does."""
+    end = _End()
+    atexit.register(end)  # before imports register what is to be called, which then comes first
+    try:
+        main()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            end.status = ended.code
+        raise
 
 
 def main() -> None:
@@ -43,19 +56,15 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     start_soon()
-    end = _End()
-    atexit.register(end)  # before imports register what is to be called, which then comes first
     from lmmlite_jax.cli import app
 
     try:
         app()
-    except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
             # All is said and closed. Threads of JAX may still be at work, which Python cannot stop:
             # a process that they outlive ends late, or in a segmentation fault.
             os._exit(_INTERRUPTED)
-        if isinstance(ended.code, int):
-            end.status = ended.code
         raise
 
 
@@ -69,4 +78,4 @@ def start_soon() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command()

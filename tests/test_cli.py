@@ -405,11 +405,10 @@ def test_programs_compile_soon_unless_the_user_has_flags_of_xla(flags, jaxlib, t
 
 def test_help_does_not_wait_for_jax():
     code = "import sys; from lmmlite_jax.__main__ import main\ntry: main()\n"
-    code += "except SystemExit: print({'jax', 'pandas', 'typer'} & set(sys.modules))"
+    code += "except SystemExit: sys.exit('jax' in sys.modules or 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "herit" in done.stdout
-    assert done.stdout.endswith("{'typer'}\n")
 
 
 @pytest.mark.parametrize(
@@ -419,7 +418,7 @@ def test_help_does_not_wait_for_jax():
 def test_process_ends_after_all_is_written_and_what_imports_registered(app, status, said):
     code = "import atexit, sys\nfrom lmmlite_jax import __main__, cli\n"
     code += f"cli.app = lambda: (atexit.register(print, 'closed'), print('written'), {app})\n"
-    code += "__main__.main()"
+    code += "__main__.command()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == status
     assert done.stdout == "written\nclosed\n"

@@ -138,7 +138,7 @@ class Engine(NamedTuple):
             "prior": self.prior,
             "options": self.options,
             "dtype": self.dtype,
-            "size": size_of_grid(self.skeleton, patterns.n, patterns.zeros),
+            "size": size_of_grid(self.skeleton, patterns.n, patterns.zeros, self.prior.size),
             "smallest": smallest,
         }
         if len(which) > 1:

@@ -272,23 +272,27 @@ def grid_points(skeleton: Skeleton, below: float | None = None) -> int:
 
 
 def size_of_grid(
-    skeleton: Skeleton, n: Int[AnyArray, "*P"], zeros: Float[AnyArray, "*P"]
+    skeleton: Skeleton,
+    n: Int[AnyArray, "*P"],
+    zeros: Float[AnyArray, "*P"],
+    prior_size: Scalar = 0.0,
 ) -> GridSize:
     """Of the grid on which fits are searched, with so many individuals and zero eigenvalues.
 
     With δ = (1-h)/h, the share s of the residual squares that is in the null space of K, z zero
     eigenvalues and ε = δ/λ for the smallest positive eigenvalue λ, the slope of -2 loglik in log δ
-    is z - s dof, up to ε dof. Towards h = 1 s rises, and faster than what is left out where ε dof
-    is below 1/16: from there on the likelihood turns once at most. A power of ten, so that compiled
-    programs stay few.
+    is z - s dof, up to ε dof. Where ε dof is at most 1/16 it is zero for s > 15 ε alone, and there
+    s falls with δ by more than the rest can rise: the likelihood turns once at most. A power of
+    ten, so that compiled programs stay few.
 
     The squares of a prior on σ² are those of an eigenvalue of 1, which every `EvenGrid` allows for.
     """
-    if is_traced(skeleton.smallest, skeleton.largest, n, zeros):
+    if is_traced(skeleton.smallest, skeleton.largest, n, zeros, prior_size):
         return ANY_EIGENVALUES
     if not np.any(np.asarray(zeros) > 0):
         return GridSize(grid_points(skeleton))
-    below = float(10.0 ** np.ceil(np.log10(16 * np.max(np.asarray(n)))))
+    most_dof = np.max(np.asarray(n)) + np.asarray(prior_size)
+    below = float(10.0 ** np.ceil(np.log10(16 * most_dof)))
     return GridSize(grid_points(skeleton, below), below)
 
 

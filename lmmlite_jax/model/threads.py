@@ -146,6 +146,9 @@ def on_all_cores(function: Callable[[A], B], parts: Sequence[A]) -> Iterator[B]:
     On a CPU as many are at work as there are cores, while one of them is taken.
     """
     workers, begun = Workers(several=len(parts) > 1), deque[Callable[[], B]]()
+    if workers.together == 1:
+        yield from map(function, parts)
+        return
     try:
         for part in parts:
             begun.append(workers.begin(function, part))
