@@ -12,17 +12,15 @@ which has two series for every pair.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from lmmlite_jax.mapping.logarithm import log1p
-from lmmlite_jax.mapping.polynomials import Tail, fitted_tail, polynomial, tail_at
+from lmmlite_jax.mapping.polynomials import Tail, polynomial, tail_at
 from lmmlite_jax.mapping.some import replaced
-from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
+from lmmlite_jax.mapping.tails import log10p_f
 from lmmlite_jax.model.precision import AnyArray
 
 __all__ = ["log10p_t"]
@@ -31,8 +29,6 @@ OTHERS_AT_ONCE = 4096
 """Pairs that are left to `log10p_f` together."""
 
 _LARGEST_W, _FEWEST_DOF, _LARGEST_Z = 1.0, 20.0, 40.0
-
-_BEND, _TERMS = 8.0, 24
 
 # F as a polynomial in 2w - 1, a row a power, and in 40/ν - 1: interpolated at Chebyshev's points
 # between values of 50 digits, without the terms below 1e-14.
@@ -53,6 +49,21 @@ _DIFFERENCE = (
     (3.517985e-11, 2.24642e-12),
     (2.7007e-12,),
 )
+
+# What `fitted_tail` gives for both tails of a normal deviate, `log10p_chi2` of its square.
+_NORMAL = Tail(
+    np.array([
+        0.10154680020118971, 0.07258830587387138, 0.010174884080692332, -0.0033601561192821783,
+        0.0010323843471061799, -8.880977600042361e-05, -0.00013260549155314687,
+        0.0001230779735500458, -5.544449552014545e-05, 1.0218674983507495e-05,
+        8.389646784942452e-06, -9.093842268018278e-06, 4.731000150138913e-06,
+        -8.702448681608206e-07, -6.466646096530133e-07, 8.383644596139683e-07,
+        -5.159490303621159e-07, 1.0405388460691351e-07, 1.5350362615596777e-07,
+        -1.0480183426330126e-07, 3.799413045350183e-09, 1.0019552806914442e-08,
+        -2.9021359784696943e-09, 3.156004564791906e-09,
+    ]),
+    *map(np.asarray, (8.0, 1.4, 19.2)),
+)
 # fmt: on
 
 
@@ -66,7 +77,7 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
     square = w * (dof + _difference(2 * w / _LARGEST_W - 1, 2 * _FEWEST_DOF / dof - 1))
     known = (w >= 0) & (w <= _LARGEST_W) & (dof >= _FEWEST_DOF) & (square < _LARGEST_Z**2)
     square = lax.optimization_barrier(jnp.where(known, square, jnp.nan))  # not to be repeated
-    log10p = tail_at(_normal(), jnp.sqrt(square))
+    log10p = tail_at(_NORMAL, jnp.sqrt(square))
 
     def of_others(pairs: Int[Array, " some"]) -> Array:
         return jnp.asarray(log10p_f(ratio[pairs], 1, dof[pairs]))
@@ -78,10 +89,3 @@ def log10p_t(ratio: Float[AnyArray, " P"], dof: Float[AnyArray, " P"]) -> Float[
 def _difference(x: Float[AnyArray, " P"], y: Float[AnyArray, " P"]) -> Float[AnyArray, " P"]:
     """F, of numbers from -1 to 1."""
     return polynomial([polynomial(terms, y) for terms in _DIFFERENCE], x)
-
-
-@lru_cache(maxsize=1)
-def _normal() -> Tail:
-    """Both tails of a normal deviate."""
-    with jax.ensure_compile_time_eval():
-        return fitted_tail(lambda z: log10p_chi2(z**2, 1), _LARGEST_Z, _BEND, _TERMS)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lmmlite_jax.mapping.student_tails import OTHERS_AT_ONCE, log10p_t
-from lmmlite_jax.mapping.tails import log10p_f
+from lmmlite_jax.mapping.polynomials import tail_at
+from lmmlite_jax.mapping.student_tails import _LARGEST_Z, _NORMAL, OTHERS_AT_ONCE, log10p_t
+from lmmlite_jax.mapping.tails import log10p_chi2, log10p_f
 from lmmlite_jax.model.precision import in_float64
 
 
@@ -45,3 +46,10 @@ def test_a_tail_has_the_digits_that_mpmath_gives() -> None:
             series = mp.hyp2f1(a + 0.5, 1, a + 1, x) / (a * mp.beta(a, 0.5))
             exact = -mp.log10(x**a * mp.sqrt(1 - x) * series)
             assert abs(one - exact) <= 1e-12 * exact + 1e-14, (nu, log_ratio)
+
+
+@in_float64
+def test_tails_of_a_normal_deviate_are_those_of_chi_squared() -> None:
+    z = np.append(np.linspace(0, _LARGEST_Z, 2001), np.geomspace(1e-8, 1, 200))
+    expected = log10p_chi2(z**2, 1)
+    np.testing.assert_allclose(tail_at(_NORMAL, z), expected, rtol=1e-12, atol=1e-14)
