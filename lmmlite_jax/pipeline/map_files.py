@@ -146,8 +146,10 @@ def map_files(
         command = {**files.as_dict(), "prefix": str(prefix), **settings.as_dict()}
         summary = {"command": command, **summary_of(run, written, clock), "log": lines}
         if share.index == 0:
-            with whole_file(beside(place, f"{settings.mode}.summary.json")) as stream:
+            target = beside(place, f"{settings.mode}.summary.json")
+            with whole_file(run.parts.place(target)) as stream:
                 stream.write((json.dumps(summary, indent=1) + "\n").encode())
+            os.replace(run.parts.place(target), target)
             run.parts.remove()
     return summary
 

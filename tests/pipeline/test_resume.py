@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from glob import glob
 
 import pytest
 from runs import INTERACTION, command, contents
@@ -27,15 +28,18 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_same_bytes(
     subprocess.run(whole, env=environment, check=True, capture_output=True)
     usual = time.monotonic() - started
     parts = tmp_path / "killed" / f"run.{run.split()[0]}.parts"
+
+    def written():  # none where the folder is not there, or goes while it is looked at
+        return len(glob(f"{parts}/*.parquet"))
+
     resumed = command(cohort, tmp_path / "killed" / "run", run, "--resume")
     moments = random.Random(run)
     for _ in range(KILLS):
         with subprocess.Popen(resumed, env=environment, stderr=subprocess.DEVNULL) as process:
-            before = len(list(parts.glob("*.parquet")))
-            more = before + moments.randrange(4)
+            more = written() + moments.randrange(4)
             deadline = time.monotonic() + 2 * usual
             while process.poll() is None and time.monotonic() < deadline:
-                if parts.exists() and len(list(parts.glob("*.parquet"))) >= more:
+                if parts.exists() and written() >= more:
                     time.sleep(moments.uniform(0, 0.2))
                     break
                 time.sleep(0.005)
