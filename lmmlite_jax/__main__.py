@@ -71,10 +71,10 @@ def main() -> None:
 def start_soon() -> None:
     """Set what lets a process come to its first result sooner, before JAX is imported."""
     gc.set_threshold(_MOST_NEW_OBJECTS)
-    if "XLA_FLAGS" not in os.environ:
-        # XLA ends a process whose flag it does not know.
-        for option, value in older_loops(version("jaxlib")).items():
-            os.environ["XLA_FLAGS"] = f"--{option}={str(value).lower()}"
+    options = older_loops(version("jaxlib"))  # XLA ends a process whose flag it does not know
+    if options and "XLA_FLAGS" not in os.environ:
+        flags = (f"--{option}={str(value).lower()}" for option, value in options.items())
+        os.environ["XLA_FLAGS"] = " ".join(flags)
 
 
 if __name__ == "__main__":

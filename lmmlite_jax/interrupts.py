@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["interruptible"]
 
 _PAUSE = 0.02  # seconds, in which the function that ignored an interrupt returns
-_LATE = 0.5  # seconds after which an interrupt has come between two looks, right before a wait
+_LATE = 0.5  # seconds after which an interrupt has come right before a system call, and waits
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from lmmlite_jax.mapping.effects import DEPENDENT_TOLERANCE
 from lmmlite_jax.mapping.pair_terms import NOTHING, MarkerProfile
 from lmmlite_jax.mapping.refit_maximum import HowToRefit
 from lmmlite_jax.model.marker_rotation import Markers
-from lmmlite_jax.model.maximum import ANY_EIGENVALUES, GridSize, global_maximum
+from lmmlite_jax.model.maximum import global_maximum
 from lmmlite_jax.model.precision import AnyArray
 from lmmlite_jax.model.profile import Derivatives, Profile, Weights
 from lmmlite_jax.model.tested_traits import RefitTraits
@@ -69,9 +69,8 @@ def refit_columns(
     absorbed, fitted, null_loglik = (
         jnp.repeat(of_trait, B) for of_trait in (traits.absorbed, traits.fitted, traits.loglik)
     )
-    size = ANY_EIGENVALUES if how.singular else GridSize(how.points)
     spike = absorbed | profile.spike
-    top = global_maximum(profile, tol, spike=spike, check_boundary=True, size=size)
+    top = global_maximum(profile, tol, spike=spike, check_boundary=True, size=how.size)
     rank = jnp.sum(profile.kept, axis=0)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     sums = profile.sums(profile.weights(hsq))

@@ -25,6 +25,7 @@ from lmmlite_jax.mapping.pair_terms import NOTHING, PairProfile, PairTerms, Pair
 from lmmlite_jax.mapping.some import replaced
 from lmmlite_jax.model.maximum import (
     ANY_EIGENVALUES,
+    ROOT_STEPS,
     EvenGrid,
     GridSize,
     even_grid,
@@ -61,9 +62,6 @@ BELOW = 100.0
 """How far below the positive eigenvalues the slope has the sign that the zero ones give it, but for
 few pairs."""
 
-ROOT_STEPS = 4
-"""Newton steps from the middle of a cell to the root of the polynomial."""
-
 
 class HowToRefit(NamedTuple):
     """What pairs are fitted by.
@@ -83,6 +81,11 @@ class HowToRefit(NamedTuple):
     def singular(self) -> bool:
         """Whether some eigenvalue that enters is zero."""
         return self.below is not None
+
+    @property
+    def size(self) -> GridSize:
+        """Of the grid on which `global_maximum` searches pairs that are in doubt."""
+        return ANY_EIGENVALUES if self.singular else GridSize(self.points)
 
 
 class PairMaxima(NamedTuple):
@@ -313,9 +316,8 @@ def _global_maximum(pairs: PairTerms, null: Profile, tol: Array, how: HowToRefit
         absorbs=absorbs,
         restricted=pairs.restricted,
     )
-    size = ANY_EIGENVALUES if how.singular else GridSize(how.points)
     spike = pairs.absorbed | profile.spike
-    top = global_maximum(profile, tol, spike=spike, check_boundary=True, size=size)
+    top = global_maximum(profile, tol, spike=spike, check_boundary=True, size=how.size)
     hsq = profile.before_one(jnp.where(jnp.isnan(top.hsq), 0.0, top.hsq))
     values = pair_sums(pairs, hsq).after(jnp.zeros(()))
     # Rounding is all that a marker leaves of a trait that it explains: no h² is the most likely.

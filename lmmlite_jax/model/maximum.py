@@ -18,6 +18,7 @@ __all__ = [
     "ANY_EIGENVALUES",
     "GRID_POINTS",
     "LAST",
+    "ROOT_STEPS",
     "EvenGrid",
     "GridSize",
     "Maximum",
@@ -59,7 +60,7 @@ COARSER = 4
 at most."""
 
 ROOT_STEPS = 4
-"""Newton steps from the middle of a cell to the root of a cubic."""
+"""Newton steps from the middle of a cell to the root of a polynomial."""
 
 MAX_STEPS = 60
 

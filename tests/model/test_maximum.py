@@ -32,7 +32,7 @@ def test_likelihoods_turn_once_at_most_where_the_grid_is_coarse():
     rng = np.random.default_rng(1)
     size = size_of_grid(interval_skeleton(0.005, 4.0), np.array([N]), np.array([1.0]))
     assert size.below is not None
-    delta = np.geomspace(SPECTRUM[-2::-1].min() / size.below, 1e-16, 2_000)
+    delta = np.geomspace(SPECTRUM[0] / size.below, 1e-16, 2_000)
     turned = np.zeros(0, dtype=int)
     for shape in (0.02, 0.1, 0.5, 5.0):  # few eigenvectors to all of them
         squares = rng.gamma(shape, 1 / shape, (N, 2_000)) * 10.0 ** rng.uniform(-2, 2, (N, 1))
@@ -53,15 +53,15 @@ def test_maxima_below_the_eigenvalues_are_found(reml):
     with pytest.warns(UserWarning, match="no intercept"):
         fit = lmm.fit_traits(np.diag(SPECTRUM), Y, X, reml=reml)
     delta = (1 - np.asarray(fit.hsq)) / np.asarray(fit.hsq)
-    few = np.asarray(fit.hsq) < LAST
+    resolved = np.asarray(fit.hsq) < LAST
     assert np.sum(delta < 1e-6) > 50
     assert np.all(np.asarray(fit.status) == 0)
     spectrum, squares = (SPECTRUM[1:], Y[1:] ** 2) if reml else (SPECTRUM, Y**2)
     if not reml:
         squares[0] = 0
     for sign in (-1, 1):
-        beside = delta[few] * (1 + sign * 1e-4)
-        slopes = np.diag(slope_in_log_delta(beside, spectrum, squares[:, few]))
+        beside = delta[resolved] * (1 + sign * 1e-4)
+        slopes = np.diag(slope_in_log_delta(beside, spectrum, squares[:, resolved]))
         assert np.all(np.sign(slopes) == -sign)
 
 
